@@ -1,0 +1,36 @@
+"""Open the hub in a browser: python app.py [--host HOST] [--port PORT] [--share] [--models ID,ID] [--offline]."""
+
+import argparse
+import os
+import sys
+import threading
+
+from zoo.errors import ZooError
+
+
+def main() -> int:
+    """Settings from arguments and environment -> Hub -> page -> launch."""
+    parser = argparse.ArgumentParser(description="Patchwork: a hub of diffusion transformers.")
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    parser.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
+    parser.add_argument("--models", metavar="ID,ID", help="offer only these")
+    parser.add_argument("--offline", action="store_true", default=None, help="never open the network")
+    chosen = parser.parse_args()
+
+    from zoo import ui
+    from zoo.hub import Hub
+
+    try:
+        hub = Hub(models=chosen.models.split(",") if chosen.models else None, offline=chosen.offline)
+        page = ui.build(hub)
+        threading.Thread(target=hub.warm_up, args=(hub.offered[0].id,), daemon=True).start()
+        page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, **ui.appearance(hub))
+    except (ZooError, OSError) as error:
+        print(f"app: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""DiT with adaLN-Zero (Peebles and Xie, arXiv 2212.09748), as facebookresearch/DiT models.py computes it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.layers import Attention, Mlp, PatchEmbed, sincos_2d, timestep_embedding, unpatchify
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Scale and shift tokens (b, n, d) by one vector (b, d) each, as adaLN does."""
+    return x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
+
+
+class TimestepEmbedder(nn.Module):
+    """Times (b,) to conditioning vectors (b, d): 256 sinusoids, then an MLP."""
+
+    def __init__(self, hidden_size: int, frequencies: int = 256) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.mlp = nn.Sequential(nn.Linear(frequencies, hidden_size), nn.SiLU(), nn.Linear(hidden_size, hidden_size))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.mlp(timestep_embedding(t, self.frequencies).to(self.mlp[0].weight.dtype))
+
+
+class LabelEmbedder(nn.Module):
+    """Labels (b,) to vectors (b, d); with a null label the table has one row more, at index num_classes."""
+
+    def __init__(self, num_classes: int, hidden_size: int, null_label: bool = True) -> None:
+        super().__init__()
+        self.embedding_table = nn.Embedding(num_classes + null_label, hidden_size)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.embedding_table(y)
+
+
+class DiTBlock(nn.Module):
+    """Transformer block whose normalisations are shifted, scaled and gated by the conditioning (adaLN-Zero)."""
+
+    def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
+        self.attn = Attention(hidden_size, num_heads, qkv_bias=True)
+        self.norm2 = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
+        self.mlp = Mlp(hidden_size, mlp_ratio, approximate="tanh")
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 6 * hidden_size))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, dim=1)
+        x = torch.addcmul(x, gate1.unsqueeze(1), self.attn(modulate(self.norm1(x), shift1, scale1)))
+        return torch.addcmul(x, gate2.unsqueeze(1), self.mlp(modulate(self.norm2(x), shift2, scale2)))
+
+
+class FinalLayer(nn.Module):
+    """adaLN, then a linear map from tokens (b, n, d) to patches (b, n, p q c)."""
+
+    def __init__(self, hidden_size: int, patch_size: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm_final = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
+        self.linear = nn.Linear(hidden_size, patch_size * patch_size * out_channels)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        shift, scale = self.adaLN_modulation(c).chunk(2, dim=1)
+        return self.linear(modulate(self.norm_final(x), shift, scale))
+
+
+def initialize(model: nn.Module) -> None:
+    """Initialise a DiT or Latte for training: Xavier linears, zeroed modulations and output (DiT models.py)."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight.flatten(1))
+            nn.init.zeros_(module.bias)
+    for embedder in (m for m in model.modules() if isinstance(m, TimestepEmbedder)):
+        nn.init.normal_(embedder.mlp[0].weight, std=0.02)
+        nn.init.normal_(embedder.mlp[2].weight, std=0.02)
+    for layer in (m for m in model.modules() if isinstance(m, (DiTBlock, FinalLayer))):
+        nn.init.zeros_(layer.adaLN_modulation[1].weight)
+    for layer in (m for m in model.modules() if isinstance(m, FinalLayer)):
+        nn.init.zeros_(layer.linear.weight)
+
+
+class DiT(nn.Module):
+    """Diffusion transformer over a square picture or latent; the class and the time enter through adaLN only."""
+
+    def __init__(
+        self,
+        input_size: int = 32,
+        patch_size: int = 2,
+        in_channels: int = 4,
+        hidden_size: int = 1152,
+        depth: int = 28,
+        num_heads: int = 16,
+        mlp_ratio: float = 4.0,
+        num_classes: int = 1000,
+        learn_sigma: bool = True,
+        null_label: bool = True,
+    ) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.x_embedder = PatchEmbed(patch_size, in_channels, hidden_size)
+        self.t_embedder = TimestepEmbedder(hidden_size)
+        self.y_embedder = LabelEmbedder(num_classes, hidden_size, null_label) if num_classes else None
+        self.pos_embed = nn.Parameter(sincos_2d(hidden_size, input_size // patch_size), requires_grad=False)
+        self.blocks = nn.ModuleList(DiTBlock(hidden_size, num_heads, mlp_ratio) for _ in range(depth))
+        self.final_layer = FinalLayer(hidden_size, patch_size, in_channels * (2 if learn_sigma else 1))
+        initialize(self)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """Predict the noise, and the variance fraction after it where sigma is learned.
+
+        x (b, c, h, w); t (b,), the index 0..999, fractions allowed; y (b,) long, num_classes = null.
+        Returns (b, c or 2c, h, w) in the dtype of the weights.
+        """
+        x = self.x_embedder(x.to(self.x_embedder.proj.weight.dtype)) + self.pos_embed
+        c = self.t_embedder(t)
+        if self.y_embedder is not None:
+            c = c + self.y_embedder(y)
+        for block in self.blocks:
+            x = block(x, c)
+        return unpatchify(self.final_layer(x, c), self.patch_size)

@@ -1,0 +1,172 @@
+"""Model cards: one Markdown file a model, its YAML front matter parsed and checked into frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.errors import CardError
+
+CARDS = Path(__file__).parent.parent / "model_cards"
+DATA = Path(__file__).parent / "data"
+
+GENERATORS = {"class-to-image"}
+"""Tasks whose models make pictures."""
+TASKS = GENERATORS | {"autoencoder", "image-classification"}
+SCHEDULES = {"linear": ("start", "end", "steps"), "scaled-linear": ("start", "end", "steps"), "vp-sde": ("beta_min", "beta_max")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place where the weights can come from."""
+
+    origin: str
+    """bundled | huggingface | modelscope | url; `from` in the card."""
+    file: str = ""
+    repo: str = ""
+    url: str = ""
+    layout: str = "official"
+    sha256: str = ""
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """The published guidance: w of eps = uncond + w (cond - uncond), on the first `channels` channels (None: all)."""
+
+    default: float = 1.0
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A solver by name and its number of steps."""
+
+    solver: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The autoencoder's card id, and the factor from its latents to the diffusion model's."""
+
+    vae: str
+    scale: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and multiply-adds of one forward pass in billions."""
+
+    params: int = 0
+    gmacs: float = 0.0
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that is known of one model without loading it."""
+
+    id: str
+    title: str
+    family: str
+    task: str
+    licence: str
+    arch: Mapping[str, Any]
+    weights: tuple[Source, ...]
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    guidance: Guidance = Guidance()
+    sampling: Sampling | None = None
+    latent: Latent | None = None
+    labels: str = ""
+    cost: Cost = Cost()
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Figures measured here, by name; reported ones stand in the front matter's model-index."""
+    text: str = ""
+    revision: str = ""
+    """First twelve hex digits of the sha256 of the card file."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Class names by index; empty for a model without classes."""
+        return label_names(self.labels) if self.labels else ()
+
+    @property
+    def generates(self) -> bool:
+        """Whether this model makes pictures."""
+        return self.task in GENERATORS
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights file, 0 where it is not known."""
+        return self.weights[0].bytes
+
+
+@cache
+def label_names(name: str) -> tuple[str, ...]:
+    """The class names of a label list in zoo/data, by index."""
+    path = DATA / f"{name}.txt"
+    if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
+        raise CardError(f"There is no label list {name!r} in zoo/data.")
+    return tuple(path.read_text(encoding="utf-8").splitlines())
+
+
+def parse(identity: str, content: str) -> Card:
+    """Parse and check one card file. Raises CardError that names the card and the key at fault."""
+    front = re.match(r"---\n(.*?)\n---\n?(.*)", content, re.DOTALL)
+    try:
+        head = yaml.safe_load(front.group(1)) if front else None
+    except yaml.YAMLError as error:
+        raise CardError(f"Card {identity}: its front matter is not YAML ({error}).") from None
+    if not isinstance(head, dict) or not isinstance(head.get("zoo"), dict):
+        raise CardError(f"Card {identity}: it must start with front matter between --- lines that holds a `zoo:` mapping.")
+    zoo = dict(head["zoo"])
+    known = {f.name for f in dataclasses.fields(Card)} - {"id", "licence", "text", "revision"}
+    if unknown := sorted(zoo.keys() - known):
+        raise CardError(f"Card {identity}: unknown key {unknown[0]!r} under zoo; known are {', '.join(sorted(known))}.")
+    if missing := sorted({"title", "family", "task", "arch", "weights"} - zoo.keys()):
+        raise CardError(f"Card {identity}: `{missing[0]}` is missing under zoo.")
+    if zoo["task"] not in TASKS:
+        raise CardError(f"Card {identity}: task {zoo['task']!r} is unknown; known are {', '.join(sorted(TASKS))}.")
+    if zoo["task"] in GENERATORS and not zoo.keys() >= {"schedule", "sampling"}:
+        raise CardError(f"Card {identity}: a model that generates needs `schedule` and `sampling`.")
+    parts = {"guidance": Guidance, "sampling": Sampling, "latent": Latent, "cost": Cost}
+    try:
+        zoo |= {key: part(**zoo[key]) for key, part in parts.items() if key in zoo}
+        zoo["weights"] = tuple(_source(item) for item in zoo["weights"])
+        card = Card(
+            id=identity,
+            licence=str(head.get("license", "unknown")),
+            text=front.group(2).strip(),
+            revision=hashlib.sha256(content.encode()).hexdigest()[:12],
+            **zoo,
+        )
+    except (TypeError, AttributeError) as error:
+        raise CardError(f"Card {identity}: {error}.") from None
+    kind = card.schedule.get("kind")
+    if card.schedule and (kind not in SCHEDULES or set(SCHEDULES[kind]) != card.schedule.keys() - {"kind"}):
+        raise CardError(f"Card {identity}: the schedule must be one of {SCHEDULES}.")
+    if card.labels and len(card.label_names) != card.arch.get("num_classes"):
+        raise CardError(f"Card {identity}: {len(card.label_names)} labels for {card.arch.get('num_classes')} classes.")
+    return card
+
+
+def _source(item: dict) -> Source:
+    values = {key if key != "from" else "origin": value for key, value in item.items()}
+    if values.get("origin") == "bundled" and not re.fullmatch(r"[\w.-]+", values.get("file", "")):
+        raise TypeError(f"a bundled file must be a plain name, not {values.get('file')!r}")
+    return Source(**values)
+
+
+@cache
+def cards() -> dict[str, Card]:
+    """Every card of model_cards/, by id: generators first, then by title."""
+    found = [parse(path.stem, path.read_text(encoding="utf-8")) for path in CARDS.glob("*.md")]
+    return {card.id: card for card in sorted(found, key=lambda c: (not c.generates, c.title))}

@@ -1,0 +1,45 @@
+"""What can go wrong for a user, one sentence each: what happened, with numbers, and what to do.
+
+ZooError
+├── CardError (ValueError)        a model card is missing, malformed, or asks for something unknown
+├── RequestError (ValueError)     what was asked does not fit the model
+├── CheckpointError               a file is not the weights that it should be
+├── DownloadError (OSError)       weights did not arrive
+│   └── ChecksumError             they arrived, but are not what was announced
+├── MediaError (ValueError)       a picture, video or receipt cannot be read or written
+└── OutOfMemoryError              the device is too small for this request
+"""
+
+from __future__ import annotations
+
+
+class ZooError(Exception):
+    """Any error that a user can cause; its text is shown as it is, on the page and at the terminal."""
+
+
+class CardError(ZooError, ValueError):
+    """A model card is missing, malformed, or asks for something unknown."""
+
+
+class RequestError(ZooError, ValueError):
+    """What was asked does not fit the model."""
+
+
+class CheckpointError(ZooError):
+    """A file is not the weights that it should be."""
+
+
+class DownloadError(ZooError, OSError):
+    """Weights did not arrive."""
+
+
+class ChecksumError(DownloadError):
+    """Weights arrived, but are not what was announced."""
+
+
+class MediaError(ZooError, ValueError):
+    """A picture, video or receipt cannot be read or written."""
+
+
+class OutOfMemoryError(ZooError):
+    """The device is too small for this request."""

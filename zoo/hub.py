@@ -1,0 +1,232 @@
+"""The one stateful object: which models are resident, on which device, who waits, and where results go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import zoo
+from zoo import backbones, checkpoint, download, latents, media, perception
+from zoo.card import Card, cards
+from zoo.errors import OutOfMemoryError, RequestError
+from zoo.pace import Pace
+from zoo.request import Progress, Request, Result, nearest
+from zoo.results import Results
+from zoo.sampling import Schedule, guided, sample
+
+BUDGET = 8 << 30
+"""Bytes of weights that stay resident; the least recently used model leaves first."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A loaded model and the digest of the file that it came from."""
+
+    module: nn.Module
+    sha256: str
+    bytes: int
+
+
+class Hub:
+    """Loads models once, lets one request at a time onto the device, and writes every result to disk as it is made."""
+
+    def __init__(
+        self,
+        device: str = "auto",
+        dtype: str = "auto",
+        cache_dir: str | Path | None = None,
+        offline: bool | None = None,
+        models: Sequence[str] | None = None,
+    ) -> None:
+        """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
+        cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
+        offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card)."""
+        self.device = torch.device(_best_device() if device == "auto" else device)
+        self.dtype = dtype
+        self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
+        self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
+        self.results = Results(self.cache_dir / "results")
+        self.cards = cards()
+        self.offered = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
+        for identity in models or ():
+            self.card(identity)
+        self.pace = Pace(self.cache_dir / "pace.json", f"{platform.node()} {self.device} {torch.get_num_threads()}")
+        self._resident: OrderedDict[str, Resident] = OrderedDict()
+        self._loading = threading.RLock()
+        self._line: list[object] = []
+        self._moved = threading.Condition()
+
+    def card(self, identity: str) -> Card:
+        """The card of this id. Raises RequestError that names the nearest ones."""
+        if identity not in self.cards:
+            raise RequestError(f"There is no model {identity!r}: choose one of {', '.join(nearest(identity, list(self.cards)))}.")
+        return self.cards[identity]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What is offered, as JSON values: id, title, family, task, licence, bytes, local, labels."""
+        return [
+            {
+                "id": card.id, "title": card.title, "family": card.family, "task": card.task, "licence": card.licence,
+                "bytes": card.bytes, "local": download.local_file(card) is not None, "labels": list(card.label_names),
+            }
+            for card in self.offered
+        ]  # fmt: skip
+
+    def load(self, card: Card) -> Resident:
+        """The model of a card, loaded once however many ask, on the hub's device and free of gradients."""
+        with self._loading:
+            if card.id not in self._resident:
+                path, digest = download.fetch(card)
+                with torch.device("meta"):
+                    module = build_module(card).to(self._dtype(card))
+                checkpoint.load_into(module, path)
+                module = module.to(self.device).eval().requires_grad_(False)
+                size = sum(p.numel() * p.element_size() for p in module.parameters())
+                self._resident[card.id] = Resident(module, digest, size)
+            self._resident.move_to_end(card.id)
+            while len(self._resident) > 2 and sum(r.bytes for r in self._resident.values()) > BUDGET:
+                self._resident.popitem(last=False)
+            return self._resident[card.id]
+
+    def generate(
+        self, request: Request, *, preview: bool = True, stop: threading.Event | None = None, visitor: str = ""
+    ) -> Iterator[Progress | Result]:
+        """Make the pictures of a request: Progress at every step, then one Result.
+
+        preview: decode the clean prediction of each step. stop: once set, the run ends within one step with a Result that holds
+        the last clean prediction. Closing the generator ends the run as well, keeps that prediction on disk, and gives the
+        device to the next in line. visitor: whose history the pictures enter.
+        Raises a ZooError for anything that the user can mend.
+        """
+        card = self.card(request.model)
+        request = request.resolved(card)
+        stop = stop or threading.Event()
+        ticket = object()
+        with self._moved:
+            self._line.append(ticket)
+        try:
+            while ahead := self._line.index(ticket):
+                yield Progress("waiting", request, ahead=ahead)
+                if stop.is_set():
+                    return
+                with self._moved:
+                    self._moved.wait(0.25)
+            yield Progress("loading", request)
+            yield from self._run(card, request, preview, stop, visitor)
+        except torch.OutOfMemoryError:
+            raise OutOfMemoryError(
+                f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
+            ) from None
+        finally:
+            with self._moved:
+                self._line.remove(ticket)
+                self._moved.notify_all()
+
+    def _run(self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str) -> Iterator[Progress | Result]:
+        model, autoencoder = self.load(card), self.load(self.card(card.latent.vae)) if card.latent else None
+        begun = time.monotonic()
+
+        def picture(x: Tensor) -> Any:
+            return media.to_uint8(latents.decode(autoencoder.module, x, card.latent.scale) if autoencoder else x)
+
+        def finish(images: Any, stopped: int | None) -> Result:
+            seconds = time.monotonic() - begun
+            weights = {card.id: model.sha256} | ({card.latent.vae: autoencoder.sha256} if autoencoder else {})
+            receipts = self._receipts(card, request, images, weights, seconds, stopped)
+            return Result(request, images, self.results.keep(images, receipts, visitor), tuple(receipts), seconds, stopped)
+
+        noise = self._noise(card, request.seeds)
+        options = {"eta": request.eta} if request.solver == "ddim" else {}
+        predict = self._predict(card, request, model.module)
+        steps = sample(predict, noise(-1), Schedule.from_card(card.schedule), request.solver, request.steps, noise=noise, **options)
+        lap, laps = begun, []
+        for step in steps:
+            done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
+            shown = picture(step.x if last else step.x0) if preview or last or halted else None
+            now = time.monotonic()
+            laps.append(now - lap)
+            lap = now
+            if last or halted:
+                break
+            speed = done / (now - begun)
+            try:
+                yield Progress("sampling", request, done, step.total, (step.total - done) / speed, speed, preview=shown)
+            except GeneratorExit:  # the visitor left: what was there is kept
+                self.pace.add(request, laps[1:])
+                finish(shown if preview else picture(step.x0), done)
+                raise
+        self.pace.add(request, laps[1:])
+        yield finish(shown, None if last else done)
+
+    def _noise(self, card: Card, seeds: Sequence[int]) -> Callable[[int], Tensor]:
+        """Noise from one CPU generator a picture, in the order of the calls: the same alone, in a batch and on any device."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        shape = (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
+        return lambda _: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
+
+    def _predict(self, card: Card, request: Request, module: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+        labels = torch.tensor(request.labels, device=self.device) if request.labels else None
+        if self.device.type != "cpu":
+            return guided(module, labels, request.guidance, card.guidance.channels)
+        # Matrix products round differently with the number of rows: on a CPU, where batching gains little, pictures go one by one.
+        rows = [
+            guided(module, None if labels is None else labels[k : k + 1], request.guidance, card.guidance.channels)
+            for k in range(len(request.seeds))
+        ]
+        return lambda x, t: torch.cat([row(x[k : k + 1], t[k : k + 1]) for k, row in enumerate(rows)])
+
+    def _receipts(
+        self, card: Card, request: Request, images: Any, weights: dict, seconds: float, stopped: int | None
+    ) -> list[dict[str, Any]]:
+        """What each picture carries: the request, its own seed, and all that decides its pixels."""
+        common = {
+            "patchwork": zoo.__version__, "request": request.to_dict(), "card": {"id": card.id, "revision": card.revision},
+            "weights": weights, "dtype": str(self._dtype(card)).removeprefix("torch."), "device": str(self.device),
+            "threads": torch.get_num_threads(), "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(seconds, 3), "stopped_at": stopped,
+        }  # fmt: skip
+        names = [card.label_names[label] for label in request.labels] or ["sample"] * len(images)
+        return [
+            common | {"index": k, "seed": request.seeds[k], "label": names[k], "pixels": media.digest(image)}
+            for k, image in enumerate(images)
+        ]
+
+    def seconds(self, request: Request) -> float | None:
+        """What a request will take once its model is loaded, from measured steps; None before any was measured."""
+        return self.pace.seconds(request.resolved(self.card(request.model)))
+
+    def warm_up(self, identity: str) -> None:
+        """Load a model and measure a few steps of it, so that the first visitor neither waits nor is told nothing."""
+        request = Request(identity, labels=(0,) if self.card(identity).arch.get("num_classes") else (), steps=10)
+        with contextlib.closing(self.generate(request)) as items:
+            for item in items:
+                if item.step == 6:
+                    return
+
+    def _dtype(self, card: Card) -> torch.dtype:
+        large = card.cost.params > 100_000_000
+        return getattr(torch, ("bfloat16" if large else "float32") if self.dtype == "auto" else self.dtype)
+
+
+def build_module(card: Card) -> nn.Module:
+    """The module of any card, randomly initialised: a backbone, an autoencoder or a vision transformer."""
+    builders = {"autoencoder-kl": latents.build, "vit": perception.build}
+    return builders[card.family](card.arch) if card.family in builders else backbones.build(card.family, card.arch)
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,106 @@
+"""Pixels -> PNG files that carry their receipt, grids and enlargements; and receipts back from files. Knows no model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from zoo.errors import MediaError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RECEIPT = "patchwork"
+"""Name of the PNG text chunk that holds the receipt as JSON."""
+MAX_RECEIPT = 256_000
+"""Characters of a receipt; a longer one is refused."""
+
+
+def to_uint8(pixels: Tensor) -> np.ndarray:
+    """RGB (b, 3, h, w) in [-1, 1] to (b, h, w, 3) uint8, rounded to the nearest level."""
+    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def digest(image: np.ndarray) -> str:
+    """sha256 in hex of a picture's size and pixels, however its file is compressed."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def enlarged(image: np.ndarray, side: int) -> Image.Image:
+    """The picture (h, w, 3) as Pillow's, smoothly enlarged by a whole factor to at most `side` pixels, at least once."""
+    factor = max(1, side // max(image.shape[:2]))
+    return Image.fromarray(image).resize((image.shape[1] * factor, image.shape[0] * factor), Image.Resampling.BICUBIC)
+
+
+def grid(images: np.ndarray, side: int = 256, gap: int = 4) -> Image.Image:
+    """One picture of all (b, h, w, 3), row by row, as nearly square as can be."""
+    tiles = [enlarged(image, side) for image in images]
+    columns = math.ceil(math.sqrt(len(tiles)))
+    width, height = tiles[0].size
+    rows = math.ceil(len(tiles) / columns)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for index, tile in enumerate(tiles):
+        sheet.paste(tile, ((index % columns) * (width + gap), (index // columns) * (height + gap)))
+    return sheet
+
+
+def save_png(image: np.ndarray, path: Path, receipt: dict[str, Any]) -> None:
+    """Write (h, w, 3) uint8 as PNG with the receipt inside, and as JSON beside it; each by an atomic rename."""
+    text = json.dumps(receipt, ensure_ascii=True, indent=1)
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text(RECEIPT, text)
+    part = path.with_suffix(".part")
+    Image.fromarray(image).save(part, format="PNG", pnginfo=chunks)
+    os.replace(part, path)
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path.with_suffix(".json"))
+
+
+def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read a PNG made here: its pixels (h, w, 3) uint8 and its receipt.
+
+    Raises MediaError where it is no PNG, carries no receipt, or its receipt is malformed or not that of these pixels.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            text = picture.text.get(RECEIPT)
+            if text is None:
+                raise MediaError("This PNG carries no receipt of Patchwork: drop a picture that was downloaded here, unedited.")
+            image = np.asarray(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"This file cannot be read as a PNG ({type(error).__name__}): drop a picture that was downloaded here.") from None
+    receipt = parse_receipt(text)
+    if receipt.get("pixels") != digest(image):
+        raise MediaError("This picture was changed after it was made, so its receipt does not vouch for it: drop the original file.")
+    return image, receipt
+
+
+def parse_receipt(text: str) -> dict[str, Any]:
+    """A receipt from its JSON. Raises MediaError for anything else; what it asks for is checked by Request."""
+    try:
+        receipt = json.loads(text) if len(text) <= MAX_RECEIPT else None
+    except (ValueError, RecursionError):
+        receipt = None
+    if not isinstance(receipt, dict) or not isinstance(receipt.get("request"), dict):
+        raise MediaError("The receipt in this file is malformed: drop a picture that was downloaded here, unedited.")
+    return receipt
+
+
+def compare(made: np.ndarray, earlier: np.ndarray) -> str:
+    """One sentence on two pictures (h, w, 3): identical, close (with the largest difference in levels) or different."""
+    if made.shape != earlier.shape:
+        return f"Different: {made.shape[1]}x{made.shape[0]} pixels instead of {earlier.shape[1]}x{earlier.shape[0]}."
+    gap = np.abs(made.astype(np.int16) - earlier.astype(np.int16))
+    if not gap.any():
+        return "Identical: every pixel is the same."
+    verdict = "Close" if gap.max() <= 8 else "Different"
+    return f"{verdict}: pixels differ by at most {gap.max()} of 255 levels, {gap.mean():.3f} on average."

@@ -1,0 +1,49 @@
+"""How long a step takes here: measured as requests run, kept between starts, told before the next one."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from pathlib import Path
+
+from zoo.request import Request
+
+
+class Pace:
+    """Seconds a picture and step for each (model, solver family, guided or not) of one machine."""
+
+    def __init__(self, path: Path, machine: str) -> None:
+        self.path, self.machine = path, machine
+        self.known: dict[str, float] = {}
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))[machine]
+            self.known = {str(key): float(value) for key, value in kept.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # nothing measured yet, or not by this version: it is measured again
+
+    def add(self, request: Request, laps: list[float]) -> None:
+        """Note how long each step of one run took; half of what is known comes from the latest run."""
+        if laps:
+            key, value = self._key(request), statistics.median(laps) / len(request.seeds)
+            self.known[key] = value if key not in self.known else (self.known[key] + value) / 2
+            self._save()
+
+    def seconds(self, request: Request) -> float | None:
+        """What all steps of this request will take, None where nothing like it was measured."""
+        value = self.known.get(self._key(request))
+        return None if value is None else value * len(request.seeds) * request.steps
+
+    def _save(self) -> None:
+        """Keep what was measured for the next start; a disk that refuses costs only that."""
+        part = self.path.with_suffix(".part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps({self.machine: self.known}), encoding="utf-8")
+            os.replace(part, self.path)
+        except OSError:
+            pass
+
+    @staticmethod
+    def _key(request: Request) -> str:
+        return f"{request.model} {'guided' if request.guidance != 1 else 'plain'}"

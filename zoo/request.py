@@ -1,0 +1,153 @@
+"""What is asked of the hub, what it says meanwhile, and what it answers. All three are small and picklable."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.card import Card
+from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_IMAGES = 64
+"""Pictures that one request may ask for."""
+SOLVERS = ("dpm-solver++", "ddim", "ddpm")
+"""Solvers by name, the quickest first."""
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """Pictures of one model: picture k shows labels[k] and starts from the noise of seeds[k].
+
+    labels: class indices, one a seed or one for all (empty where the model has no classes); None in steps, solver or guidance
+    means the card's own. guidance is w of eps = uncond + w (cond - uncond); 1 switches it off. eta is ddim's.
+    """
+
+    model: str
+    labels: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    steps: int | None = None
+    solver: str | None = None
+    guidance: float | None = None
+    frames: int = 1
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "seeds"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, int) else tuple(value))
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Request:
+        """Rebuild a request from JSON, such as a receipt's. Raises RequestError for anything that is not one."""
+        fields = {f.name for f in dataclasses.fields(cls)}
+        if not isinstance(values, Mapping) or not isinstance(values.get("model"), str) or values.keys() - fields:
+            raise RequestError(
+                "This is not a request of Patchwork: it needs a model, and only the words " + ", ".join(sorted(fields)) + "."
+            )
+        lists = [values.get("labels", ()), values.get("seeds", ())]
+        if not all(isinstance(v, int) or (isinstance(v, (list, tuple)) and len(v) <= MAX_IMAGES) for v in lists):
+            raise RequestError(f"This request is malformed: labels and seeds must be lists of at most {MAX_IMAGES} whole numbers.")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The request as plain JSON values."""
+        return dataclasses.asdict(self) | {"labels": list(self.labels), "seeds": list(self.seeds)}
+
+    def resolved(self, card: Card) -> Request:
+        """Fill in what the card decides and check the rest against it. Raises RequestError with the way out."""
+        if not card.generates or card.sampling is None:
+            raise RequestError(f"{card.id} does not make pictures (its task is {card.task}): choose a model with the task class-to-image.")
+        count = len(self.seeds)
+        if not 1 <= count <= MAX_IMAGES:
+            raise RequestError(f"{count} images were asked for: choose 1 to {MAX_IMAGES} at a time.")
+        for seed in self.seeds:
+            _whole("A seed", seed, 0, MAX_SEED)
+        steps = card.sampling.steps if self.steps is None else self.steps
+        solver = self.solver or card.sampling.solver
+        if solver not in SOLVERS:
+            raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join(SOLVERS)}.")
+        _whole("Steps", steps, 1 if solver == "dpm-solver++" else 2, card.schedule.get("steps", 1000))
+        guidance = card.guidance.default if self.guidance is None else self.guidance
+        _number("Guidance", guidance, 0, 50)
+        _number("Eta", self.eta, 0, 1)
+        if self.frames != 1:
+            raise RequestError(f"{card.id} makes single pictures: leave frames at 1, not {self.frames}.")
+        labels = self.labels * count if len(self.labels) == 1 else self.labels
+        classes = int(card.arch.get("num_classes", 0))
+        if len(labels) != (count if classes else 0):
+            raise RequestError(
+                f"{len(labels)} labels for {count} images of {card.id}: give {'one label, or one an image' if classes else 'none'}."
+            )
+        for label in labels:
+            _whole("A label", label, 0, classes - 1)
+        return dataclasses.replace(self, labels=labels, steps=int(steps), solver=solver, guidance=float(guidance), eta=float(self.eta))
+
+
+def _whole(what: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {_short(value)}.")
+
+
+def _number(what: str, value: Any, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
+        raise RequestError(f"{what} must be a number from {low} to {high}, not {_short(value)}.")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def find_label(card: Card, text: str | int) -> int:
+    """The index of a class from its name or its number. Raises RequestError that names the nearest ones."""
+    names = card.label_names
+    wanted = str(text).strip().lower()
+    if wanted.isdecimal() and len(wanted) < 9 and int(wanted) < len(names):
+        return int(wanted)
+    lowered = [name.lower() for name in names]
+    if wanted in lowered:
+        return lowered.index(wanted)
+    near = ", ".join(nearest(wanted, lowered))
+    raise RequestError(f"{card.id} has no class {_short(str(text))}: choose 0 to {len(names) - 1} or a name such as {near}.")
+
+
+def nearest(text: str, names: Sequence[str]) -> list[str]:
+    """The three names most like a text, or the first few where none is."""
+    return difflib.get_close_matches(text, names, 3, 0.4) or list(names[:5])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One thing that happened on the way. `preview` holds the clean predictions, (b, h, w, 3) uint8, once there are any."""
+
+    stage: str
+    """waiting | loading | sampling"""
+    request: Request
+    step: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    steps_per_second: float | None = None
+    ahead: int = 0
+    preview: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The pictures (b, h, w, 3) uint8, each already on disk with its receipt inside and beside it."""
+
+    request: Request
+    images: np.ndarray
+    files: tuple[Path, ...]
+    receipts: tuple[dict[str, Any], ...]
+    seconds: float
+    stopped_at: int | None = None
+    """The step after which the run was stopped, None for a finished one."""

@@ -1,0 +1,76 @@
+"""The folder of results: every picture with its receipt, and which visitor asked for it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo import media
+from zoo.errors import MediaError
+
+KEPT = 60
+"""Pictures of one visitor that the history shows, the newest first."""
+
+
+class Results:
+    """Writes pictures as they are made and finds a visitor's again; a visitor is 32 hex digits that a browser keeps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, images: np.ndarray, receipts: Sequence[dict[str, Any]], visitor: str) -> tuple[Path, ...]:
+        """Write pictures (b, h, w, 3) uint8 and their receipts; the paths. Raises MediaError where the disk refuses."""
+        files = tuple(self.folder / _name(receipt) for receipt in receipts)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for image, path, receipt in zip(images, files, receipts, strict=True):
+                media.save_png(image, path, receipt)
+            if page := self._page(visitor):
+                with page.open("a", encoding="utf-8") as lines:
+                    lines.writelines(f"{path.name}\n" for path in files)
+        except OSError as error:
+            raise MediaError(
+                f"The pictures cannot be written to {self.folder} ({error.strerror}): free some space, or set PATCHWORK_CACHE to another folder."
+            ) from None
+        return files
+
+    def history(self, visitor: str) -> list[Path]:
+        """A visitor's pictures that still exist, the newest first, each once."""
+        page = self._page(visitor)
+        names = page.read_text(encoding="utf-8").splitlines() if page and page.is_file() else []
+        newest = dict.fromkeys(reversed(names))
+        return [path for name in newest if (path := self.folder / name).is_file()][:KEPT]
+
+    def forget(self, visitor: str) -> None:
+        """Empty a visitor's history; the pictures stay on disk."""
+        if page := self._page(visitor):
+            page.unlink(missing_ok=True)
+
+    def find(self, name: str) -> Path | None:
+        """The picture of this file name, None where there is none; a name never leads out of the folder."""
+        path = self.folder / Path(name).name
+        return path if path.is_file() and path.suffix == ".png" else None
+
+    def copy(self, files: Sequence[Path], folder: Path) -> list[Path]:
+        """Copy pictures and the receipts beside them into a folder; their paths there. Raises MediaError where the disk refuses."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in files:
+                shutil.copyfile(path, folder / path.name)
+                shutil.copyfile(path.with_suffix(".json"), (folder / path.name).with_suffix(".json"))
+        except OSError as error:
+            raise MediaError(f"The pictures cannot be copied to {folder} ({error.strerror}): they are kept in {self.folder}.") from None
+        return [folder / path.name for path in files]
+
+    def _page(self, visitor: str) -> Path | None:
+        return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", visitor) else None
+
+
+def _name(receipt: dict[str, Any]) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", receipt["label"].lower()).strip("-")[:40]
+    return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.png"

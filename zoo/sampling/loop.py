@@ -1,0 +1,74 @@
+"""One door to all solvers: what was asked is checked, then a generator walks from noise to the clean sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from zoo.errors import RequestError
+from zoo.sampling.denoiser import Level, Predict, denoise
+from zoo.sampling.schedule import Schedule
+from zoo.sampling.solvers import Noise, Step, chain, ddim, ddpm, dpm_solver_pp, grid
+
+
+class Solver(NamedTuple):
+    """How a solver walks, over which levels, and the defaults of the options that each takes."""
+
+    walk: Callable[..., Iterator[Step]]
+    levels: Callable[..., list[Level]]
+    walk_options: dict[str, Any]
+    level_options: dict[str, Any]
+    fewest: int
+
+
+SOLVERS = {
+    "ddpm": Solver(ddpm, chain, {}, {"spacing": "even"}, fewest=2),
+    "ddim": Solver(ddim, chain, {"eta": 0.0}, {"spacing": "even"}, fewest=2),
+    "dpm-solver++": Solver(dpm_solver_pp, grid, {"order": 3}, {}, fewest=1),
+}
+"""The solvers by name."""
+
+
+def sample(
+    predict: Predict, x: Tensor, schedule: Schedule, solver: str, steps: int, noise: Noise | None = None, **options: Any
+) -> Iterator[Step]:
+    """Denoise x step by step: one Step per network evaluation, `steps` of them; the last holds the result.
+
+    predict(x, t) -> eps, or eps and variance channels, t (b,) float32; x: standard normal (b, c, h, w) or (b, f, c, h, w),
+    whose dtype is kept; noise: step index -> tensor like x, for ddpm and for ddim with eta > 0. Options: spacing "even" or
+    "stride" (ddpm, ddim), eta 0..1 (ddim), order 1..3 (dpm-solver++). Nothing is computed until the first Step is asked for.
+    Raises RequestError at once for what cannot be done.
+    """
+    if solver not in SOLVERS:
+        raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join(SOLVERS)}.")
+    chosen = SOLVERS[solver]
+    _check_options(solver, chosen, options)
+    if not _whole(steps) or not chosen.fewest <= steps <= schedule.steps:
+        raise RequestError(f"{solver} cannot take {steps!r} steps: give a whole number from {chosen.fewest} to {schedule.steps}.")
+    if noise is None and (solver == "ddpm" or options.get("eta")):
+        raise RequestError(f"{solver} needs fresh noise: give noise, a function from the step index to a tensor like x.")
+    levels = chosen.levels(schedule, int(steps), **_taken(chosen.level_options, options))
+    return chosen.walk(partial(denoise, predict), x, levels, noise, **_taken(chosen.walk_options, options))
+
+
+def _check_options(name: str, solver: Solver, options: dict[str, Any]) -> None:
+    known = {**solver.walk_options, **solver.level_options}
+    for option, value in options.items():
+        if option not in known:
+            raise RequestError(f"{name} has no option {option!r}: it takes {' and '.join(known)}.")
+        if option == "eta" and not (isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= 1):
+            raise RequestError(f"eta is {value!r}: give a number from 0 (no fresh noise) to 1 (as much as ddpm).")
+        if option == "order" and not (_whole(value) and 1 <= value <= 3):
+            raise RequestError(f"order is {value!r}: give 1, 2 or 3.")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _taken(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options.get(name, default) for name, default in defaults.items()}

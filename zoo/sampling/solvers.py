@@ -1,0 +1,127 @@
+"""Solvers: small generators that walk down a list of noise levels and yield one Step per network evaluation.
+
+Their state lives in the generator, never in the network, so one that is closed midway leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from zoo.sampling.denoiser import Level, Prediction
+from zoo.sampling.schedule import Schedule
+
+Denoise = Callable[[Tensor, Level], Prediction]
+Noise = Callable[[int], Tensor]
+"""step index -> standard normal noise like x."""
+
+CLEAN = Level(t=math.nan, alpha=1.0, sigma=0.0)
+"""Where a discrete chain ends; the network is never asked there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One network evaluation: `index` of 0..total-1, the time `t` the network was told, the sample `x` after it, and
+    the clean sample `x0` it predicted. Inside a multi-stage update x is the intermediate state."""
+
+    index: int
+    total: int
+    t: float
+    x: Tensor
+    x0: Tensor
+
+
+def chain(schedule: Schedule, steps: int, spacing: str = "even") -> list[Level]:
+    """The `steps` discrete levels that a shorter chain keeps, noisiest first, and CLEAN. See Schedule.respaced."""
+    kept = schedule.respaced(steps, spacing)
+    return [*(Level.at(schedule, (i + 1) / schedule.steps) for i in reversed(kept)), CLEAN]
+
+
+def grid(schedule: Schedule, steps: int) -> list[Level]:
+    """`steps` + 1 levels, uniform in tau from 1 to 1/N (U-ViT eval_ldm_discrete.py)."""
+    last = 1 / schedule.steps
+    return [Level.at(schedule, 1 + (last - 1) * k / steps) for k in range(steps + 1)]
+
+
+def ddpm(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise) -> Iterator[Step]:
+    """Ancestral sampling with the learned variance, or the larger fixed one without (DiT p_sample, clip_denoised False)."""
+    total = len(levels) - 1
+    for k, (now, to) in enumerate(pairwise(levels)):
+        said = denoise(x, now)
+        beta, variance, of_x0, of_x = posterior(now, to)
+        x = of_x0 * said.x0 + of_x * x
+        if to is not CLEAN:
+            x = x + deviation(beta, variance, said.fraction) * noise(k).to(x)
+        yield Step(k, total, now.t, x, said.x0)
+
+
+def posterior(now: Level, to: Level) -> tuple[float, float, float, float]:
+    """beta of the step, and of q(x_to | x_now, x0) the variance and the weights of x0 and x (Ho et al., arXiv 2006.11239, eq. 7)."""
+    beta = 1 - (now.alpha / to.alpha) ** 2
+    rest = (to.sigma / now.sigma) ** 2
+    return beta, beta * rest, beta * to.alpha / now.sigma**2, rest * now.alpha / to.alpha
+
+
+def deviation(beta: float, variance: float, fraction: Tensor | None) -> float | Tensor:
+    """Deviation of the noise of a step: sqrt(beta), or between that and the posterior's, in logs, at (fraction + 1) / 2
+    (Nichol and Dhariwal, arXiv 2102.09672, eq. 15)."""
+    if fraction is None:
+        return math.sqrt(beta)
+    share = (fraction + 1) / 2
+    return torch.exp(0.5 * (share * math.log(beta) + (1 - share) * math.log(variance)))
+
+
+def ddim(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | None, eta: float) -> Iterator[Step]:
+    """DDIM: eta 0 deterministic, eta 1 as noisy as ddpm; a learned variance is ignored (Song et al., arXiv 2010.02502, eq. 12 and 16)."""
+    total = len(levels) - 1
+    for k, (now, to) in enumerate(pairwise(levels)):
+        said = denoise(x, now)
+        fresh = eta * to.sigma / now.sigma * math.sqrt(1 - (now.alpha / to.alpha) ** 2)
+        x = to.alpha * said.x0 + math.sqrt(to.sigma**2 - fresh**2) * said.eps
+        if fresh:
+            x = x + fresh * noise(k).to(x)
+        yield Step(k, total, now.t, x, said.x0)
+
+
+def dpm_solver_pp(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | None, order: int) -> Iterator[Step]:
+    """DPM-Solver++, single-step, on the clean prediction (Lu et al., arXiv 2211.01095; U-ViT dpm_solver_pp.py, "fast").
+
+    An update of order o spans o intervals of the grid and evaluates at its first o points.
+    """
+    total, k = len(levels) - 1, 0
+    for span in orders(total, order):
+        start, x_start, first, slope = levels[k], x, None, None
+        for _ in range(span):
+            said = denoise(x, levels[k])
+            if first is None:
+                first = said.x0
+            else:
+                slope = (said.x0 - first) / (levels[k].half_log_snr - start.half_log_snr)
+            x = exponential_step(x_start, start, levels[k + 1], first, slope, midpoint=span == 2)
+            yield Step(k, total, levels[k].t, x, said.x0)
+            k += 1
+
+
+def orders(evaluations: int, order: int) -> list[int]:
+    """Orders of the updates that spend exactly so many evaluations; thirds end with 2, 1 rather than 3 (U-ViT's "fast")."""
+    if order == 3 and evaluations % 3 == 0:
+        return [3] * (evaluations // 3 - 1) + [2, 1]
+    return [order] * (evaluations // order) + [evaluations % order] * (evaluations % order > 0)
+
+
+def exponential_step(x: Tensor, now: Level, to: Level, x0: Tensor, slope: Tensor | None, midpoint: bool) -> Tensor:
+    """Integrate from `now` to `to` exactly, given the clean prediction x0 and its slope in half log-SNR.
+
+    `midpoint` weighs the slope as the second-order update does, else as the third-order one.
+    """
+    h = to.half_log_snr - now.half_log_snr
+    decay = math.expm1(-h)
+    x = to.sigma / now.sigma * x - to.alpha * decay * x0
+    if slope is None:
+        return x
+    return x + to.alpha * (-0.5 * h * decay if midpoint else h + decay) * slope

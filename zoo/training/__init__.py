@@ -1,0 +1,1 @@
+"""How the bundled models were made: the procedural data set, one recipe a model, one trainer."""

@@ -1,0 +1,143 @@
+"""One recipe a bundled model: its architecture comes from its card, its loss and its plan stand here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.sampling.schedule import Schedule
+from zoo.training import shapes
+from zoo.training.trainer import Plan
+
+Loss = Callable[[nn.Module, int], Tensor]
+
+POOL, HELD_OUT = 24_576, 4_096
+"""Training pictures drawn once (seed 1), and pictures never trained on (seed 2)."""
+
+
+def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`count` pictures (count, 3, 64, 64) as uint8 and their labels, drawn in batches of 256."""
+    parts = [shapes.batch(256, seed, index) for index in range(math.ceil(count / 256))]
+    images = torch.cat([((x + 1) * 127.5).round().to(torch.uint8) for x, _ in parts])[:count]
+    return images, torch.cat([y for _, y in parts])[:count]
+
+
+def pixels(images: Tensor) -> Tensor:
+    """uint8 pictures to float in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def _draw(step: int, seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def autoencoder_loss(seed: int, batch: int = 16) -> Loss:
+    """Mean absolute error of the reconstruction from a sampled latent, and 1e-3 of the KL divergence a latent number."""
+    images, _ = pictures(POOL // 2, 1)
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        generator = _draw(step, seed)
+        x = pixels(images[torch.randint(len(images), (batch,), generator=generator)])
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = model.encode(x).latent_dist
+            mean, logvar = posterior.mean.float(), posterior.logvar.float()
+            noise = torch.randn(mean.shape, generator=generator)
+            decoded = model.decode(mean + (0.5 * logvar).exp() * noise).sample
+        divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        return F.l1_loss(decoded.float(), x) + 1e-3 * divergence
+
+    return loss
+
+
+def classifier_loss(seed: int, batch: int = 128) -> Loss:
+    """Cross-entropy with label smoothing 0.05 on pictures that are blurred or noised a little in half of the cases."""
+    images, labels = pictures(POOL, 1)
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        generator = _draw(step, seed)
+        chosen = torch.randint(len(images), (batch,), generator=generator)
+        x = pixels(images[chosen])
+        half = batch // 2
+        x[:half] += 0.15 * torch.rand(half, 1, 1, 1, generator=generator) * torch.randn(x[:half].shape, generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(x).logits
+        return F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
+
+    return loss
+
+
+@torch.no_grad()
+def latents(autoencoder: nn.Module, scale: float) -> tuple[Tensor, Tensor]:
+    """Means of the training pictures' latents times scale (n, 4, 16, 16), and their labels."""
+    images, labels = pictures(POOL, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = [autoencoder.encode(pixels(part)).latent_dist.mean.float() for part in images.split(128)]
+    return torch.cat(parts) * scale, labels
+
+
+def diffusion_loss(z: Tensor, labels: Tensor, schedule: Schedule, learn_sigma: bool, num_classes: int, seed: int, batch: int = 64) -> Loss:
+    """Noise-prediction error with min-SNR-5 weights (Hang et al., arXiv 2303.09556), 10 % of the labels dropped.
+
+    Where sigma is learned, the variational bound of the variance is added as in improved DDPM (Nichol and Dhariwal,
+    arXiv 2102.09672), the noise detached; the last step of the chain, which draws no noise, counts like the others.
+    """
+    alpha_bar = torch.from_numpy(schedule.alphas_cumprod)
+    before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
+    beta = 1 - alpha_bar / before
+    posterior = beta * (1 - before) / (1 - alpha_bar)
+    low, high = torch.cat([posterior[1:2], posterior[1:]]).log().float(), beta.log().float()
+    times = torch.tensor([schedule.model_time((i + 1) / schedule.steps) for i in range(schedule.steps)]).float()
+    snr = alpha_bar / (1 - alpha_bar)
+    weight = (snr.clamp(max=5) / snr).float()
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        generator = _draw(step, seed)
+        chosen = torch.randint(len(z), (batch,), generator=generator)
+        strata = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+        index = (strata * schedule.steps).long()
+        x0, y = z[chosen], labels[chosen]
+        y = torch.where(torch.rand(batch, generator=generator) < 0.1, num_classes, y)
+        noise = torch.randn(x0.shape, generator=generator)
+        level = alpha_bar[index].float()[:, None, None, None]
+        x = level.sqrt() * x0 + (1 - level).sqrt() * noise
+        with torch.autocast("cpu", torch.bfloat16):
+            out = model(x, times[index], y)
+        eps = out[:, :4].float()
+        value = (weight[index] * (eps - noise).square().mean((1, 2, 3))).mean()
+        if learn_sigma:
+            share = ((out[:, 4:].float() + 1) / 2).clamp(-1, 2)
+            small, large = low[index][:, None, None, None], high[index][:, None, None, None]
+            logvar = share * large + (1 - share) * small
+            step_size = beta[index].float()[:, None, None, None]
+            off = (step_size.square() / ((1 - step_size) * (1 - level))) * (eps.detach() - noise).square()
+            value = value + 0.5 * (logvar - small - 1 + (small.exp() + off) * (-logvar).exp()).mean() / math.log(2)
+        return value
+
+    return loss
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `python -m zoo.training NAME` does for one bundled model."""
+
+    plan: Plan
+    seed: int = 0
+
+
+RECIPES = {
+    "tiny-vae": Recipe(Plan(steps=1600, rate=1e-3, ema=0.99)),
+    "tiny-vit": Recipe(Plan(steps=1500, rate=1e-3, ema=0.995)),
+    "tiny-dit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
+    "tiny-uvit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
+}
+
+
+def weights_path(name: str) -> Path:
+    """Where the bundled weights of a model stand."""
+    return Path(__file__).parent.parent / "weights" / f"{name}.safetensors"

@@ -1,0 +1,56 @@
+"""The page: one Blocks, one file a tab, every handler a call of the Hub. Only here is gradio imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported: no version check, no telemetry
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+
+from zoo.ui.image import image_tab
+
+if TYPE_CHECKING:
+    from zoo.hub import Hub
+
+HERE = Path(__file__).parent
+
+
+def build(hub: Hub) -> gr.Blocks:
+    """The whole page around one hub, with the public API /list_models and /generate_image."""
+    with gr.Blocks(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
+        gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
+        with gr.Tabs(), gr.Tab("Image"):
+            image_tab(hub, page)
+
+        def list_models() -> list[dict[str, Any]]:
+            """List every model of this hub: id, title, family, task, licence, bytes, local, labels."""
+            return hub.describe()
+
+        gr.api(list_models, api_name="list_models")
+    return page.queue(max_size=64, default_concurrency_limit=16)
+
+
+def appearance(hub: Hub) -> dict[str, Any]:
+    """Arguments of launch() that make the page look and stay as designed: theme, styles, keys; no request leaves the machine."""
+    theme = gr.themes.Base(
+        primary_hue="teal",
+        neutral_hue="gray",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+        radius_size="sm",
+    )
+    return {
+        "theme": theme,
+        "css": (HERE / "page.css").read_text(encoding="utf-8"),
+        "head": f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        "allowed_paths": [str(hub.results.folder)],
+        "footer_links": [],
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "max_file_size": "50mb",
+    }

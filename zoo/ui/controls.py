@@ -1,0 +1,113 @@
+"""Pieces of a page that every tab needs: choices from cards, values into requests, and the small pictures of HTML."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from zoo.card import Card
+from zoo.errors import RequestError
+from zoo.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label
+
+if TYPE_CHECKING:
+    from zoo.hub import Hub
+
+
+def model_choices(hub: Hub) -> list[tuple[str, str]]:
+    """(title with size and licence, id) of every model that makes pictures."""
+    return [(f"{card.title} · {card.bytes / 1e6:.1f} MB · {card.licence}", card.id) for card in hub.offered if card.generates]
+
+
+def make_request(card: Card, label: Any, count: Any, seed: Any, steps: Any, solver: Any, guidance: Any, eta: Any = 0.0) -> Request:
+    """A checked request from the values of the controls; an empty seed draws one. Raises RequestError."""
+    number = whole("Images", count, 1, MAX_IMAGES)
+    if isinstance(seed, str) and seed.strip().isdecimal():
+        seed = int(seed)
+    first = random_seed() if seed in (None, "") else whole("Seed", seed, 0, MAX_SEED + 1 - number)
+    labels = (find_label(card, label),) if card.label_names else ()
+    if steps is not None:
+        steps = whole("Steps", steps, 1, 1000)
+    seeds = tuple(range(first, first + number))
+    return Request(card.id, labels, seeds, steps, solver or None, guidance, eta=eta or 0.0).resolved(card)
+
+
+def random_seed() -> int:
+    """A seed that nobody chose, short enough to be read out, with room for a batch after it."""
+    return random.randint(0, 999_999)
+
+
+def whole(what: str, value: Any, low: int, high: int) -> int:
+    """A whole number of a control, which may arrive as 4.0. Raises RequestError that names the range."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value != int(value):
+        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {str(value)[:40]}.")
+    return int(value)
+
+
+def columns(count: int) -> int:
+    """Columns of a nearly square arrangement."""
+    return math.ceil(math.sqrt(count))
+
+
+def pictures(images: np.ndarray | None, count: int) -> str:
+    """The frame of the live preview: pictures (b, h, w, 3) uint8 inline, or as many empty places."""
+    cells = (
+        [f'<img alt="preview {k + 1}" src="{data_url(image)}">' for k, image in enumerate(images)]
+        if images is not None
+        else ["<i></i>"] * count
+    )
+    return f'<div class="frame" style="--columns:{columns(count)}">{"".join(cells)}</div>'
+
+
+def data_url(image: np.ndarray) -> str:
+    """A picture (h, w, 3) uint8 as a PNG inside a URL."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def note(text: str, kind: str = "plain") -> str:
+    """One line of words under the frame; kind: plain | error | good."""
+    role = ' role="alert"' if kind == "error" else ""
+    return f'<p class="note {kind}"{role}>{html.escape(text)}</p>'
+
+
+def progress_line(item: Progress) -> str:
+    """A thin line with words under it: place in the queue, loading, or step k of n and the time left."""
+    if item.stage == "waiting":
+        words, share = f"waiting: {item.ahead} ahead of you", 0.0
+    elif item.stage == "loading":
+        words, share = "loading the model", 0.0
+    else:
+        words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
+        share = item.step / item.total
+    return f'<div class="line" role="progressbar" aria-valuenow="{100 * share:.0f}"><b style="width:{100 * share:.1f}%"></b></div>{note(words)}'
+
+
+def facts(card: Card, request: Request, ending: str = "") -> str:
+    """One line that says what was asked, the seeds always among it."""
+    seeds = str(request.seeds[0]) if len(request.seeds) == 1 else f"{request.seeds[0]} to {request.seeds[-1]}"
+    label = f"{card.label_names[request.labels[0]]} · " if request.labels else ""
+    words = f"{card.title} · {label}seed {seeds} · {request.steps} steps {request.solver} · guidance {request.guidance:g}"
+    return note(words + (f" · {ending}" if ending else ""))
+
+
+def ending(result: Result) -> str:
+    """How a run ended."""
+    if result.stopped_at:
+        return f"stopped after step {result.stopped_at} of {result.request.steps}, what was there is kept"
+    return f"{result.seconds:.1f} s"
+
+
+def repeated(request: Request) -> tuple[int, int] | None:
+    """(first seed, count) where a request has one label and seeds in a row, so that the controls can say it all; else None."""
+    seeds: Sequence[int] = request.seeds
+    in_row = tuple(range(seeds[0], seeds[0] + len(seeds))) == tuple(seeds) if seeds else False
+    return (seeds[0], len(seeds)) if in_row and len(set(request.labels)) <= 1 else None

@@ -1,0 +1,306 @@
+"""The Image tab: choose, generate with a live preview, stop, keep, restore from a picture."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from zoo import media
+from zoo.errors import RequestError, ZooError
+from zoo.request import SOLVERS, Progress, Request, Result
+from zoo.ui import controls
+
+if TYPE_CHECKING:
+    from zoo.card import Card
+    from zoo.hub import Hub
+
+EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
+HELP = """<dl class="help"><dt>Guidance w</dt><dd>eps = uncond + w (cond - uncond); 1 is off and halves the work.</dd>
+<dt>Steps</dt><dd>Evaluations of the network from noise to picture.</dd>
+<dt>Solver</dt><dd>dpm-solver++ needs about 20 steps, ddim 50, ddpm 250 as published.</dd>
+<dt>Seed</dt><dd>Image k starts from seed + k: the same alone and in any batch.</dd>
+<dt>Keys</dt><dd>Enter generates, Escape stops.</dd></dl>"""
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+class ImageTab:
+    """The components of the tab and what they do; nothing of a visitor is kept here but the switch that stops a run."""
+
+    def __init__(self, hub: Hub, page: gr.Blocks) -> None:
+        self.hub = hub
+        self.stops: dict[str, threading.Event] = {}
+        first = next(card for card in hub.offered if card.generates)
+        self.visitor = gr.BrowserState("", storage_key="patchwork-visitor", secret="patchwork")
+        self.origin = gr.State(None)
+        self.files = gr.State([])
+        self.last_seed = gr.State(None)
+        with gr.Row(elem_classes="tab"):
+            with gr.Column(elem_classes="controls", scale=0, min_width=300):
+                self._build_controls(first)
+            with gr.Column(elem_classes="result"):
+                self._build_result()
+        self._wire(page)
+        self._wire_api(first)
+
+    # ---- what stands where
+
+    def _build_controls(self, card: Card) -> None:
+        self.model = gr.Dropdown(controls.model_choices(self.hub), value=card.id, label="Model", elem_id="model")
+        self.label = gr.Dropdown(_labels(card), value=0, label="Class (type to search)", elem_id="label")
+        self.count = gr.Slider(1, 16, 4, step=1, label="Images", elem_id="count", buttons=[])
+        with gr.Row(elem_classes="seed"):
+            self.seed = gr.Textbox(
+                "", label="Seed of the first (empty: random)", placeholder="random", elem_id="seed", min_width=120, max_lines=1
+            )
+            self.dice = gr.Button("Dice", elem_id="dice", size="sm", min_width=60)
+            self.reuse = gr.Button("Reuse last", elem_id="reuse", size="sm", min_width=60)
+        self.steps = gr.Slider(2, 250, card.sampling.steps, step=1, label="Steps", elem_id="steps", buttons=[])
+        self.solver = gr.Dropdown(list(SOLVERS), value=card.sampling.solver, label="Solver", elem_id="solver")
+        self.guidance = gr.Slider(1, 10, card.guidance.default, step=0.1, label="Guidance w", elem_id="guidance", buttons=[])
+        self.go = gr.Button("Generate", variant="primary", elem_id="generate")
+        self.halt = gr.Button("Stop", variant="stop", elem_id="stop", visible=False)
+        self.cost = gr.HTML(elem_id="cost")
+        with gr.Accordion("More", open=False):
+            self.eta = gr.Slider(0, 1, 0, step=0.05, label="Eta", elem_id="eta", info="Noise that ddim adds at each step; 1 is like ddpm.")
+            self.defaults = gr.Button("This model's defaults", size="sm", elem_id="defaults")
+            gr.HTML(HELP)
+        self.drop = gr.UploadButton("Restore from a PNG (or drop it anywhere)", file_types=[".png"], size="sm", elem_id="drop")
+
+    def _build_result(self) -> None:
+        self.preview = gr.HTML(EMPTY, elem_id="preview")
+        self.gallery = gr.Gallery(
+            format="png", show_label=False, visible=False, elem_id="gallery", height="min(70vh, 560px)", object_fit="contain",
+            interactive=False, buttons=["download", "fullscreen"],
+        )  # fmt: skip
+        self.progress = gr.HTML(elem_id="progress")
+        self.facts = gr.HTML(elem_id="facts")
+        self.verdict = gr.HTML(elem_id="verdict")
+        with gr.Row(elem_classes="actions"):
+            self.download = gr.DownloadButton("Download PNG", size="sm", interactive=False, elem_id="download")
+            self.again = gr.Button("Use its settings", size="sm", interactive=False, elem_id="again")
+        with gr.Accordion("Receipt", open=False):
+            self.receipt = gr.JSON(show_label=False, elem_id="receipt")
+        with gr.Accordion("History of this browser", open=True):
+            self.history = gr.Gallery(
+                format="png", show_label=False, columns=10, rows=1, height="auto", object_fit="contain", allow_preview=False,
+                interactive=False, elem_id="history", buttons=[],
+            )  # fmt: skip
+            self.clear = gr.Button("Clear the history", size="sm", elem_id="clear")
+
+    def _wire(self, page: gr.Blocks) -> None:
+        asked = [self.model, self.label, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta]
+        settings = [*asked, self.verdict]
+        shown = [self.preview, self.gallery, self.files, self.download, self.again, self.receipt]
+        outputs = [
+            *shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, self.history,
+        ]  # fmt: skip
+        run = self.go.click(self.generate, [*asked, self.visitor, self.origin], outputs, **PRIVATE)
+        self.halt.click(self.stop, None, None, queue=False, **PRIVATE)
+        self.dice.click(lambda: str(controls.random_seed()), None, self.seed, queue=False, **PRIVATE)
+        self.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, self.seed, queue=False, **PRIVATE)
+        self.model.input(self.choose, self.model, settings, queue=False, **PRIVATE)
+        self.defaults.click(self.choose, self.model, settings, queue=False, **PRIVATE)
+        self.drop.upload(self.restore, self.drop, [*settings, self.origin, self.drop], **PRIVATE)
+        self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
+        self.history.select(self.recall, self.visitor, [*shown, self.facts], **PRIVATE)
+        self.again.click(self.restore, self.download, [*settings, self.origin], **PRIVATE)
+        self.clear.click(self.forget, self.visitor, self.history, **PRIVATE)
+        page.load(self.arrive, self.visitor, [self.visitor, self.history], **PRIVATE)
+        priced = [self.model, self.count, self.steps, self.solver, self.guidance]
+        timer = gr.Timer(2)
+        run.then(self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
+        gr.on([page.load, timer.tick, *(c.change for c in priced)], self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
+
+    def _wire_api(self, card: Card) -> None:
+        with gr.Row(visible=False):
+            inputs = [
+                gr.Textbox(card.id, label="model"), gr.Textbox(card.label_names[0], label="label"), gr.Number(1, label="count"),
+                gr.Number(None, label="seed"), gr.Number(None, label="steps"), gr.Textbox(None, label="solver"), gr.Number(None, label="guidance"),
+            ]  # fmt: skip
+            outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
+            gr.Button("generate_image").click(self.generate_image, inputs, outputs, api_name="generate_image", preprocess=False)
+
+    # ---- what happens
+
+    def generate(self, model, label, count, seed, steps, solver, guidance, eta, visitor, origin, session: gr.Request) -> Iterator[dict]:
+        """Run a request and show it as it comes; every ending gives the Generate button back."""
+        stop = self.stops[session.session_hash] = threading.Event()
+        idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+        number = 1
+        try:
+            card = self.hub.card(model)
+            request = controls.make_request(card, label, count, seed, steps, solver, guidance, eta)
+            number = len(request.seeds)
+            yield {
+                self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
+                self.preview: gr.update(value=controls.pictures(None, number), visible=True), self.last_seed: request.seeds[0],
+                self.facts: controls.facts(card, request), self.verdict: "", self.progress: controls.note("starting"),
+            }  # fmt: skip
+            earlier, made = _earlier(origin, request), None
+            for item in self.hub.generate(request, stop=stop, visitor=visitor):
+                if isinstance(item, Progress):
+                    if item.preview is not None and earlier and item.step == earlier["stopped_at"]:
+                        made = item.preview[earlier["place"]]
+                    shown = {self.preview: controls.pictures(item.preview, number)} if item.preview is not None else {}
+                    yield shown | {self.progress: controls.progress_line(item)}
+                else:
+                    if earlier and made is None and item.stopped_at == earlier["stopped_at"]:
+                        made = item.images[earlier["place"]]
+                    verdict = _verdict(made, earlier, item)
+                    yield idle | self._show(list(item.files)) | {
+                        self.progress: "", self.facts: controls.facts(card, request, controls.ending(item)), self.verdict: verdict,
+                        self.history: self._history(visitor),
+                    }  # fmt: skip
+                    return
+            yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
+        except ZooError as error:
+            yield idle | {self.progress: controls.note(str(error), "error")}
+        finally:
+            if self.stops.get(session.session_hash) is stop:
+                del self.stops[session.session_hash]
+
+    def generate_image(self, model, label, count, seed, steps, solver, guidance) -> Iterator[tuple[list, Any]]:
+        """Generate images: earlier answers are previews, the last one holds the finished pictures and one receipt an image.
+
+        model: an id of /list_models; label: class name or number; count: 1 to 64 images; seed: of the first image, empty draws one;
+        steps, solver, guidance: empty takes the model's own.
+        """
+        try:
+            request = controls.make_request(self.hub.card(str(model)), label, count, seed, steps, solver, guidance)
+            for item in self.hub.generate(request):
+                if isinstance(item, Result):
+                    yield [str(path) for path in item.files], list(item.receipts)
+                elif item.preview is not None:
+                    yield list(item.preview), {"request": item.request.to_dict(), "step": item.step, "total": item.total}
+        except ZooError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    def stop(self, session: gr.Request) -> None:
+        """Set the switch of this visitor's run; it ends within one step."""
+        if event := self.stops.get(session.session_hash):
+            event.set()
+
+    def choose(self, model: str) -> dict:
+        """Reset what depends on the model to its card's defaults, and say so."""
+        card = self.hub.card(model)
+        return {
+            self.label: gr.update(choices=_labels(card), value=0), self.steps: card.sampling.steps, self.solver: card.sampling.solver,
+            self.guidance: card.guidance.default, self.eta: 0,
+            self.verdict: controls.note(f"Class, steps, solver and guidance are now {card.title}'s own defaults."),
+        }  # fmt: skip
+
+    def restore(self, path: str | None) -> dict:
+        """Put the settings of a picture made here back on the controls; a foreign or forged file changes nothing."""
+        if not path:
+            return {self.verdict: controls.note("Choose a picture first.", "error")}
+        try:
+            image, receipt = media.read_png(path)
+            request = Request.from_dict(receipt["request"])
+            card = self.hub.card(request.model)
+            request = request.resolved(card)
+            place = receipt.get("index")
+            if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(request.seeds):
+                raise RequestError("The receipt in this file names an image that its request does not have: drop the original file.")
+        except ZooError as error:
+            return {self.verdict: controls.note(str(error), "error")}
+        first, count = controls.repeated(request) or (request.seeds[place], 1)
+        stopped = receipt.get("stopped_at") if isinstance(receipt.get("stopped_at"), int) else None
+        words = f"Settings of {request.model}, seed {request.seeds[place]}, are back on the controls: Generate again to compare."
+        if stopped:
+            words = f"This picture was stopped after step {stopped} of {request.steps}. {words}"
+        return {
+            self.model: card.id, self.label: gr.update(choices=_labels(card), value=request.labels[place] if request.labels else None),
+            self.count: count, self.seed: str(first), self.steps: request.steps, self.solver: request.solver, self.guidance: request.guidance,
+            self.eta: request.eta, self.verdict: controls.note(words, "good"), self.drop: None,
+            self.origin: {"image": image, "request": request, "place": place, "stopped_at": stopped, "weights": receipt.get("weights")},
+        }  # fmt: skip
+
+    def select(self, files: list[str], event: gr.SelectData) -> tuple[Any, Any]:
+        """Make the picture that was clicked the one to download."""
+        path = Path(files[event.index])
+        return gr.update(value=str(path), interactive=True), media.read_png(path)[1]
+
+    def recall(self, visitor: str, event: gr.SelectData) -> dict:
+        """Show a picture of the history again."""
+        kept = self.hub.results.history(visitor)
+        if event.index >= len(kept):
+            return {self.facts: controls.note("This picture is gone; reload the page.", "error")}
+        receipt = media.read_png(kept[event.index])[1]
+        request = Request.from_dict(receipt["request"])
+        words = f"{request.model} · {receipt['label']} · seed {receipt['seed']} · {request.steps} steps {request.solver} · guidance {request.guidance:g}"
+        return self._show([kept[event.index]]) | {self.facts: controls.note(f"{words} · {receipt['made']}")}
+
+    def arrive(self, visitor: str) -> tuple[str, Any]:
+        """Know a browser again, or give it a name of its own."""
+        visitor = visitor or uuid.uuid4().hex
+        return visitor, self._history(visitor)
+
+    def forget(self, visitor: str) -> Any:
+        """Empty the history of this browser; files on disk stay."""
+        self.hub.results.forget(visitor)
+        return self._history(visitor)
+
+    def price(self, model, count, steps, solver, guidance) -> tuple[str, Any]:
+        """Say beforehand what a run will cost; the timer ticks until that is known."""
+        try:
+            card = self.hub.card(model)
+            seconds = self.hub.seconds(controls.make_request(card, 0, count, 0, steps, solver, guidance))
+        except ZooError as error:
+            return controls.note(str(error), "error"), gr.skip()
+        if seconds is None:
+            return controls.note("measuring how fast this machine is ..."), gr.skip()
+        return controls.note(f"about {seconds:.1f} s on this machine, from measured steps"), gr.Timer(active=False)
+
+    def _show(self, files: list[Path]) -> dict:
+        names = [str(path) for path in files]
+        return {
+            self.preview: gr.update(visible=False), self.files: names,
+            self.gallery: gr.update(value=names, visible=True, columns=controls.columns(len(names)), selected_index=None),
+            self.download: gr.update(value=names[0], interactive=True), self.again: gr.update(interactive=True),
+            self.receipt: media.read_png(names[0])[1],
+        }  # fmt: skip
+
+    def _history(self, visitor: str) -> Any:
+        return gr.update(value=[str(path) for path in self.hub.results.history(visitor)])
+
+
+def image_tab(hub: Hub, page: gr.Blocks) -> None:
+    """Put the Image tab here."""
+    ImageTab(hub, page)
+
+
+def _labels(card: Card) -> list[tuple[str, int]]:
+    return [(name, index) for index, name in enumerate(card.label_names)]
+
+
+def _earlier(origin: dict | None, request: Request) -> dict | None:
+    """The dropped picture, if this request makes it again, with its place among the new ones."""
+    if not origin:
+        return None
+    old: Request = origin["request"]
+    seed, label = old.seeds[origin["place"]], old.labels[origin["place"]] if old.labels else None
+    same = (old.model, old.steps, old.solver, old.guidance, old.eta) == (
+        request.model,
+        request.steps,
+        request.solver,
+        request.guidance,
+        request.eta,
+    )
+    if not same or seed not in request.seeds or (request.labels and request.labels[0] != label):
+        return None
+    return origin | {"place": request.seeds.index(seed)}
+
+
+def _verdict(made: Any, earlier: dict | None, result: Result) -> str:
+    """How the new picture compares with the dropped one, in one sentence."""
+    if earlier is None or made is None:
+        return ""
+    words = media.compare(made, earlier["image"])
+    if earlier["weights"] != result.receipts[0]["weights"]:
+        words += " The weights are not the ones that made the earlier picture."
+    return controls.note(f"Against the picture you dropped: {words}", "good" if words.startswith("Identical") else "plain")
