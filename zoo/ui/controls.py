@@ -81,22 +81,19 @@ def note(text: str, kind: str = "plain") -> str:
 
 def progress_line(item: Progress) -> str:
     """A thin line with words under it: place in the queue, loading, or step k of n and the time left."""
-    if item.stage == "waiting":
-        words, share = f"waiting: {item.ahead} ahead of you", 0.0
-    elif item.stage == "loading":
-        words, share = "loading the model", 0.0
-    else:
+    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": "loading the model"}.get(item.stage, "")
+    if item.stage == "sampling":
         words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
-        share = item.step / item.total
-    return f'<div class="line" role="progressbar" aria-valuenow="{100 * share:.0f}"><b style="width:{100 * share:.1f}%"></b></div>{note(words)}'
+    percent = 100 * item.step / item.total if item.total else 0.0
+    bar = f'<div class="line" role="progressbar" aria-valuenow="{percent:.0f}"><b style="width:{percent:.1f}%"></b></div>'
+    return bar + note(words)
 
 
-def facts(card: Card, request: Request, ending: str = "") -> str:
-    """One line that says what was asked, the seeds always among it."""
-    seeds = str(request.seeds[0]) if len(request.seeds) == 1 else f"{request.seeds[0]} to {request.seeds[-1]}"
-    label = f"{card.label_names[request.labels[0]]} · " if request.labels else ""
-    words = f"{card.title} · {label}seed {seeds} · {request.steps} steps {request.solver} · guidance {request.guidance:g}"
-    return note(words + (f" · {ending}" if ending else ""))
+def facts(request: Request, title: str, label: str, seeds: Sequence[int], ending: str) -> str:
+    """One line that says what was asked and how it ended, the seeds always among it."""
+    seed = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    words = (title, label, f"seed {seed}", f"{request.steps} steps {request.solver}", f"guidance {request.guidance:g}", ending)
+    return note(" · ".join(word for word in words if word))
 
 
 def ending(result: Result) -> str:

@@ -54,9 +54,7 @@ class ImageTab:
         self.label = gr.Dropdown(_labels(card), value=0, label="Class (type to search)", elem_id="label")
         self.count = gr.Slider(1, 16, 4, step=1, label="Images", elem_id="count", buttons=[])
         with gr.Row(elem_classes="seed"):
-            self.seed = gr.Textbox(
-                "", label="Seed of the first (empty: random)", placeholder="random", elem_id="seed", min_width=120, max_lines=1
-            )
+            self.seed = gr.Textbox("", label="Seed (empty: random)", placeholder="random", elem_id="seed", min_width=120, max_lines=1)
             self.dice = gr.Button("Dice", elem_id="dice", size="sm", min_width=60)
             self.reuse = gr.Button("Reuse last", elem_id="reuse", size="sm", min_width=60)
         self.steps = gr.Slider(2, 250, card.sampling.steps, step=1, label="Steps", elem_id="steps", buttons=[])
@@ -74,7 +72,7 @@ class ImageTab:
     def _build_result(self) -> None:
         self.preview = gr.HTML(EMPTY, elem_id="preview")
         self.gallery = gr.Gallery(
-            format="png", show_label=False, visible=False, elem_id="gallery", height="min(70vh, 560px)", object_fit="contain",
+            format="png", show_label=False, visible=False, elem_id="gallery", object_fit="contain",
             interactive=False, buttons=["download", "fullscreen"],
         )  # fmt: skip
         self.progress = gr.HTML(elem_id="progress")
@@ -105,7 +103,7 @@ class ImageTab:
         self.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, self.seed, queue=False, **PRIVATE)
         self.model.input(self.choose, self.model, settings, queue=False, **PRIVATE)
         self.defaults.click(self.choose, self.model, settings, queue=False, **PRIVATE)
-        self.drop.upload(self.restore, self.drop, [*settings, self.origin, self.drop], **PRIVATE)
+        self.drop.upload(self.restore, self.drop, [*settings, self.origin], **PRIVATE)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
         self.history.select(self.recall, self.visitor, [*shown, self.facts], **PRIVATE)
         self.again.click(self.restore, self.download, [*settings, self.origin], **PRIVATE)
@@ -119,9 +117,14 @@ class ImageTab:
     def _wire_api(self, card: Card) -> None:
         with gr.Row(visible=False):
             inputs = [
-                gr.Textbox(card.id, label="model"), gr.Textbox(card.label_names[0], label="label"), gr.Number(1, label="count"),
-                gr.Number(None, label="seed"), gr.Number(None, label="steps"), gr.Textbox(None, label="solver"), gr.Number(None, label="guidance"),
-            ]  # fmt: skip
+                gr.Textbox(card.id, label="model"),
+                gr.Textbox(card.label_names[0], label="label"),
+                gr.Number(1, label="count"),
+                gr.Number(None, label="seed"),
+                gr.Number(None, label="steps"),
+                gr.Textbox(None, label="solver"),
+                gr.Number(None, label="guidance"),
+            ]
             outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
             gr.Button("generate_image").click(self.generate_image, inputs, outputs, api_name="generate_image", preprocess=False)
 
@@ -136,10 +139,15 @@ class ImageTab:
             card = self.hub.card(model)
             request = controls.make_request(card, label, count, seed, steps, solver, guidance, eta)
             number = len(request.seeds)
+            name = card.label_names[request.labels[0]] if request.labels else ""
+
+            def asked(ending: str) -> str:
+                return controls.facts(request, card.title, name, request.seeds, ending)
+
             yield {
                 self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
                 self.preview: gr.update(value=controls.pictures(None, number), visible=True), self.last_seed: request.seeds[0],
-                self.facts: controls.facts(card, request), self.verdict: "", self.progress: controls.note("starting"),
+                self.facts: asked("running"), self.verdict: "", self.progress: controls.note("starting"),
             }  # fmt: skip
             earlier, made = _earlier(origin, request), None
             for item in self.hub.generate(request, stop=stop, visitor=visitor):
@@ -153,7 +161,7 @@ class ImageTab:
                         made = item.images[earlier["place"]]
                     verdict = _verdict(made, earlier, item)
                     yield idle | self._show(list(item.files)) | {
-                        self.progress: "", self.facts: controls.facts(card, request, controls.ending(item)), self.verdict: verdict,
+                        self.progress: "", self.facts: asked(controls.ending(item)), self.verdict: verdict,
                         self.history: self._history(visitor),
                     }  # fmt: skip
                     return
@@ -214,11 +222,17 @@ class ImageTab:
         if stopped:
             words = f"This picture was stopped after step {stopped} of {request.steps}. {words}"
         return {
-            self.model: card.id, self.label: gr.update(choices=_labels(card), value=request.labels[place] if request.labels else None),
-            self.count: count, self.seed: str(first), self.steps: request.steps, self.solver: request.solver, self.guidance: request.guidance,
-            self.eta: request.eta, self.verdict: controls.note(words, "good"), self.drop: None,
+            self.model: card.id,
+            self.label: gr.update(choices=_labels(card), value=request.labels[place] if request.labels else None),
+            self.count: count,
+            self.seed: str(first),
+            self.steps: request.steps,
+            self.solver: request.solver,
+            self.guidance: request.guidance,
+            self.eta: request.eta,
+            self.verdict: controls.note(words, "good"),
             self.origin: {"image": image, "request": request, "place": place, "stopped_at": stopped, "weights": receipt.get("weights")},
-        }  # fmt: skip
+        }
 
     def select(self, files: list[str], event: gr.SelectData) -> tuple[Any, Any]:
         """Make the picture that was clicked the one to download."""
@@ -232,8 +246,9 @@ class ImageTab:
             return {self.facts: controls.note("This picture is gone; reload the page.", "error")}
         receipt = media.read_png(kept[event.index])[1]
         request = Request.from_dict(receipt["request"])
-        words = f"{request.model} · {receipt['label']} · seed {receipt['seed']} · {request.steps} steps {request.solver} · guidance {request.guidance:g}"
-        return self._show([kept[event.index]]) | {self.facts: controls.note(f"{words} · {receipt['made']}")}
+        title = self.hub.card(request.model).title
+        words = controls.facts(request, title, receipt["label"], [receipt["seed"]], f"made {receipt['made']}")
+        return self._show([kept[event.index]]) | {self.facts: words}
 
     def arrive(self, visitor: str) -> tuple[str, Any]:
         """Know a browser again, or give it a name of its own."""
