@@ -12,7 +12,7 @@ def main() -> int:
     """Settings from arguments and environment -> Hub -> page -> launch."""
     parser = argparse.ArgumentParser(description="Patchwork: a hub of diffusion transformers.")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
     parser.add_argument("--models", metavar="ID,ID", help="offer only these")
     parser.add_argument("--offline", action="store_true", default=None, help="never open the network")
@@ -24,11 +24,15 @@ def main() -> int:
     try:
         hub = Hub(models=chosen.models.split(",") if chosen.models else None, offline=chosen.offline)
         page = ui.build(hub)
-        threading.Thread(target=hub.warm_up, args=(hub.offered[0].id,), daemon=True).start()
-        page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, **ui.appearance(hub))
-    except (ZooError, OSError) as error:
+        page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, prevent_thread_lock=True, **ui.appearance(hub))
+    except ZooError as error:
         print(f"app: {error}", file=sys.stderr)
         return 1
+    except (OSError, OverflowError):
+        print(f"app: cannot listen on {chosen.host}:{chosen.port}; choose a free port with --port, 1024 to 65535.", file=sys.stderr)
+        return 1
+    threading.Thread(target=hub.warm_up, args=(ui.first_generator(hub).id,), daemon=True).start()
+    page.block_thread()
     return 0
 
 

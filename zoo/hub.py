@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import zoo
 from zoo import backbones, checkpoint, download, latents, media, perception
 from zoo.card import Card, cards
-from zoo.errors import OutOfMemoryError, RequestError
+from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.pace import Pace
 from zoo.request import Progress, Request, Result, nearest
 from zoo.results import Results
@@ -90,7 +90,7 @@ class Hub:
             if card.id not in self._resident:
                 path, digest = download.fetch(card)
                 with torch.device("meta"):
-                    module = build_module(card).to(self._dtype(card))
+                    module = nn.Module.to(build_module(card), self._dtype(card))  # diffusers' own `to` warns of nothing
                 checkpoint.load_into(module, path)
                 module = module.to(self.device).eval().requires_grad_(False)
                 size = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -101,13 +101,13 @@ class Hub:
             return self._resident[card.id]
 
     def generate(
-        self, request: Request, *, preview: bool = True, stop: threading.Event | None = None, visitor: str = ""
+        self, request: Request, *, preview: bool = True, stop: threading.Event | None = None, visitor: str | None = ""
     ) -> Iterator[Progress | Result]:
         """Make the pictures of a request: Progress at every step, then one Result.
 
         preview: decode the clean prediction of each step. stop: once set, the run ends within one step with a Result that holds
         the last clean prediction. Closing the generator ends the run as well, keeps that prediction on disk, and gives the
-        device to the next in line. visitor: whose history the pictures enter.
+        device to the next in line. visitor: whose history the pictures enter; None is a rehearsal, of which nothing is kept.
         Raises a ZooError for anything that the user can mend.
         """
         card = self.card(request.model)
@@ -134,7 +134,7 @@ class Hub:
                 self._line.remove(ticket)
                 self._moved.notify_all()
 
-    def _run(self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str) -> Iterator[Progress | Result]:
+    def _run(self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None) -> Iterator[Progress | Result]:
         model, autoencoder = self.load(card), self.load(self.card(card.latent.vae)) if card.latent else None
         begun = time.monotonic()
 
@@ -165,7 +165,8 @@ class Hub:
                 yield Progress("sampling", request, done, step.total, (step.total - done) / speed, speed, preview=shown)
             except GeneratorExit:  # the visitor left: what was there is kept
                 self.pace.add(request, laps[1:])
-                finish(shown if preview else picture(step.x0), done)
+                if visitor is not None:
+                    finish(shown if preview else picture(step.x0), done)
                 raise
         self.pace.add(request, laps[1:])
         yield finish(shown, None if last else done)
@@ -208,9 +209,11 @@ class Hub:
         return self.pace.seconds(request.resolved(self.card(request.model)))
 
     def warm_up(self, identity: str) -> None:
-        """Load a model and measure a few steps of it, so that the first visitor neither waits nor is told nothing."""
+        """Load a model and measure a few steps of it, so that the first visitor neither waits nor is told nothing.
+
+        What is wrong with the model is said to whoever asks for it."""
         request = Request(identity, labels=(0,) if self.card(identity).arch.get("num_classes") else (), steps=10)
-        with contextlib.closing(self.generate(request)) as items:
+        with contextlib.suppress(ZooError), contextlib.closing(self.generate(request, visitor=None)) as items:
             for item in items:
                 if item.step == 6:
                     return

@@ -35,7 +35,8 @@ class Results:
                     lines.writelines(f"{path.name}\n" for path in files)
         except OSError as error:
             raise MediaError(
-                f"The pictures cannot be written to {self.folder} ({error.strerror}): free some space, or set PATCHWORK_CACHE to another folder."
+                f"The pictures cannot be written to {self.folder} ({error.strerror}): free some space, "
+                "or set PATCHWORK_CACHE to another folder."
             ) from None
         return files
 

@@ -11,12 +11,15 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
+from zoo.ui.api import endpoints
+from zoo.ui.controls import first_generator
 from zoo.ui.image import image_tab
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
 
 HERE = Path(__file__).parent
+__all__ = ["appearance", "build", "first_generator"]
 
 
 def build(hub: Hub) -> gr.Blocks:
@@ -25,12 +28,7 @@ def build(hub: Hub) -> gr.Blocks:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
         with gr.Tabs(), gr.Tab("Image"):
             image_tab(hub, page)
-
-        def list_models() -> list[dict[str, Any]]:
-            """List every model of this hub: id, title, family, task, licence, bytes, local, labels."""
-            return hub.describe()
-
-        gr.api(list_models, api_name="list_models")
+        endpoints(hub)
     return page.queue(max_size=64, default_concurrency_limit=16)
 
 
@@ -42,6 +40,13 @@ def appearance(hub: Hub) -> dict[str, Any]:
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
         radius_size="sm",
+    ).set(  # contrast of at least 4.5 to 1
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
     )
     return {
         "theme": theme,

@@ -26,6 +26,15 @@ def model_choices(hub: Hub) -> list[tuple[str, str]]:
     return [(f"{card.title} · {card.bytes / 1e6:.1f} MB · {card.licence}", card.id) for card in hub.offered if card.generates]
 
 
+def first_generator(hub: Hub) -> Card:
+    """The model that the page starts with. Raises RequestError where nothing on offer makes pictures."""
+    for card in hub.offered:
+        if card.generates:
+            return card
+    makers = ", ".join(card.id for card in hub.cards.values() if card.generates)
+    raise RequestError(f"None of the models on offer makes pictures: add one of {makers} to --models.")
+
+
 def make_request(card: Card, label: Any, count: Any, seed: Any, steps: Any, solver: Any, guidance: Any, eta: Any = 0.0) -> Request:
     """A checked request from the values of the controls; an empty seed draws one. Raises RequestError."""
     number = whole("Images", count, 1, MAX_IMAGES)

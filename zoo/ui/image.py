@@ -34,7 +34,7 @@ class ImageTab:
     def __init__(self, hub: Hub, page: gr.Blocks) -> None:
         self.hub = hub
         self.stops: dict[str, threading.Event] = {}
-        first = next(card for card in hub.offered if card.generates)
+        first = controls.first_generator(hub)
         self.visitor = gr.BrowserState("", storage_key="patchwork-visitor", secret="patchwork")
         self.origin = gr.State(None)
         self.files = gr.State([])
@@ -45,7 +45,6 @@ class ImageTab:
             with gr.Column(elem_classes="result"):
                 self._build_result()
         self._wire(page)
-        self._wire_api(first)
 
     # ---- what stands where
 
@@ -54,7 +53,7 @@ class ImageTab:
         self.label = gr.Dropdown(_labels(card), value=0, label="Class (type to search)", elem_id="label")
         self.count = gr.Slider(1, 16, 4, step=1, label="Images", elem_id="count", buttons=[])
         with gr.Row(elem_classes="seed"):
-            self.seed = gr.Textbox("", label="Seed (empty: random)", placeholder="random", elem_id="seed", min_width=120, max_lines=1)
+            self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id="seed", min_width=120, max_lines=1)
             self.dice = gr.Button("Dice", elem_id="dice", size="sm", min_width=60)
             self.reuse = gr.Button("Reuse last", elem_id="reuse", size="sm", min_width=60)
         self.steps = gr.Slider(2, 250, card.sampling.steps, step=1, label="Steps", elem_id="steps", buttons=[])
@@ -84,18 +83,20 @@ class ImageTab:
         with gr.Accordion("Receipt", open=False):
             self.receipt = gr.JSON(show_label=False, elem_id="receipt")
         with gr.Accordion("History of this browser", open=True):
+            self.bare = gr.HTML(controls.note("Pictures that this browser makes are kept here, also after a reload."))
             self.history = gr.Gallery(
                 format="png", show_label=False, columns=10, rows=1, height="auto", object_fit="contain", allow_preview=False,
-                interactive=False, elem_id="history", buttons=[],
+                interactive=False, elem_id="history", buttons=[], visible=False,
             )  # fmt: skip
-            self.clear = gr.Button("Clear the history", size="sm", elem_id="clear")
+            self.clear = gr.Button("Clear the history", size="sm", elem_id="clear", visible=False)
 
     def _wire(self, page: gr.Blocks) -> None:
         asked = [self.model, self.label, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta]
         settings = [*asked, self.verdict]
         shown = [self.preview, self.gallery, self.files, self.download, self.again, self.receipt]
+        kept = [self.bare, self.history, self.clear]
         outputs = [
-            *shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, self.history,
+            *shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *kept,
         ]  # fmt: skip
         run = self.go.click(self.generate, [*asked, self.visitor, self.origin], outputs, **PRIVATE)
         self.halt.click(self.stop, None, None, queue=False, **PRIVATE)
@@ -107,26 +108,12 @@ class ImageTab:
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
         self.history.select(self.recall, self.visitor, [*shown, self.facts], **PRIVATE)
         self.again.click(self.restore, self.download, [*settings, self.origin], **PRIVATE)
-        self.clear.click(self.forget, self.visitor, self.history, **PRIVATE)
-        page.load(self.arrive, self.visitor, [self.visitor, self.history], **PRIVATE)
+        self.clear.click(self.forget, self.visitor, kept, **PRIVATE)
+        page.load(self.arrive, self.visitor, [self.visitor, *kept], **PRIVATE)
         priced = [self.model, self.count, self.steps, self.solver, self.guidance]
         timer = gr.Timer(2)
         run.then(self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
         gr.on([page.load, timer.tick, *(c.change for c in priced)], self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
-
-    def _wire_api(self, card: Card) -> None:
-        with gr.Row(visible=False):
-            inputs = [
-                gr.Textbox(card.id, label="model"),
-                gr.Textbox(card.label_names[0], label="label"),
-                gr.Number(1, label="count"),
-                gr.Number(None, label="seed"),
-                gr.Number(None, label="steps"),
-                gr.Textbox(None, label="solver"),
-                gr.Number(None, label="guidance"),
-            ]
-            outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
-            gr.Button("generate_image").click(self.generate_image, inputs, outputs, api_name="generate_image", preprocess=False)
 
     # ---- what happens
 
@@ -162,8 +149,7 @@ class ImageTab:
                     verdict = _verdict(made, earlier, item)
                     yield idle | self._show(list(item.files)) | {
                         self.progress: "", self.facts: asked(controls.ending(item)), self.verdict: verdict,
-                        self.history: self._history(visitor),
-                    }  # fmt: skip
+                    } | self._history(visitor)  # fmt: skip
                     return
             yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
         except ZooError as error:
@@ -171,22 +157,6 @@ class ImageTab:
         finally:
             if self.stops.get(session.session_hash) is stop:
                 del self.stops[session.session_hash]
-
-    def generate_image(self, model, label, count, seed, steps, solver, guidance) -> Iterator[tuple[list, Any]]:
-        """Generate images: earlier answers are previews, the last one holds the finished pictures and one receipt an image.
-
-        model: an id of /list_models; label: class name or number; count: 1 to 64 images; seed: of the first image, empty draws one;
-        steps, solver, guidance: empty takes the model's own.
-        """
-        try:
-            request = controls.make_request(self.hub.card(str(model)), label, count, seed, steps, solver, guidance)
-            for item in self.hub.generate(request):
-                if isinstance(item, Result):
-                    yield [str(path) for path in item.files], list(item.receipts)
-                elif item.preview is not None:
-                    yield list(item.preview), {"request": item.request.to_dict(), "step": item.step, "total": item.total}
-        except ZooError as error:
-            raise gr.Error(str(error), print_exception=False) from None
 
     def stop(self, session: gr.Request) -> None:
         """Set the switch of this visitor's run; it ends within one step."""
@@ -250,12 +220,12 @@ class ImageTab:
         words = controls.facts(request, title, receipt["label"], [receipt["seed"]], f"made {receipt['made']}")
         return self._show([kept[event.index]]) | {self.facts: words}
 
-    def arrive(self, visitor: str) -> tuple[str, Any]:
+    def arrive(self, visitor: str) -> dict:
         """Know a browser again, or give it a name of its own."""
         visitor = visitor or uuid.uuid4().hex
-        return visitor, self._history(visitor)
+        return {self.visitor: visitor} | self._history(visitor)
 
-    def forget(self, visitor: str) -> Any:
+    def forget(self, visitor: str) -> dict:
         """Empty the history of this browser; files on disk stay."""
         self.hub.results.forget(visitor)
         return self._history(visitor)
@@ -269,7 +239,7 @@ class ImageTab:
             return controls.note(str(error), "error"), gr.skip()
         if seconds is None:
             return controls.note("measuring how fast this machine is ..."), gr.skip()
-        return controls.note(f"about {seconds:.1f} s on this machine, from measured steps"), gr.Timer(active=False)
+        return controls.note(f"about {seconds:.1f} s here, from measured steps"), gr.Timer(active=False)
 
     def _show(self, files: list[Path]) -> dict:
         names = [str(path) for path in files]
@@ -280,8 +250,12 @@ class ImageTab:
             self.receipt: media.read_png(names[0])[1],
         }  # fmt: skip
 
-    def _history(self, visitor: str) -> Any:
-        return gr.update(value=[str(path) for path in self.hub.results.history(visitor)])
+    def _history(self, visitor: str) -> dict:
+        files = [str(path) for path in self.hub.results.history(visitor)]
+        some = bool(files)
+        return {
+            self.history: gr.update(value=files, visible=some), self.clear: gr.update(visible=some), self.bare: gr.update(visible=not some),
+        }  # fmt: skip
 
 
 def image_tab(hub: Hub, page: gr.Blocks) -> None:

@@ -6,6 +6,10 @@ document.addEventListener("keydown", (event) => {
   const typing = target.closest("textarea, button, a, [role=listbox], [role=combobox], [aria-expanded=true]");
   if (event.key === "Enter" && !typing) { target.blur(); setTimeout(() => press("#generate"), 60); }
 });
+document.addEventListener("click", (event) => {  // on a phone the result lies below the controls
+  const narrow = window.matchMedia("(max-width: 760px)").matches;
+  if (narrow && event.target.closest("#generate")) { document.querySelector(".result").scrollIntoView({ behavior: "smooth" }); }
+});
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   const input = document.querySelector("#drop input[type=file]");
