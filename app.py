@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import threading
 
 from zoo.errors import ZooError
 
@@ -31,7 +30,7 @@ def main() -> int:
     except (OSError, OverflowError):
         print(f"app: cannot listen on {chosen.host}:{chosen.port}; choose a free port with --port, 1024 to 65535.", file=sys.stderr)
         return 1
-    threading.Thread(target=hub.warm_up, args=(ui.first_generator(hub).id,), daemon=True).start()
+    hub.prepare(ui.first_generator(hub).id)
     page.block_thread()
     return 0
 

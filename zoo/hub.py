@@ -65,6 +65,7 @@ class Hub:
         self.pace = Pace(self.cache_dir / "pace.json", f"{platform.node()} {self.device} {torch.get_num_threads()}")
         self._resident: OrderedDict[str, Resident] = OrderedDict()
         self._loading = threading.RLock()
+        self._prepared: dict[str, threading.Thread] = {}
         self._line: list[object] = []
         self._moved = threading.Condition()
 
@@ -152,23 +153,24 @@ class Hub:
         predict = self._predict(card, request, model.module)
         steps = sample(predict, noise(-1), Schedule.from_card(card.schedule), request.solver, request.steps, noise=noise, **options)
         lap, laps = begun, []
-        for step in steps:
-            done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
-            shown = picture(step.x if last else step.x0) if preview or last or halted else None
-            now = time.monotonic()
-            laps.append(now - lap)
-            lap = now
-            if last or halted:
-                break
-            speed = done / (now - begun)
-            try:
+        try:
+            for step in steps:
+                done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
+                shown = picture(step.x if last else step.x0) if preview or last or halted else None
+                now = time.monotonic()
+                laps.append(now - lap)
+                lap = now
+                if last or halted:
+                    break
+                speed = done / (now - begun)
                 yield Progress("sampling", request, done, step.total, (step.total - done) / speed, speed, preview=shown)
-            except GeneratorExit:  # the visitor left: what was there is kept
+        except GeneratorExit:  # the visitor left: what was there is kept
+            if visitor is not None:
+                finish(shown if preview else picture(step.x0), done)
+            raise
+        finally:
+            if preview:
                 self.pace.add(request, laps[1:])
-                if visitor is not None:
-                    finish(shown if preview else picture(step.x0), done)
-                raise
-        self.pace.add(request, laps[1:])
         yield finish(shown, None if last else done)
 
     def _noise(self, card: Card, seeds: Sequence[int]) -> Callable[[int], Tensor]:
@@ -208,10 +210,17 @@ class Hub:
         """What a request will take once its model is loaded, from measured steps; None before any was measured."""
         return self.pace.seconds(request.resolved(self.card(request.model)))
 
-    def warm_up(self, identity: str) -> None:
-        """Load a model and measure a few steps of it, so that the first visitor neither waits nor is told nothing.
+    def prepare(self, identity: str) -> bool:
+        """Load a model and measure a few of its steps in the background, once; whether that is still going on.
 
-        What is wrong with the model is said to whoever asks for it."""
+        So the first visitor does not wait, and is told the cost. What is wrong with a model is said to whoever runs it.
+        """
+        if identity not in self._prepared:
+            self._prepared[identity] = threading.Thread(target=self._warm_up, args=(identity,), daemon=True)
+            self._prepared[identity].start()
+        return self._prepared[identity].is_alive()
+
+    def _warm_up(self, identity: str) -> None:
         request = Request(identity, labels=(0,) if self.card(identity).arch.get("num_classes") else (), steps=10)
         with contextlib.suppress(ZooError), contextlib.closing(self.generate(request, visitor=None)) as items:
             for item in items:

@@ -33,20 +33,13 @@ def digest(image: np.ndarray) -> str:
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
-def enlarged(image: np.ndarray, side: int) -> Image.Image:
-    """The picture (h, w, 3) as Pillow's, smoothly enlarged by a whole factor to at most `side` pixels, at least once."""
-    factor = max(1, side // max(image.shape[:2]))
-    return Image.fromarray(image).resize((image.shape[1] * factor, image.shape[0] * factor), Image.Resampling.BICUBIC)
-
-
-def grid(images: np.ndarray, side: int = 256, gap: int = 4) -> Image.Image:
-    """One picture of all (b, h, w, 3), row by row, as nearly square as can be."""
-    tiles = [enlarged(image, side) for image in images]
-    columns = math.ceil(math.sqrt(len(tiles)))
-    width, height = tiles[0].size
-    rows = math.ceil(len(tiles) / columns)
+def grid(images: np.ndarray, columns: int, scale: int = 1, gap: int = 4) -> Image.Image:
+    """One picture of all (b, h, w, 3) uint8, row by row, each smoothly enlarged `scale` times, `gap` white pixels between them."""
+    height, width = images.shape[1] * scale, images.shape[2] * scale
+    rows = math.ceil(len(images) / columns)
     sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
-    for index, tile in enumerate(tiles):
+    for index, image in enumerate(images):
+        tile = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
         sheet.paste(tile, ((index % columns) * (width + gap), (index // columns) * (height + gap)))
     return sheet
 

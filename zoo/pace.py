@@ -11,7 +11,7 @@ from zoo.request import Request
 
 
 class Pace:
-    """Seconds a picture and step for each (model, solver family, guided or not) of one machine."""
+    """Seconds a picture and step of one machine, by model and passes of the network a step: 2 with guidance, 1 without."""
 
     def __init__(self, path: Path, machine: str) -> None:
         self.path, self.machine = path, machine
@@ -25,13 +25,15 @@ class Pace:
     def add(self, request: Request, laps: list[float]) -> None:
         """Note how long each step of one run took; half of what is known comes from the latest run."""
         if laps:
-            key, value = self._key(request), statistics.median(laps) / len(request.seeds)
+            key, value = f"{request.model} {self._passes(request)}", statistics.median(laps) / len(request.seeds)
             self.known[key] = value if key not in self.known else (self.known[key] + value) / 2
             self._save()
 
     def seconds(self, request: Request) -> float | None:
-        """What all steps of this request will take, None where nothing like it was measured."""
-        value = self.known.get(self._key(request))
+        """What all steps of this request will take, None where its model was never measured."""
+        passes = self._passes(request)
+        other = self.known.get(f"{request.model} {3 - passes}")
+        value = self.known.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
         return None if value is None else value * len(request.seeds) * request.steps
 
     def _save(self) -> None:
@@ -45,5 +47,5 @@ class Pace:
             pass
 
     @staticmethod
-    def _key(request: Request) -> str:
-        return f"{request.model} {'guided' if request.guidance != 1 else 'plain'}"
+    def _passes(request: Request) -> int:
+        return 1 if request.guidance == 1 else 2

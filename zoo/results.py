@@ -52,11 +52,6 @@ class Results:
         if page := self._page(visitor):
             page.unlink(missing_ok=True)
 
-    def find(self, name: str) -> Path | None:
-        """The picture of this file name, None where there is none; a name never leads out of the folder."""
-        path = self.folder / Path(name).name
-        return path if path.is_file() and path.suffix == ".png" else None
-
     def copy(self, files: Sequence[Path], folder: Path) -> list[Path]:
         """Copy pictures and the receipts beside them into a folder; their paths there. Raises MediaError where the disk refuses."""
         try:

@@ -7,30 +7,37 @@ import json
 import sys
 
 import torch
+from torch import nn
 
 from zoo.card import Card, cards
 from zoo.checkpoint import load_into
 from zoo.hub import Hub, build_module
 from zoo.sampling.schedule import Schedule
 from zoo.training import recipes
-from zoo.training.quality import report
-from zoo.training.recipes import RECIPES, weights_path
+from zoo.training.quality import report, sheet
+from zoo.training.recipes import RECIPES, Recipe, weights_path
 from zoo.training.trainer import fit
 
 
-def loss_for(card: Card) -> recipes.Loss:
-    """The loss of a card's task, its data drawn or encoded once."""
+def trained(card: Card) -> nn.Module:
+    """A bundled model as it stands in zoo/weights."""
+    module = build_module(card)
+    load_into(module, weights_path(card.id))
+    return module.eval()
+
+
+def loss_for(card: Card, recipe: Recipe) -> recipes.Loss:
+    """The loss of a recipe, its data drawn or encoded once."""
+    if recipe.card:
+        return recipes.decoder_loss(trained(card), recipe.seed)
     if card.task == "autoencoder":
-        return recipes.autoencoder_loss(RECIPES[card.id].seed)
+        return recipes.autoencoder_loss(recipe.seed)
     if card.task == "image-classification":
-        return recipes.classifier_loss(RECIPES[card.id].seed)
-    autoencoder = build_module(cards()[card.latent.vae])
-    load_into(autoencoder, weights_path(card.latent.vae))
+        return recipes.classifier_loss(recipe.seed)
     print("encoding the training pictures", file=sys.stderr)
-    z, labels = recipes.latents(autoencoder.eval(), card.latent.scale)
-    return recipes.diffusion_loss(
-        z, labels, Schedule.from_card(card.schedule), card.arch.get("learn_sigma", False), card.arch["num_classes"], RECIPES[card.id].seed
-    )
+    z, labels = recipes.latents(trained(cards()[card.latent.vae]), card.latent.scale)
+    schedule, learn_sigma = Schedule.from_card(card.schedule), card.arch.get("learn_sigma", False)
+    return recipes.diffusion_loss(z, labels, schedule, learn_sigma, card.arch["num_classes"], recipe.seed)
 
 
 def main() -> None:
@@ -40,14 +47,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", action="store_true", help="measure the figures of its card instead, on stdout as JSON")
     parser.add_argument("--images", type=int, default=1000, help="samples to measure")
+    parser.add_argument("--sheet", metavar="PNG", help="write two samples of every class into one picture instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    card, recipe = cards()[arguments.name], RECIPES[arguments.name]
+    recipe = RECIPES[arguments.name]
+    card = cards()[recipe.card or arguments.name]
     if arguments.measure:
         print(json.dumps(report(Hub(device="cpu"), card, arguments.images), indent=1))
         return
+    if arguments.sheet:
+        sheet(Hub(device="cpu"), card).save(arguments.sheet, optimize=True)
+        return
     torch.manual_seed(recipe.seed)
-    fit(build_module(card), loss_for(card), recipe.plan, weights_path(card.id))
+    model = trained(card).train() if recipe.card else build_module(card)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(recipe.frozen))
+    fit(model, loss_for(card, recipe), recipe.plan, weights_path(card.id))
 
 
 if __name__ == "__main__":

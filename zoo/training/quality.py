@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from zoo import latents
+from zoo import latents, media
 from zoo.card import Card
 from zoo.hub import Hub
 from zoo.sampling import Schedule, guided, sample
@@ -45,6 +46,12 @@ def drawn(hub: Hub, card: Card, solver: str, steps: int, guidance: float, count:
         *_, last = sample(predict, noise(-1), Schedule.from_card(card.schedule), solver, steps, noise=noise)
         made.append(latents.decode(autoencoder, last.x, card.latent.scale))
     return torch.cat(made), labels
+
+
+def sheet(hub: Hub, card: Card) -> Image.Image:
+    """Two guided samples of every class, a column each: the picture in the card."""
+    images, _ = drawn(hub, card, card.sampling.solver, card.sampling.steps, card.guidance.default, 2 * card.arch["num_classes"])
+    return media.grid(media.to_uint8(images), card.arch["num_classes"])
 
 
 def report(hub: Hub, card: Card, count: int) -> dict[str, float]:

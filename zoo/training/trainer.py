@@ -7,12 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from zoo.errors import CheckpointError
 
 SAVE_EVERY = 180.0
 """Seconds between two saves of the training state."""
@@ -56,20 +58,12 @@ def fit(model: nn.Module, loss: Callable[[nn.Module, int], Tensor], plan: Plan, 
     average = copy.deepcopy(model).requires_grad_(False)
     chosen = optimizers(model, plan)
     state = weights.with_suffix(".resume.pt")
-    step, spent = 0, 0.0
-    if state.exists():
-        kept = torch.load(state, weights_only=True)
-        step, spent = kept["step"], kept["seconds"]
-        model.load_state_dict(kept["model"])
-        average.load_state_dict(kept["average"])
-        for optimizer, values in zip(chosen, kept["optimizers"], strict=True):
-            optimizer.load_state_dict(values)
-        print(f"going on at step {step} of {plan.steps}", file=sys.stderr)
+    step, spent = _go_on(state, plan, model, average, chosen) if state.exists() else (0, 0.0)
 
     def save() -> None:
         weights.parent.mkdir(parents=True, exist_ok=True)
         values = {
-            "step": step, "seconds": spent + time.monotonic() - start, "model": model.state_dict(),
+            "plan": asdict(plan), "step": step, "seconds": spent + time.monotonic() - start, "model": model.state_dict(),
             "average": average.state_dict(), "optimizers": [o.state_dict() for o in chosen],
         }  # fmt: skip
         torch.save(values, state.with_suffix(".part"))
@@ -113,6 +107,19 @@ def fit(model: nn.Module, loss: Callable[[nn.Module, int], Tensor], plan: Plan, 
     state.unlink()
     print(f"done: {plan.steps} steps, {spent + time.monotonic() - start:.0f} s", file=sys.stderr)
     return average.eval()
+
+
+def _go_on(state: Path, plan: Plan, model: nn.Module, average: nn.Module, chosen: list[torch.optim.Optimizer]) -> tuple[int, float]:
+    """Put everything back as it was kept; the step and the seconds spent so far."""
+    kept = torch.load(state, weights_only=True)
+    if kept["plan"] != asdict(plan):
+        raise CheckpointError(f"{state} was left by another plan: remove it to start this one.")
+    model.load_state_dict(kept["model"])
+    average.load_state_dict(kept["average"])
+    for optimizer, values in zip(chosen, kept["optimizers"], strict=True):
+        optimizer.load_state_dict(values)
+    print(f"going on at step {kept['step']} of {plan.steps}", file=sys.stderr)
+    return kept["step"], kept["seconds"]
 
 
 def write_weights(model: nn.Module, path: Path) -> None:

@@ -88,9 +88,11 @@ def note(text: str, kind: str = "plain") -> str:
     return f'<p class="note {kind}"{role}>{html.escape(text)}</p>'
 
 
-def progress_line(item: Progress) -> str:
+def progress_line(item: Progress, card: Card) -> str:
     """A thin line with words under it: place in the queue, loading, or step k of n and the time left."""
-    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": "loading the model"}.get(item.stage, "")
+    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": f"loading {card.title}, {card.bytes / 1e6:.1f} MB"}.get(
+        item.stage, ""
+    )
     if item.stage == "sampling":
         words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
     percent = 100 * item.step / item.total if item.total else 0.0

@@ -142,7 +142,7 @@ class ImageTab:
                     if item.preview is not None and earlier and item.step == earlier["stopped_at"]:
                         made = item.preview[earlier["place"]]
                     shown = {self.preview: controls.pictures(item.preview, number)} if item.preview is not None else {}
-                    yield shown | {self.progress: controls.progress_line(item)}
+                    yield shown | {self.progress: controls.progress_line(item, card)}
                 else:
                     if earlier and made is None and item.stopped_at == earlier["stopped_at"]:
                         made = item.images[earlier["place"]]
@@ -237,8 +237,10 @@ class ImageTab:
             seconds = self.hub.seconds(controls.make_request(card, 0, count, 0, steps, solver, guidance))
         except ZooError as error:
             return controls.note(str(error), "error"), gr.skip()
+        if seconds is None and self.hub.prepare(card.id):
+            return controls.note("measuring how fast this machine is ..."), gr.Timer(active=True)
         if seconds is None:
-            return controls.note("measuring how fast this machine is ..."), gr.skip()
+            return controls.note("what a run costs is known after the first one"), gr.Timer(active=False)
         return controls.note(f"about {seconds:.1f} s here, from measured steps"), gr.Timer(active=False)
 
     def _show(self, files: list[Path]) -> dict:
