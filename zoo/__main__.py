@@ -21,7 +21,7 @@ def seeds(text: str) -> tuple[int, ...]:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 20:
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 20 or int(last or first) < int(first):
             raise RequestError(f"Seeds {text[:40]!r} are not understood: write 7, 0-3, 0-3,10 or random.")
         low, high = int(first), int(last or first)
         if high - low >= MAX_IMAGES:

@@ -114,7 +114,7 @@ def label_names(name: str) -> tuple[str, ...]:
     """The class names of a label list in zoo/data, by index."""
     path = DATA / f"{name}.txt"
     if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
-        raise CardError(f"There is no label list {name!r} in zoo/data.")
+        raise CardError(f"there is no label list {name!r} in zoo/data.")
     return tuple(path.read_text(encoding="utf-8").splitlines())
 
 
@@ -124,7 +124,8 @@ def parse(identity: str, content: str) -> Card:
     try:
         head = yaml.safe_load(front.group(1)) if front else None
     except yaml.YAMLError as error:
-        raise CardError(f"Card {identity}: its front matter is not YAML ({error}).") from None
+        reason = " ".join(str(error).split())
+        raise CardError(f"Card {identity}: its front matter is not YAML ({reason}).") from None
     if not isinstance(head, dict) or not isinstance(head.get("zoo"), dict):
         raise CardError(f"Card {identity}: it must start with front matter between --- lines that holds a `zoo:` mapping.")
     zoo = dict(head["zoo"])
@@ -148,17 +149,20 @@ def parse(identity: str, content: str) -> Card:
             revision=hashlib.sha256(content.encode()).hexdigest()[:12],
             **zoo,
         )
-    except (TypeError, AttributeError) as error:
-        raise CardError(f"Card {identity}: {error}.") from None
+        classes = len(card.label_names)
+    except (TypeError, AttributeError, CardError) as error:
+        raise CardError(f"Card {identity}: {str(error).rstrip('.')}.") from None
     kind = card.schedule.get("kind")
     if card.schedule and (kind not in SCHEDULES or set(SCHEDULES[kind]) != card.schedule.keys() - {"kind"}):
         raise CardError(f"Card {identity}: the schedule must be one of {SCHEDULES}.")
-    if card.labels and len(card.label_names) != card.arch.get("num_classes"):
-        raise CardError(f"Card {identity}: {len(card.label_names)} labels for {card.arch.get('num_classes')} classes.")
+    if card.labels and classes != card.arch.get("num_classes"):
+        raise CardError(f"Card {identity}: {classes} labels for {card.arch.get('num_classes')} classes.")
     return card
 
 
 def _source(item: dict) -> Source:
+    if not isinstance(item, dict):
+        raise TypeError(f"weights must hold mappings such as {{from: bundled, file: NAME}}, not {item!r}")
     values = {key if key != "from" else "origin": value for key, value in item.items()}
     if values.get("origin") == "bundled" and not re.fullmatch(r"[\w.-]+", values.get("file", "")):
         raise TypeError(f"a bundled file must be a plain name, not {values.get('file')!r}")

@@ -1,0 +1,93 @@
+"""Cards: the bundled ones are true of their files, and a wrong one is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zoo.card import Card, cards, parse
+from zoo.download import WEIGHTS, sha256
+from zoo.errors import CardError
+from zoo.hub import build_module
+
+GOOD = """---
+license: mit
+zoo:
+  title: a model
+  family: dit
+  task: class-to-image
+  arch: {input_size: 4, num_classes: 10}
+  schedule: {kind: linear, start: 0.0001, end: 0.02, steps: 1000}
+  sampling: {solver: ddim, steps: 50}
+  labels: shapes
+  weights:
+    - {from: bundled, file: a.safetensors}
+---
+
+Prose.
+"""
+BUNDLED = [card for card in cards().values() if card.weights[0].origin == "bundled"]
+
+
+@pytest.mark.parametrize("card", BUNDLED, ids=lambda card: card.id)
+def test_a_bundled_card_is_true_of_its_file(card: Card) -> None:
+    source = card.weights[0]
+    path = WEIGHTS / source.file
+    assert (path.stat().st_size, sha256(path)) == (source.bytes, source.sha256)
+    assert sum(parameter.numel() for parameter in build_module(card).parameters()) == card.cost.params
+    assert card.cost.gmacs > 0
+    assert card.licence == "apache-2.0"
+
+
+@pytest.mark.parametrize("card", BUNDLED, ids=lambda card: card.id)
+def test_a_bundled_card_says_how_good_it_is_and_how_it_was_made(card: Card) -> None:
+    assert card.measured
+    assert f"python -m zoo.training {card.id}" in card.text
+    assert "seed 0" in card.text
+    for figure in card.measured.values():
+        shown = f"{figure:.2f} dB" if figure > 1 else f"{100 * figure:.1f}"
+        assert shown in card.text or f"{100 * figure:.2f} %" in card.text, shown
+
+
+def test_generators_stand_first_and_every_file_of_weights_has_a_card() -> None:
+    assert [card.generates for card in cards().values()] == sorted((card.generates for card in cards().values()), reverse=True)
+    assert {path.name for path in WEIGHTS.glob("*.safetensors")} == {card.weights[0].file for card in BUNDLED}
+
+
+def test_a_good_card_parses() -> None:
+    card = parse("good", GOOD)
+    assert (card.id, card.licence, card.sampling.steps, card.label_names[4], card.text) == ("good", "mit", 50, "star", "Prose.")
+    assert card.revision != parse("good", GOOD + "More.").revision
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("---\nlicense", "license", ["front matter"]),
+        ("{kind: linear, start", "{kind: linear, [start", ["not YAML"]),
+        ("zoo:", "zoo: [", ["not YAML"]),
+        ("  title: a model\n", "", ["`title`"]),
+        ("  labels: shapes", "  lables: shapes", ["'lables'", "labels"]),
+        ("task: class-to-image", "task: dreaming", ["'dreaming'", "class-to-image"]),
+        ("  sampling: {solver: ddim, steps: 50}\n", "", ["`sampling`"]),
+        ("kind: linear", "kind: cosine", ["schedule", "scaled-linear"]),
+        (", end: 0.02", "", ["schedule"]),
+        ("num_classes: 10", "num_classes: 11", ["10 labels", "11 classes"]),
+        ("labels: shapes", "labels: ../shapes", ["../shapes"]),
+        ("labels: shapes", "labels: nothing", ["nothing"]),
+        ("file: a.safetensors", "file: ../a.safetensors", ["../a.safetensors", "plain name"]),
+        ("file: a.safetensors", "fiel: a.safetensors", ["plain name"]),
+        ("{solver: ddim, steps: 50}", "{solver: ddim, stepps: 50}", ["stepps"]),
+        ("    - {from: bundled, file: a.safetensors}", "    - a.safetensors", ["weights"]),
+    ],
+)
+def test_a_malformed_card_is_refused_with_its_name_and_the_fault(says, old: str, new: str, words: list[str]) -> None:
+    assert old in GOOD
+    with says(CardError, "Card bad: ", *words):
+        parse("bad", GOOD.replace(old, new, 1))
+
+
+def test_every_card_stands_in_the_folder_of_cards() -> None:
+    folder = Path(__file__).parent.parent / "model_cards"
+    assert {path.stem for path in folder.glob("*.md")} == set(cards())

@@ -1,0 +1,96 @@
+"""Pictures carry their receipts, and only whole, unedited ones are believed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from zoo import media
+from zoo.errors import MediaError
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+RECEIPT = {"request": {"model": "tiny-dit"}, "label": "étoile \u2605", "pixels": media.digest(IMAGE)}
+
+
+@pytest.fixture
+def png(tmp_path: Path) -> Path:
+    path = tmp_path / "a.png"
+    media.save_png(IMAGE, path, RECEIPT)
+    return path
+
+
+def with_text(path: Path, text: str, image: np.ndarray = IMAGE, key: str = media.RECEIPT) -> Path:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text(key, text, zip=len(text) > 10_000)
+    Image.fromarray(image).save(path, pnginfo=chunks)
+    return path
+
+
+def test_a_picture_and_its_receipt_come_back_as_they_were(png: Path) -> None:
+    image, receipt = media.read_png(png)
+    assert np.array_equal(image, IMAGE)
+    assert receipt == RECEIPT == json.loads(png.with_suffix(".json").read_text(encoding="utf-8"))
+    assert sorted(path.name for path in png.parent.iterdir()) == ["a.json", "a.png"]
+
+
+def test_a_picture_saved_again_by_another_program_keeps_its_word(png: Path) -> None:
+    with_text(png, json.dumps(RECEIPT))
+    assert media.read_png(png)[1] == RECEIPT
+
+
+def test_a_changed_picture_is_not_vouched_for(says, png: Path) -> None:
+    changed = IMAGE.copy()
+    changed[0, 0, 0] ^= 1
+    with says(MediaError, "changed"):
+        media.read_png(with_text(png, json.dumps(RECEIPT), changed))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "7", "null", '{"request": 7}', "[" * 100_000, json.dumps(RECEIPT | {"label": "x" * 300_000})],
+    ids=lambda t: t[:20],
+)
+def test_a_malformed_receipt_is_refused(says, png: Path, text: str) -> None:
+    with says(MediaError, "malformed"):
+        media.read_png(with_text(png, text))
+
+
+def test_a_picture_without_a_receipt_says_what_to_drop(says, png: Path) -> None:
+    with says(MediaError, "no receipt", "downloaded here"):
+        media.read_png(with_text(png, "hello", key="Comment"))
+
+
+def test_what_is_no_png_is_refused(says, png: Path, tmp_path: Path) -> None:
+    whole = png.read_bytes()
+    bomb = whole[:16] + (60_000).to_bytes(4, "big") * 2 + whole[24:29]
+    bomb += zlib.crc32(bomb[12:29]).to_bytes(4, "big") + whole[33:]
+    Image.fromarray(IMAGE).save(tmp_path / "picture.jpg")
+    wrong = [b"", b"not a picture", whole[:40], whole[:-30], bomb, (tmp_path / "picture.jpg").read_bytes()]
+    for content in wrong:
+        png.write_bytes(content)
+        with says(MediaError, "PNG"):
+            media.read_png(png)
+    with says(MediaError, "PNG"):
+        media.read_png(tmp_path / "nowhere.png")
+
+
+def test_two_pictures_are_identical_close_or_different() -> None:
+    near, far = IMAGE.copy(), IMAGE.copy()
+    near[0, 0, 0] = near[0, 0, 0] - 3 if near[0, 0, 0] > 100 else near[0, 0, 0] + 3
+    far[..., 0] = 255 - far[..., 0]
+    assert media.compare(IMAGE, IMAGE).startswith("Identical")
+    assert media.compare(near, IMAGE).startswith("Close: pixels differ by at most 3 of 255")
+    assert media.compare(far, IMAGE).startswith("Different")
+    assert media.compare(IMAGE[:4], IMAGE) == "Different: 6x4 pixels instead of 6x8."
+
+
+def test_a_grid_puts_pictures_row_by_row_with_a_gap() -> None:
+    images = np.stack([np.full((8, 8, 3), shade, np.uint8) for shade in (0, 50, 100)])
+    sheet = np.asarray(media.grid(images, columns=2, scale=2, gap=4))
+    assert sheet.shape == (36, 36, 3)
+    assert [int(sheet[8, 8, 0]), int(sheet[8, 28, 0]), int(sheet[28, 8, 0]), int(sheet[28, 28, 0])] == [0, 50, 100, 255]

@@ -1,0 +1,125 @@
+"""Requests: the card fills in what is left open, and whatever does not fit is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from zoo.card import cards
+from zoo.errors import RequestError
+from zoo.hub import Hub
+from zoo.request import MAX_IMAGES, MAX_SEED, Request, find_label
+from zoo.ui.controls import make_request
+
+CARD = cards()["tiny-dit"]
+
+
+def test_what_is_left_open_comes_from_the_card() -> None:
+    asked = Request("tiny-dit", labels=4, seeds=(7, 8)).resolved(CARD)
+    assert (asked.labels, asked.seeds, asked.steps, asked.solver, asked.guidance) == ((4, 4), (7, 8), 25, "dpm-solver++", 2.0)
+    assert asked.resolved(CARD) == asked
+
+
+def test_a_request_survives_json() -> None:
+    asked = Request("tiny-uvit", labels=(1, 2), seeds=(0, MAX_SEED), steps=3, solver="ddim", guidance=1.5, eta=0.5)
+    assert Request.from_dict(json.loads(json.dumps(asked.to_dict()))) == asked
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": 0}, ["Steps", "1 to 1000", "not 0"]),
+        ({"steps": 1, "solver": "ddpm"}, ["Steps", "2 to 1000"]),
+        ({"steps": 10**6}, ["1 to 1000", "1000000"]),
+        ({"steps": 2.5}, ["whole number"]),
+        ({"steps": True}, ["whole number"]),
+        ({"steps": "many"}, ["whole number", "many"]),
+        ({"guidance": math.nan}, ["Guidance", "0 to 50", "nan"]),
+        ({"guidance": math.inf}, ["Guidance", "inf"]),
+        ({"guidance": -1.0}, ["Guidance", "-1.0"]),
+        ({"guidance": 10**400}, ["Guidance", "0 to 50"]),
+        ({"guidance": "strong"}, ["Guidance", "strong"]),
+        ({"eta": 1.5}, ["Eta", "0 to 1"]),
+        ({"seeds": ()}, ["0 images", f"1 to {MAX_IMAGES}"]),
+        ({"seeds": tuple(range(10_000)), "labels": (0,)}, ["10000 images", f"1 to {MAX_IMAGES}"]),
+        ({"seeds": (-1,)}, ["seed", "-1"]),
+        ({"seeds": (2**32,)}, ["seed", str(MAX_SEED)]),
+        ({"seeds": (1.5,)}, ["seed", "1.5"]),
+        ({"seeds": (10**400,)}, ["seed"]),
+        ({"labels": (10,)}, ["label", "0 to 9", "10"]),
+        ({"labels": ("star",)}, ["label", "star"]),
+        ({"labels": ()}, ["0 labels", "1 images"]),
+        ({"labels": (1, 2, 3)}, ["3 labels"]),
+        ({"frames": 2}, ["frames", "2"]),
+        ({"solver": "magic"}, ["'magic'", "ddim"]),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused_with_the_way_out(says, change: dict, words: list[str]) -> None:
+    with says(RequestError, *words):
+        Request(**({"model": "tiny-dit", "labels": (0,)} | change)).resolved(CARD)
+
+
+def test_a_model_that_draws_nothing_says_so(hub: Hub, says) -> None:
+    for name in ("tiny-vae", "tiny-vit"):
+        with says(RequestError, name, "choose a model"):
+            list(hub.generate(Request(name)))
+
+
+def test_an_unknown_model_names_the_nearest_ones(hub: Hub, says) -> None:
+    with says(RequestError, "'tiny-dot'", "tiny-dit"):
+        list(hub.generate(Request("tiny-dot")))
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        None, [], "tiny-dit", 7, {}, {"model": 7}, {"model": "tiny-dit", "colour": "red"}, {"model": "tiny-dit", "labels": "star"},
+        {"model": "tiny-dit", "seeds": None}, {"model": "tiny-dit", "seeds": {"0": 1}}, {"model": "tiny-dit", "labels": [[0]]},
+        {"model": "tiny-dit", "labels": [0], "seeds": list(range(10_000))}, {"model": "tiny-dit", "labels": [0], "solver": ["ddim"]},
+        {"model": "tiny-dit", "labels": [0], "steps": "25"}, {"model": "tiny-dit", "labels": [0], "frames": "all"},
+        {"model": "tiny-dit", "labels": [0], "guidance": {"w": 2}}, {"model": "tiny-dit", "labels": [0], "eta": "x"},
+    ],
+    ids=lambda value: str(value)[:60],
+)  # fmt: skip
+def test_a_forged_request_is_refused(says, forged: object) -> None:
+    with says(RequestError):
+        Request.from_dict(forged).resolved(CARD)
+
+
+@pytest.mark.parametrize(("text", "index"), [("star", 4), (" Star ", 4), ("4", 4), (4, 4), ("0", 0)])
+def test_a_class_is_found_by_name_or_number(text: str | int, index: int) -> None:
+    assert find_label(CARD, text) == index
+
+
+@pytest.mark.parametrize("text", ["stra", "10", "-1", "", "9" * 5000, "²", "star, heart"])
+def test_an_unknown_class_names_real_ones(says, text: str) -> None:
+    with says(RequestError, "tiny-dit has no class", "0 to 9"):
+        find_label(CARD, text)
+
+
+@pytest.mark.parametrize(
+    ("count", "seed", "words"),
+    [
+        (0, 1, ["Images", "1 to 64"]),
+        (10**4, 1, ["Images", "10000"]),
+        (2.5, 1, ["Images", "2.5"]),
+        (None, 1, ["Images", "None"]),
+        (math.nan, 1, ["Images", "nan"]),
+        (1, "abc", ["Seed", "abc"]),
+        (1, -1, ["Seed", "-1"]),
+        (2, MAX_SEED, ["Seed", str(MAX_SEED - 1)]),
+        (1, math.inf, ["Seed", "inf"]),
+    ],
+)
+def test_values_of_the_controls_are_checked_before_they_become_a_request(says, count, seed, words: list[str]) -> None:
+    with says(RequestError, *words):
+        make_request(CARD, "star", count, seed, 25, "ddim", 2.0)
+
+
+def test_an_empty_seed_draws_one_and_a_count_counts_up_from_it() -> None:
+    assert make_request(CARD, 4, 3.0, "5", 25.0, None, 2).seeds == (5, 6, 7)
+    drawn = {make_request(CARD, 4, 1, empty, None, None, None).seeds for empty in ("", None) for _ in range(8)}
+    assert len(drawn) > 8
