@@ -28,7 +28,8 @@ def main() -> int:
         print(f"app: {error}", file=sys.stderr)
         return 1
     except (OSError, OverflowError):
-        print(f"app: cannot listen on {chosen.host}:{chosen.port}; choose a free port with --port, 1024 to 65535.", file=sys.stderr)
+        where = f"{chosen.host}:{chosen.port}"
+        print(f"app: cannot listen on {where}; choose a free --port (1024 to 65535) or another --host.", file=sys.stderr)
         return 1
     hub.prepare(ui.first_generator(hub).id)
     page.block_thread()

@@ -1,16 +1,23 @@
-"""What every test needs: results in a folder of their own, one hub on the bundled models, and an expected sentence."""
+"""What every test needs: results in a folder of their own, one hub on the bundled models, the page, and an expected sentence."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+ROOT = Path(__file__).parent.parent
 CACHE = Path(tempfile.mkdtemp(prefix="patchwork-tests-"))
 os.environ["PATCHWORK_CACHE"] = str(CACHE)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -46,3 +53,89 @@ def says() -> Callable[..., AbstractContextManager[None]]:
         assert [word for word in words if word not in text] == [], text
 
     return expect
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running(folder: Path, cache: Path, *arguments: str) -> Iterator[str]:
+    """The URL of a real `python app.py` that may not leave this machine, started in a folder and ended by its own process."""
+    port, log = free_port(), cache / "app.log"
+    environment = os.environ | {"PATCHWORK_CACHE": str(cache), "GRADIO_TEMP_DIR": str(cache / "gradio")}
+    command = [sys.executable, str(ROOT / "tests" / "no_network.py"), str(cache / "left.log"), "app.py", "--port", str(port), *arguments]
+    cache.mkdir(exist_ok=True)
+    with log.open("w") as said:
+        app = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert app.poll() is None, log.read_text()
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
+                break
+            assert time.monotonic() < deadline, "the page did not come up in two minutes"
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        app.terminate()
+        app.wait(30)
+    assert not (cache / "left.log").exists(), (cache / "left.log").read_text()
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@pytest.fixture(scope="session")
+def server(cache: Path) -> Iterator[str]:
+    """The hub's page, open for all tests; its results are in `cache`."""
+    with running(ROOT, cache) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium as the system has it."""
+    found = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+    if not found:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no browser: apt-get install chromium")
+    quiet = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=quiet)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def context(browser: Browser, server: str) -> Iterator[BrowserContext]:
+    """One visitor's browser; whatever his pages ask for must come from the server, and no script may fail."""
+    visitor, asked, failed = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True), [], []
+    visitor.set_default_timeout(20_000)
+    visitor.on("request", lambda request: asked.append(request.url))
+    visitor.on("weberror", lambda error: failed.append(str(error.error)))
+    yield visitor
+    visitor.close()
+    assert [url for url in asked if not url.startswith((server, "data:", "blob:", server.replace("http", "ws")))] == []
+    assert failed == []
+
+
+@pytest.fixture
+def page(context: BrowserContext, server: str) -> Page:
+    """The hub's page, open and answering."""
+    return opened(context, server)
+
+
+def opened(context: BrowserContext, server: str, query: str = "") -> Page:
+    """A page of a visitor that has arrived: the cost of a run stands there."""
+    page = context.new_page()
+    page.goto(server + query)
+    page.wait_for_function("document.querySelector('#cost p')?.innerText.startsWith('about')")
+    return page

@@ -10,12 +10,12 @@ document.addEventListener("click", (event) => {  // on a phone the result lies b
   const narrow = window.matchMedia("(max-width: 760px)").matches;
   if (narrow && event.target.closest("#generate")) { document.querySelector(".result").scrollIntoView({ behavior: "smooth" }); }
 });
-document.addEventListener("focusin", (event) => {  // so that typing searches at once, instead of adding to the name that stands there
-  if (event.target.matches("input[role=combobox]")) { setTimeout(() => event.target.select(), 0); }
+document.addEventListener("click", (event) => {  // so that typing searches at once, instead of adding to the name that stands there
+  if (event.target.matches("input[role=combobox]")) { event.target.select(); }
 });
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
-  const input = document.querySelector("#drop input[type=file]");
+  const input = document.querySelector(".controls > input[type=file]");
   if (!input || event.target.closest("#drop") || !event.dataTransfer.files.length) { return; }
   event.preventDefault();
   const files = new DataTransfer();
