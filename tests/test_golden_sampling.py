@@ -15,7 +15,8 @@ from zoo.sampling import Schedule, guided, sample
 from zoo.sampling.solvers import CLEAN, chain, grid, posterior
 
 CHAINS = [name for name, case in CASES.items() if case.get("solver") in ("ddpm", "ddim")]
-FAST = [name for name, case in CASES.items() if case.get("solver") == "dpm-solver++"]
+FAST = [name for name, case in CASES.items() if case.get("solver", "").startswith("dpm-solver")]
+EULER = [name for name, case in CASES.items() if case.get("solver", "").startswith("euler-maruyama")]
 RESPACED = {key[6:]: kept.tolist() for key, kept in numbers("respacing").items() if key.startswith("steps.") and "," not in key}
 LINEAR = Schedule.linear(1e-4, 0.02, 1000)
 
@@ -41,23 +42,37 @@ def test_ddpm_and_ddim_follow_the_official_loop_step_by_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_dpm_solver_pp_evaluates_where_u_vit_does(name: str) -> None:
+def test_dpm_solver_evaluates_where_u_vit_does(name: str) -> None:
     case, theirs, seen = CASES[name], numbers(name), []
     labels = theirs.get("labels", theirs.get("context"))
-    predict = guided(model(case), labels, case["guidance"], null_label=theirs.get("empty_context"))
+    predict = guided(model(case), labels, case.get("guidance", 1.0), null_label=theirs.get("empty_context"))
+    scale = schedule(case).time_scale
 
     def watched(x: Tensor, t: Tensor) -> Tensor:
         seen.append((x, t))
         return predict(x, t)
 
-    ours = list(sample(watched, theirs["x"], schedule(case), "dpm-solver++", case["steps"]))
+    ours = list(sample(watched, theirs["x"], schedule(case), case["solver"], case["steps"]))
 
     assert len(ours) == len(seen) == case["steps"]
-    np.testing.assert_allclose([t[0].item() / 1000 for _, t in seen], case["eval_times"], atol=1e-6)
+    np.testing.assert_allclose([t[0].item() / scale for _, t in seen], case["eval_times"], atol=2e-5)
     assert [step.t for step in ours] == [t[0].item() for _, t in seen]
     for (x, _), state in zip(seen, theirs["evals"], strict=True):
         assert away(x, state) < 1e-4
     for step, state in zip(ours, theirs["evals"][1:]):
+        assert away(step.x, state) < 1e-4
+    assert away(ours[-1].x, theirs["out"]) < 1e-4
+
+
+@pytest.mark.parametrize("name", EULER)
+def test_euler_maruyama_follows_u_vits_loop_step_by_step(name: str) -> None:
+    case, theirs = CASES[name], numbers(name)
+    eta = 1.0 if case["solver"].endswith("sde") else 0.0
+    predict = guided(model(case), None, 1.0)
+    ours = list(sample(predict, theirs["x"], schedule(case), "euler-maruyama", case["steps"], theirs["noise"].__getitem__, eta=eta))
+
+    np.testing.assert_allclose([step.t / 999 for step in ours], case["times"][:-1], atol=1e-6)
+    for step, state in zip(ours, theirs["states"][1:], strict=True):
         assert away(step.x, state) < 1e-4
     assert away(ours[-1].x, theirs["out"]) < 1e-4
 

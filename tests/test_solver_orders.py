@@ -14,7 +14,7 @@ from zoo import backbones
 from zoo.errors import RequestError
 from zoo.sampling import SOLVERS, Schedule, Step, guided, sample
 from zoo.sampling.denoiser import Level, denoise
-from zoo.sampling.solvers import dpm_solver_pp, orders
+from zoo.sampling.solvers import dpm_solver, orders
 
 MEAN, STD = 1.5, 0.7
 VP = Schedule.vp_sde(0.1, 20)
@@ -55,12 +55,13 @@ def slope(counts: list[int], errors: list[float]) -> float:
     return -np.polyfit(np.log(counts), np.log(errors), 1)[0]
 
 
+@pytest.mark.parametrize("clean", [True, False], ids=["dpm-solver++", "dpm-solver"])
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_dpm_solver_pp_has_the_order_it_was_asked_for(order: int) -> None:
+def test_dpm_solver_has_the_order_it_was_asked_for(order: int, clean: bool) -> None:
     counts, errors = [26, 50, 98, 194], []  # 3k + 2 evaluations: others end with a first-order update, which costs the third order
     for count in counts:
         levels = [Level.at(VP, tau) for tau in np.linspace(1, 0.2, count + 1)]  # nearer 0 one interval spans too much log-SNR
-        *_, step = dpm_solver_pp(partial(denoise, Gaussian(VP)), X, levels, None, order)
+        *_, step = dpm_solver(partial(denoise, Gaussian(VP)), X, levels, None, order, clean)
         errors.append((step.x - exact(VP, X, 0.2)).abs().max().item())
     assert abs(slope(counts, errors) - order) < 0.25
 
@@ -77,7 +78,23 @@ def test_ddim_is_first_order() -> None:
     assert abs(slope(counts, errors) - 1) < 0.25
 
 
-@pytest.mark.parametrize(("solver", "options"), [("ddpm", {}), ("ddim", {"eta": 1.0}), ("ddim", {"eta": 0.5, "spacing": "stride"})])
+def test_the_ode_of_euler_maruyama_is_first_order() -> None:
+    counts = [200, 400, 800]
+    schedule = Schedule("vp-sde", VP.alphas_cumprod, 999.0, 0.0, (0.1, 20.0))
+    errors = [(last(Gaussian(VP), X, schedule, "euler-maruyama", n, eta=0.0).x - exact(VP, X, 1e-9)).abs().max().item() for n in counts]
+    assert abs(slope(counts, errors) - 1) < 0.25
+
+
+@pytest.mark.parametrize(
+    ("solver", "options"),
+    [
+        ("ddpm", {}),
+        ("ddim", {"eta": 1.0}),
+        ("ddim", {"eta": 0.5, "spacing": "stride"}),
+        ("euler-maruyama", {}),
+        ("euler-maruyama", {"eta": 0.5}),
+    ],
+)
 def test_noisy_solvers_give_the_mean_and_deviation_of_the_data(solver: str, options: dict) -> None:
     draws = torch.Generator().manual_seed(0)
 
@@ -119,6 +136,7 @@ def test_every_solver_takes_exactly_its_steps_on_every_schedule(solver: str, sch
         assert all(t.shape == (8,) and t.dtype == torch.float32 for t in predict.times)
         assert steps[0].t == np.float32(schedule.model_time(1.0))
         assert steps[-1].x.dtype == steps[-1].x0.dtype == X.dtype
+    if solver != "euler-maruyama":  # which needs hundreds of steps where beta is 20
         assert (steps[-1].x.mean() - MEAN).abs() < 0.5
 
 
@@ -167,7 +185,38 @@ def test_sampling_records_no_gradients_and_leaves_the_consumers_mode_alone() -> 
 @pytest.mark.parametrize(
     ("solver", "steps", "options", "sentence"),
     [
-        ("euler-maruyama", 10, {}, "Solver 'euler-maruyama' is unknown: choose one of ddpm, ddim, dpm-solver++."),
+        (
+            "magic",
+            10,
+            {},
+            (
+                "Solver 'magic' is unknown: choose one of ddpm, ddim, dpm-solver++, dpm-solver, euler-maruyama, euler, heun, unipc "
+                "or diffusers:<Scheduler>."
+            ),
+        ),
+        ("euler-maruyama", 1, {}, "euler-maruyama cannot take 1 steps: give a whole number from 2 to 1000."),
+        (
+            "euler-maruyama",
+            10,
+            {"noise": None},
+            "euler-maruyama needs fresh noise: give noise, a function from the step index to a tensor like x.",
+        ),
+        ("euler", 10, {"eta": 1.0}, "euler takes no options here, not eta."),
+        (
+            "diffusers:Magic",
+            10,
+            {},
+            "'Magic' is no scheduler of diffusers for models that predict noise: try e.g. diffusers:DPMSolverMultistepScheduler.",
+        ),
+        (
+            "diffusers:FlowMatchEulerDiscreteScheduler",
+            10,
+            {},
+            (
+                "'FlowMatchEulerDiscreteScheduler' is no scheduler of diffusers for models "
+                "that predict noise: try e.g. diffusers:DPMSolverMultistepScheduler."
+            ),
+        ),
         ("ddim", 0, {}, "ddim cannot take 0 steps: give a whole number from 2 to 1000."),
         ("ddim", 1, {}, "ddim cannot take 1 steps: give a whole number from 2 to 1000."),
         ("ddpm", -5, {}, "ddpm cannot take -5 steps: give a whole number from 2 to 1000."),
@@ -288,3 +337,24 @@ def test_a_bfloat16_network_answers_in_the_dtype_of_x_and_samples(family: str) -
         x = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(0))
         assert predict(x, torch.tensor([3.0, 4.0])).dtype == torch.float32
         assert last(predict, x, LINEAR, "dpm-solver++", 3).x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc", "diffusers:DPMSolverMultistepScheduler", "diffusers:PNDMScheduler"])
+@pytest.mark.parametrize("schedule", [LINEAR, VP, Schedule.scaled_linear(0.00085, 0.012, 1000)], ids=lambda s: s.kind)
+def test_solvers_of_diffusers_carry_noise_to_the_data(solver: str, schedule: Schedule) -> None:
+    predict = Gaussian(schedule)
+    steps = list(sample(predict, X.float(), schedule, solver, 40))
+    assert [(step.index, step.total) for step in steps] == [(k, len(predict.times)) for k in range(len(predict.times))]
+    assert (steps[-1].x - exact(schedule, X, 1e-3)).abs().max() < 0.15
+    assert steps[-1].x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "DDPMScheduler", "LCMScheduler", "SASolverScheduler"])
+def test_noise_of_borrowed_solvers_belongs_to_the_image(name: str) -> None:
+    before = torch.random.get_rng_state()
+    batch = last(Gaussian(VP), X.float(), VP, f"diffusers:{name}", 12).x
+    again = last(Gaussian(VP), X.float(), VP, f"diffusers:{name}", 12).x
+    alone = last(Gaussian(VP), X[3:4].float(), VP, f"diffusers:{name}", 12).x
+    assert torch.equal(batch, again)
+    torch.testing.assert_close(alone[0], batch[3], atol=1e-5, rtol=0)
+    assert torch.equal(before, torch.random.get_rng_state())

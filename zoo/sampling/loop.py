@@ -10,27 +10,30 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from zoo.errors import RequestError
+from zoo.sampling.borrowed import FRIENDLY, borrowed
 from zoo.sampling.denoiser import Level, Predict, denoise
 from zoo.sampling.schedule import Schedule
-from zoo.sampling.solvers import Noise, Step, chain, ddim, ddpm, dpm_solver_pp, grid
+from zoo.sampling.solvers import Leg, Noise, Step, chain, ddim, ddpm, dpm_solver, euler_maruyama, grid, legs, log_snr_grid
 
 
 class Solver(NamedTuple):
     """How a solver walks, over which levels, and the defaults of the options that each takes."""
 
     walk: Callable[..., Iterator[Step]]
-    levels: Callable[..., list[Level]]
+    levels: Callable[..., list[Level] | list[Leg]]
     walk_options: dict[str, Any]
     level_options: dict[str, Any]
-    fewest: int
+    fewest: int = 1
 
 
 SOLVERS = {
     "ddpm": Solver(ddpm, chain, {}, {"spacing": "even"}, fewest=2),
     "ddim": Solver(ddim, chain, {"eta": 0.0}, {"spacing": "even"}, fewest=2),
-    "dpm-solver++": Solver(dpm_solver_pp, grid, {"order": 3}, {}, fewest=1),
+    "dpm-solver++": Solver(partial(dpm_solver, clean=True), grid, {"order": 3}, {}),
+    "dpm-solver": Solver(partial(dpm_solver, clean=False), log_snr_grid, {"order": 3}, {"order": 3}),
+    "euler-maruyama": Solver(euler_maruyama, legs, {"eta": 1.0}, {}, fewest=2),
 }
-"""The solvers by name."""
+"""The solvers of the published models, by name; those of diffusers are called `diffusers:<SchedulerClass>`."""
 
 
 def sample(
@@ -39,20 +42,25 @@ def sample(
     """Denoise x step by step: one Step per network evaluation, `steps` of them; the last holds the result.
 
     predict(x, t) -> eps, or eps and variance channels, t (b,) float32; x: standard normal (b, c, h, w) or (b, f, c, h, w),
-    whose dtype is kept; noise: step index -> tensor like x, for ddpm and for ddim with eta > 0. Options: spacing "even" or
-    "stride" (ddpm, ddim), eta 0..1 (ddim), order 1..3 (dpm-solver++). Nothing is computed until the first Step is asked for.
-    Raises RequestError at once for what cannot be done.
+    whose dtype is kept; noise: step index -> tensor like x, for ddpm and where eta > 0. Options: spacing "even" or "stride"
+    (ddpm, ddim), eta 0..1 (ddim: 0; euler-maruyama: 1), order 1..3 (dpm-solver++, dpm-solver). Nothing is computed until the
+    first Step is asked for. Raises RequestError at once for what cannot be done.
     """
+    if solver in FRIENDLY or solver.startswith("diffusers:"):
+        if options:
+            raise RequestError(f"{solver} takes no options here, not {', '.join(options)}.")
+        return borrowed(FRIENDLY.get(solver, solver).removeprefix("diffusers:"), partial(denoise, predict), x, schedule, steps)
     if solver not in SOLVERS:
-        raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join(SOLVERS)}.")
+        raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join([*SOLVERS, *FRIENDLY])} or diffusers:<Scheduler>.")
     chosen = SOLVERS[solver]
     _check_options(solver, chosen, options)
     if not _whole(steps) or not chosen.fewest <= steps <= schedule.steps:
         raise RequestError(f"{solver} cannot take {steps!r} steps: give a whole number from {chosen.fewest} to {schedule.steps}.")
-    if noise is None and (solver == "ddpm" or options.get("eta")):
+    how = _taken(chosen.walk_options, options)
+    if noise is None and how.get("eta", solver == "ddpm"):
         raise RequestError(f"{solver} needs fresh noise: give noise, a function from the step index to a tensor like x.")
     levels = chosen.levels(schedule, int(steps), **_taken(chosen.level_options, options))
-    return chosen.walk(partial(denoise, predict), x, levels, noise, **_taken(chosen.walk_options, options))
+    return chosen.walk(partial(denoise, predict), x, levels, noise, **how)
 
 
 def _check_options(name: str, solver: Solver, options: dict[str, Any]) -> None:

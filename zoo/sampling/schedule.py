@@ -81,6 +81,23 @@ class Schedule:
         """lambda = log(alpha / sigma) at tau, the time in which DPM-Solver thinks."""
         return self.log_alpha(tau) - math.log(self.sigma(tau))
 
+    def tau(self, half_log_snr: float) -> float:
+        """The time at which lambda has this value: the inverse of half_log_snr, at least 1/N where the schedule is a table."""
+        log_alpha = -0.5 * math.log1p(math.exp(-2 * half_log_snr))
+        if self.betas_vp:
+            low, high = self.betas_vp
+            return -4 * log_alpha / (low + math.sqrt(low**2 - 4 * (high - low) * log_alpha))
+        table = 0.5 * np.log(self.alphas_cumprod)
+        return float(np.interp(-log_alpha, -table, np.arange(1, self.steps + 1))) / self.steps
+
+    def beta(self, tau: float) -> float:
+        """Rate at which noise comes in at tau: -2 d log alpha / d tau, in units of the whole time."""
+        if self.betas_vp:
+            low, high = self.betas_vp
+            return low + tau * (high - low)
+        first = min(max(math.ceil(tau * self.steps) - 2, 0), self.steps - 2) / self.steps
+        return 2 * self.steps * (self.log_alpha(first + 1 / self.steps) - self.log_alpha(first + 2 / self.steps))
+
     def respaced(self, count: int, spacing: str = "even") -> list[int]:
         """The `count` discrete indices that a shorter chain keeps, ascending.
 

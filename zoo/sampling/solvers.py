@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +48,36 @@ def grid(schedule: Schedule, steps: int) -> list[Level]:
     """`steps` + 1 levels, uniform in tau from 1 to 1/N (U-ViT eval_ldm_discrete.py)."""
     last = 1 / schedule.steps
     return [Level.at(schedule, 1 + (last - 1) * k / steps) for k in range(steps + 1)]
+
+
+def log_snr_grid(schedule: Schedule, steps: int, order: int = 3) -> list[Level]:
+    """`steps` + 1 levels for updates that each span one interval of a grid uniform in half log-SNR, their inner points evenly
+    between, from tau 1 to 1e-4 (1/N where the schedule is a table) (U-ViT dpm_solver_pytorch.py, "fast", "logSNR")."""
+    spans = orders(steps, order)
+    last = 1e-4 if schedule.betas_vp else 1 / schedule.steps
+    bounds = np.linspace(rounded_half_log_snr(schedule, 1.0), rounded_half_log_snr(schedule, last), len(spans) + 1)
+    inner = [start + (end - start) * k / span for span, (start, end) in zip(spans, pairwise(bounds), strict=True) for k in range(span)]
+    return [Level.at(schedule, tau) for tau in (1.0, *map(schedule.tau, [*inner[1:], bounds[-1]]))]
+
+
+def rounded_half_log_snr(schedule: Schedule, tau: float) -> float:
+    """Half log-SNR as float32 computes it, 0.1 % off near 0 where 1 - alpha^2 cancels: it places the official grid."""
+    log_alpha = np.float32(schedule.log_alpha(tau))
+    return float(log_alpha - np.float32(0.5) * np.log(np.float32(1) - np.exp(np.float32(2) * log_alpha)))
+
+
+class Leg(NamedTuple):
+    """A step of Euler-Maruyama: the level it starts at, the rate beta there, and the time that it takes."""
+
+    start: Level
+    beta: float
+    span: float
+
+
+def legs(schedule: Schedule, steps: int) -> list[Leg]:
+    """From tau 1 evenly down to 1/N, and from there to 0 (U-ViT sde.py: 1/N = 1e-3)."""
+    times = [*np.linspace(1.0, 1 / schedule.steps, steps).tolist(), 0.0]
+    return [Leg(Level.at(schedule, now), schedule.beta(now), now - to) for now, to in pairwise(times)]
 
 
 def ddpm(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise) -> Iterator[Step]:
@@ -88,21 +120,35 @@ def ddim(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | None, 
         yield Step(k, total, now.t, x, said.x0)
 
 
-def dpm_solver_pp(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | None, order: int) -> Iterator[Step]:
-    """DPM-Solver++, single-step, on the clean prediction (Lu et al., arXiv 2211.01095; U-ViT dpm_solver_pp.py, "fast").
+def euler_maruyama(denoise: Denoise, x: Tensor, levels: list[Leg], noise: Noise | None, eta: float) -> Iterator[Step]:
+    """Euler steps of the reverse SDE with eta times its noise: 1 is the SDE itself, 0 the probability-flow ODE with the same
+    marginals (Song et al., arXiv 2011.13456, eq. 6 and 13; U-ViT sde.py). The last step adds no noise."""
+    total = len(levels)
+    for k, (now, beta, span) in enumerate(levels):
+        said = denoise(x, now)
+        x = x + 0.5 * beta * span * (x - (1 + eta**2) / now.sigma * said.eps)
+        if eta and k + 1 < total:
+            x = x + eta * math.sqrt(beta * span) * noise(k).to(x)
+        yield Step(k, total, now.t, x, said.x0)
 
-    An update of order o spans o intervals of the grid and evaluates at its first o points.
+
+def dpm_solver(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | None, order: int, clean: bool) -> Iterator[Step]:
+    """DPM-Solver, single-step: on the clean prediction that is DPM-Solver++ (Lu et al., arXiv 2211.01095; U-ViT dpm_solver_pp.py,
+    "fast"), else on the noise prediction (Lu et al., arXiv 2206.00927; U-ViT dpm_solver_pytorch.py, "fast").
+
+    An update of order o spans o intervals of the levels and evaluates at its first o points.
     """
     total, k = len(levels) - 1, 0
     for span in orders(total, order):
         start, x_start, first, slope = levels[k], x, None, None
         for _ in range(span):
             said = denoise(x, levels[k])
+            value = said.x0 if clean else said.eps
             if first is None:
-                first = said.x0
+                first = value
             else:
-                slope = (said.x0 - first) / (levels[k].half_log_snr - start.half_log_snr)
-            x = exponential_step(x_start, start, levels[k + 1], first, slope, midpoint=span == 2)
+                slope = (value - first) / (levels[k].half_log_snr - start.half_log_snr)
+            x = exponential_step(x_start, start, levels[k + 1], first, slope, midpoint=span == 2, clean=clean)
             yield Step(k, total, levels[k].t, x, said.x0)
             k += 1
 
@@ -114,14 +160,15 @@ def orders(evaluations: int, order: int) -> list[int]:
     return [order] * (evaluations // order) + [evaluations % order] * (evaluations % order > 0)
 
 
-def exponential_step(x: Tensor, now: Level, to: Level, x0: Tensor, slope: Tensor | None, midpoint: bool) -> Tensor:
-    """Integrate from `now` to `to` exactly, given the clean prediction x0 and its slope in half log-SNR.
+def exponential_step(x: Tensor, now: Level, to: Level, value: Tensor, slope: Tensor | None, midpoint: bool, clean: bool) -> Tensor:
+    """Integrate from `now` to `to` exactly, given the clean (or else the noise) prediction and its slope in half log-SNR.
 
     `midpoint` weighs the slope as the second-order update does, else as the third-order one.
     """
     h = to.half_log_snr - now.half_log_snr
-    decay = math.expm1(-h)
-    x = to.sigma / now.sigma * x - to.alpha * decay * x0
+    sign, base, kept = (-1, to.alpha, to.sigma / now.sigma) if clean else (1, to.sigma, to.alpha / now.alpha)
+    growth = math.expm1(sign * h)
+    x = kept * x - base * growth * value
     if slope is None:
         return x
-    return x + to.alpha * (-0.5 * h * decay if midpoint else h + decay) * slope
+    return x + base * (-0.5 * h * growth if midpoint else h - sign * growth) * slope
