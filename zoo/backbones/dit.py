@@ -106,13 +106,18 @@ class DiT(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_size = patch_size
+        self.grid_size = input_size // patch_size
         self.x_embedder = PatchEmbed(patch_size, in_channels, hidden_size)
         self.t_embedder = TimestepEmbedder(hidden_size)
         self.y_embedder = LabelEmbedder(num_classes, hidden_size, null_label) if num_classes else None
-        self.pos_embed = nn.Parameter(sincos_2d(hidden_size, input_size // patch_size), requires_grad=False)
+        self.pos_embed = nn.Parameter(sincos_2d(hidden_size, self.grid_size), requires_grad=False)
         self.blocks = nn.ModuleList(DiTBlock(hidden_size, num_heads, mlp_ratio) for _ in range(depth))
         self.final_layer = FinalLayer(hidden_size, patch_size, in_channels * (2 if learn_sigma else 1))
         initialize(self)
+
+    def tables(self) -> dict[str, Tensor]:
+        """What is stored in official checkpoints but not learned: the position table."""
+        return {"pos_embed": sincos_2d(self.pos_embed.shape[-1], self.grid_size)}
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """Predict the noise, and the variance fraction after it where sigma is learned.

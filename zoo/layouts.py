@@ -1,0 +1,115 @@
+"""Names of the same weights in other code bases, mapped onto ours, and what a wrong set of names and shapes probably is."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+DIT_BLOCK = {
+    "attn1.to_out.0": "attn.proj",
+    "ff.net.0.proj": "mlp.fc1",
+    "ff.net.2": "mlp.fc2",
+    "norm1.linear": "adaLN_modulation.1",
+}
+DIT_SHARED = {
+    "timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "class_embedder.embedding_table": "y_embedder.embedding_table",
+}
+DIT_ENDS = {"pos_embed.proj": "x_embedder.proj", "proj_out_1": "final_layer.adaLN_modulation.1", "proj_out_2": "final_layer.linear"}
+ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0", "norm": "group_norm"}
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Our name of each weight, and the names in the file that it is made of, to be joined along their first axis.
+
+    Known are our own (the authors') layout, diffusers' DiTTransformer2DModel, and for the autoencoder that of CompVis and that of
+    diffusers before 0.18. Sources: diffusers scripts/convert_dit_to_diffusers.py; the names in U-ViT libs/autoencoder.py.
+    """
+    keys = list(keys)
+    if "transformer_blocks.0.norm1.linear.weight" in keys:
+        return _from_diffusers_dit(keys)
+    if "encoder.mid.block_1.norm1.weight" in keys:
+        levels = 1 + max(int(found.group(1)) for key in keys if (found := re.match(r"decoder\.up\.(\d+)\.", key)))
+        return {_from_compvis(key, levels): (key,) for key in keys}
+    old = re.compile(r"(mid_block\.attentions\.0\.)(query|key|value|proj_attn)\.")
+    return {old.sub(lambda found: f"{found[1]}{OLD_ATTENTION[found[2]]}.", key): (key,) for key in keys}
+
+
+def _from_diffusers_dit(keys: list[str]) -> dict[str, tuple[str, ...]]:
+    """Every block holds a copy of the embedders, of which the first is taken; q, k and v become one."""
+    made_of: dict[str, tuple[str, ...]] = {}
+    for key in keys:
+        stem, _, kind = key.rpartition(".")
+        block = re.fullmatch(r"transformer_blocks\.(\d+)\.(.+)", stem)
+        if not block:
+            made_of[f"{DIT_ENDS.get(stem, stem)}.{kind}"] = (key,)
+            continue
+        index, inner = block.groups()
+        shared = inner.removeprefix("norm1.emb.")
+        if shared in DIT_SHARED:
+            made_of.setdefault(f"{DIT_SHARED[shared]}.{kind}", (key,))
+        elif inner in DIT_BLOCK:
+            made_of[f"blocks.{index}.{DIT_BLOCK[inner]}.{kind}"] = (key,)
+        elif inner == "attn1.to_q":
+            made_of[f"blocks.{index}.attn.qkv.{kind}"] = tuple(f"transformer_blocks.{index}.attn1.to_{part}.{kind}" for part in "qkv")
+        elif inner not in ("attn1.to_k", "attn1.to_v"):
+            made_of[key] = (key,)
+    present = set(keys)
+    return {ours: parts for ours, parts in made_of.items() if set(parts) <= present}
+
+
+def _from_compvis(key: str, levels: int) -> str:
+    """CompVis numbers the decoder's levels from the finest, diffusers in the order of execution."""
+    key = re.sub(r"^encoder\.down\.(\d+)\.block\.", r"encoder.down_blocks.\1.resnets.", key)
+    key = re.sub(r"^encoder\.down\.(\d+)\.downsample\.", r"encoder.down_blocks.\1.downsamplers.0.", key)
+    key = re.sub(r"^decoder\.up\.(\d+)\.block\.", lambda found: f"decoder.up_blocks.{levels - 1 - int(found[1])}.resnets.", key)
+    key = re.sub(r"^decoder\.up\.(\d+)\.upsample\.", lambda found: f"decoder.up_blocks.{levels - 1 - int(found[1])}.upsamplers.0.", key)
+    key = re.sub(r"\.mid\.block_([12])\.", lambda found: f".mid_block.resnets.{int(found[1]) - 1}.", key)
+    key = re.sub(r"\.mid\.attn_1\.(\w+)\.", lambda found: f".mid_block.attentions.0.{ATTENTION[found[1]]}.", key)
+    return key.replace(".norm_out.", ".conv_norm_out.").replace(".nin_shortcut.", ".conv_shortcut.")
+
+
+KINDS = (
+    ("temp_embed", "a Latte, the video model"),
+    ("context_embed.weight", "a text-to-image U-ViT"),
+    ("label_emb.weight", "a class-conditional U-ViT"),
+    ("mid_block.norm1.weight", "a U-ViT"),
+    ("blocks.0.adaLN_modulation.1.weight", "a DiT"),
+    ("decoder.conv_in.weight", "an autoencoder"),
+    ("vit.embeddings.cls_token", "a vision transformer"),
+)
+"""A key that only this kind of model has; the first that is found decides."""
+
+
+def likely_cause(found: Shapes, wanted: Shapes) -> str:
+    """Words for an error, such as ": this is the 512 px checkpoint", or nothing where the reason is not plain."""
+    here, there = ((next((words for key, words in KINDS if key in keys), "")) for keys in (found, wanted))
+    if here and here != there:
+        return f": this is {here}"
+    both = {key: (found[key], wanted[key]) for key in wanted if key in found and found[key] != wanted[key]}
+    for key in ("blocks.0.attn.proj.bias", "mid_block.attn.proj.bias", "decoder.conv_in.bias", "vit.layernorm.bias"):
+        if key in both:
+            return f": this is another size, of width {both[key][0][0]} instead of {both[key][1][0]}"
+    deep = [len({key.split(".")[1] for key in keys if key.startswith(("blocks.", "in_blocks."))}) for keys in (found, wanted)]
+    if deep[0] != deep[1]:
+        return f": this is another size, of {deep[0]} blocks instead of {deep[1]}"
+    for key in ("x_embedder.proj.weight", "patch_embed.proj.weight"):
+        if key in both and both[key][0][2] != both[key][1][2]:
+            return f": this is another size, of patch {both[key][0][2]} instead of {both[key][1][2]}"
+        if key in both:
+            return f": this one takes {both[key][0][1]} channels instead of {both[key][1][1]}"
+    if "pos_embed" in both and (patch := found.get("x_embedder.proj.weight", found.get("patch_embed.proj.weight"))):
+        side = math.isqrt(both["pos_embed"][0][1]) * patch[2] * (8 if patch[1] == 4 else 1)
+        return f": this is the {side} px checkpoint"
+    for key in ("y_embedder.embedding_table.weight", "label_emb.weight"):
+        if key in both:
+            return f": this one has {both[key][0][0]} rows of labels instead of {both[key][1][0]}"
+    if "final_layer.linear.weight" in both:
+        here, there = both["final_layer.linear.weight"]
+        return f": this one was trained with{'' if here > there else 'out'} learned sigma"
+    return ""
