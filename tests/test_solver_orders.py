@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo import backbones
+from zoo import backbones, request
 from zoo.errors import RequestError
 from zoo.sampling import SOLVERS, Schedule, Step, guided, sample
+from zoo.sampling.borrowed import FRIENDLY
 from zoo.sampling.denoiser import Level, denoise
 from zoo.sampling.solvers import dpm_solver, orders
 
@@ -358,3 +359,7 @@ def test_noise_of_borrowed_solvers_belongs_to_the_image(name: str) -> None:
     assert torch.equal(batch, again)
     torch.testing.assert_close(alone[0], batch[3], atol=1e-5, rtol=0)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_request_knows_the_same_solvers() -> None:
+    assert set(request.SOLVERS) == {*SOLVERS, *FRIENDLY}

@@ -34,7 +34,8 @@ class Pace:
         passes = self._passes(request)
         other = self.known.get(f"{request.model} {3 - passes}")
         value = self.known.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
-        return None if value is None else value * len(request.seeds) * request.steps
+        evaluations = request.steps * (2 if request.solver == "heun" else 1)
+        return None if value is None else value * len(request.seeds) * evaluations
 
     def _save(self) -> None:
         """Keep what was measured for the next start; a disk that refuses costs only that."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 64
 """Pictures that one request may ask for."""
-SOLVERS = ("dpm-solver++", "ddim", "ddpm")
-"""Solvers by name, the quickest first."""
+SOLVERS = ("dpm-solver++", "dpm-solver", "ddim", "ddpm", "euler-maruyama", "unipc", "heun", "euler")
+"""Solvers by name; any other of diffusers is `diffusers:<SchedulerClass>`."""
 MAX_SEED = 2**32 - 1
 
 
@@ -72,9 +72,9 @@ class Request:
             _whole("A seed", seed, 0, MAX_SEED)
         steps = card.sampling.steps if self.steps is None else self.steps
         solver = self.solver or card.sampling.solver
-        if solver not in SOLVERS:
-            raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join(SOLVERS)}.")
-        _whole("Steps", steps, 1 if solver == "dpm-solver++" else 2, card.schedule.get("steps", 1000))
+        if not isinstance(solver, str) or (solver not in SOLVERS and not solver.startswith("diffusers:")):
+            raise RequestError(f"Solver {_short(solver)} is unknown: choose one of {', '.join(SOLVERS)} or diffusers:<Scheduler>.")
+        _whole("Steps", steps, 1 if solver.startswith("dpm-solver") else 2, card.schedule.get("steps", 1000))
         guidance = card.guidance.default if self.guidance is None else self.guidance
         _number("Guidance", guidance, 0, 50)
         _number("Eta", self.eta, 0, 1)

@@ -110,7 +110,7 @@ def facts(request: Request, title: str, label: str, seeds: Sequence[int], ending
 def ending(result: Result) -> str:
     """How a run ended."""
     if result.stopped_at:
-        return f"stopped after step {result.stopped_at} of {result.request.steps}, what was there is kept"
+        return f"stopped after step {result.stopped_at}, what was there is kept"
     return f"{result.seconds:.1f} s"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
 HELP = """<dl class="help"><dt>Guidance w</dt><dd>eps = uncond + w (cond - uncond); 1 is off and halves the work.</dd>
 <dt>Steps</dt><dd>Evaluations of the network from noise to picture.</dd>
-<dt>Solver</dt><dd>dpm-solver++ needs about 20 steps, ddim 50, ddpm 250 as published.</dd>
+<dt>Solver</dt><dd>dpm-solver++ needs about 20 steps, ddim 50; published are ddpm with 250, euler-maruyama with 1000.</dd>
 <dt>Seed</dt><dd>Image k starts from seed + k: the same alone and in any batch.</dd>
 <dt>Keys</dt><dd>Enter generates, Escape stops.</dd></dl>"""
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
@@ -190,14 +190,14 @@ class ImageTab:
         stopped = receipt.get("stopped_at") if isinstance(receipt.get("stopped_at"), int) else None
         words = f"Settings of {request.model}, seed {request.seeds[place]}, are back on the controls: Generate again to compare."
         if stopped:
-            words = f"This picture was stopped after step {stopped} of {request.steps}. {words}"
+            words = f"This picture was stopped after step {stopped}. {words}"
         return {
             self.model: card.id,
             self.label: gr.update(choices=_labels(card), value=request.labels[place] if request.labels else None),
             self.count: count,
             self.seed: str(first),
             self.steps: request.steps,
-            self.solver: request.solver,
+            self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
             self.guidance: request.guidance,
             self.eta: request.eta,
             self.verdict: controls.note(words, "good"),
