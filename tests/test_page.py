@@ -116,6 +116,27 @@ def test_a_run_shows_every_step_and_ends_with_pictures_and_their_seeds(page: Pag
     assert page.locator("#gallery").bounding_box() == pytest.approx(box, abs=2)  # nothing jumps
 
 
+def test_every_step_of_a_run_can_be_looked_at_again(page: Page) -> None:
+    fill(page, count="2", steps="12")
+    generate(page)
+    finished(page, 2)
+    bar = page.locator("#timeline input")
+    expect(page.locator("#timeline output")).to_have_text("result")
+    expect(bar).to_have_value("11")
+    page.focus("#timeline input")
+    shown = set()
+    for step in (11, 10, 9):
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#timeline output")).to_have_text(f"step {step} of 12")
+        shown.add(page.locator("#gallery .scrub img").first.get_attribute("src"))
+    assert len(shown) == 3
+    page.keyboard.press("End")
+    expect(page.locator("#gallery .scrub")).to_have_count(0)
+    generate(page)
+    finished(page, 2)
+    expect(bar).to_have_value("11")
+
+
 def test_stop_ends_a_long_run_and_keeps_what_was_there(page: Page, tmp_path: Path) -> None:
     fill(page, **LONG)
     generate(page)

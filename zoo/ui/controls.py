@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from zoo.hub import Hub
 
 
+TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0"> <output></output></label>'
+"""What page.js fills after a run: every preview of it, to be looked at again."""
+
+
 def model_choices(hub: Hub) -> list[tuple[str, str]]:
     """(title with size and licence, id) of every model that makes pictures."""
     return [(f"{card.title} · {card.bytes / 1e6:.1f} MB · {card.licence}", card.id) for card in hub.offered if card.generates]
@@ -65,14 +69,14 @@ def columns(count: int) -> int:
     return math.ceil(math.sqrt(count))
 
 
-def pictures(images: np.ndarray | None, count: int) -> str:
-    """The frame of the live preview: pictures (b, h, w, 3) uint8 inline, or as many empty places."""
+def pictures(images: np.ndarray | None, count: int, step: int = 0, total: int = 0) -> str:
+    """The frame of the live preview: pictures (b, h, w, 3) uint8 of a step inline, or as many empty places."""
     cells = (
         [f'<img alt="preview {k + 1}" src="{data_url(image)}">' for k, image in enumerate(images)]
         if images is not None
         else ["<i></i>"] * count
     )
-    return f'<div class="frame" style="--columns:{columns(count)}">{"".join(cells)}</div>'
+    return f'<div class="frame" data-step="{step}" data-total="{total}" style="--columns:{columns(count)}">{"".join(cells)}</div>'
 
 
 def data_url(image: np.ndarray) -> str:

@@ -75,6 +75,7 @@ class ImageTab:
             interactive=False, buttons=["download", "fullscreen"],
         )  # fmt: skip
         self.progress = gr.HTML(elem_id="progress")
+        gr.HTML(controls.TIMELINE, elem_id="timeline")
         self.facts = gr.HTML(elem_id="facts")
         self.verdict = gr.HTML(elem_id="verdict")
         with gr.Row(elem_classes="actions"):
@@ -141,7 +142,9 @@ class ImageTab:
                 if isinstance(item, Progress):
                     if item.preview is not None and earlier and item.step == earlier["stopped_at"]:
                         made = item.preview[earlier["place"]]
-                    shown = {self.preview: controls.pictures(item.preview, number)} if item.preview is not None else {}
+                    shown = (
+                        {self.preview: controls.pictures(item.preview, number, item.step, item.total)} if item.preview is not None else {}
+                    )
                     yield shown | {self.progress: controls.progress_line(item, card)}
                 else:
                     if earlier and made is None and item.stopped_at == earlier["stopped_at"]:
