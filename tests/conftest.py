@@ -40,13 +40,13 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-def says() -> Callable[..., AbstractContextManager[None]]:
+def says() -> Callable[..., AbstractContextManager[pytest.ExceptionInfo]]:
     """says(kind, word, ...): the block raises this ZooError, in one line that holds every word and ends like a sentence."""
 
     @contextmanager
-    def expect(kind: type[ZooError], *words: str) -> Iterator[None]:
+    def expect(kind: type[ZooError], *words: str) -> Iterator[pytest.ExceptionInfo]:
         with pytest.raises(kind) as caught:
-            yield
+            yield caught
         text = str(caught.value)
         assert "\n" not in text
         assert text.endswith(".")

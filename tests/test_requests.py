@@ -10,7 +10,7 @@ import pytest
 from zoo.card import cards
 from zoo.errors import RequestError
 from zoo.hub import Hub
-from zoo.request import MAX_IMAGES, MAX_SEED, Request, find_label
+from zoo.request import MAX_IMAGES, MAX_SEED, Request, find_label, short
 from zoo.ui.controls import make_request
 
 CARD = cards()["tiny-dit"]
@@ -35,12 +35,15 @@ def test_a_request_survives_json() -> None:
         ({"steps": 10**6}, ["1 to 1000", "1000000"]),
         ({"steps": 2.5}, ["whole number"]),
         ({"steps": True}, ["whole number"]),
+        ({"steps": 10**5000}, ["Steps", "too long"]),
         ({"steps": "many"}, ["whole number", "many"]),
         ({"guidance": math.nan}, ["Guidance", "0 to 50", "nan"]),
         ({"guidance": math.inf}, ["Guidance", "inf"]),
         ({"guidance": -1.0}, ["Guidance", "-1.0"]),
         ({"guidance": 10**400}, ["Guidance", "0 to 50"]),
+        ({"guidance": 10**5000}, ["Guidance", "0 to 50", "too long"]),
         ({"guidance": "strong"}, ["Guidance", "strong"]),
+        ({"guidance": True}, ["Guidance", "True"]),
         ({"eta": 1.5}, ["Eta", "0 to 1"]),
         ({"seeds": ()}, ["0 images", f"1 to {MAX_IMAGES}"]),
         ({"seeds": tuple(range(10_000)), "labels": (0,)}, ["10000 images", f"1 to {MAX_IMAGES}"]),
@@ -48,18 +51,31 @@ def test_a_request_survives_json() -> None:
         ({"seeds": (2**32,)}, ["seed", str(MAX_SEED)]),
         ({"seeds": (1.5,)}, ["seed", "1.5"]),
         ({"seeds": (10**400,)}, ["seed"]),
+        ({"seeds": 10**5000}, ["seed", "too long"]),
+        ({"seeds": None}, ["seed", "None"]),
+        ({"seeds": (True,)}, ["seed", "True"]),
+        ({"labels": None}, ["label", "None"]),
+        ({"labels": "star"}, ["label", "'star'"]),
+        ({"labels": 1.5}, ["label", "1.5"]),
+        ({"labels": (False,)}, ["label", "False"]),
         ({"labels": (10,)}, ["label", "0 to 9", "10"]),
         ({"labels": ("star",)}, ["label", "star"]),
         ({"labels": ()}, ["0 labels", "1 images"]),
         ({"labels": (1, 2, 3)}, ["3 labels"]),
         ({"frames": 2}, ["frames", "2"]),
+        ({"frames": True}, ["frames", "True"]),
+        ({"frames": "two\nlines"}, ["frames", "'two\\nlines'"]),
+        ({"frames": 10**5000}, ["frames", "too long"]),
         ({"solver": "magic"}, ["'magic'", "ddim"]),
+        ({"solver": ""}, ["''", "ddim"]),
+        ({"solver": "diffusers:" + "x" * 5000}, ["unknown", "ddim"]),
     ],
-    ids=str,
+    ids=short,
 )
 def test_what_does_not_fit_is_refused_with_the_way_out(says, change: dict, words: list[str]) -> None:
-    with says(RequestError, *words):
+    with says(RequestError, *words) as caught:
         Request(**({"model": "tiny-dit", "labels": (0,)} | change)).resolved(CARD)
+    assert len(str(caught.value)) < 250
 
 
 def test_a_model_that_draws_nothing_says_so(hub: Hub, says) -> None:
@@ -71,6 +87,10 @@ def test_a_model_that_draws_nothing_says_so(hub: Hub, says) -> None:
 def test_an_unknown_model_names_the_nearest_ones(hub: Hub, says) -> None:
     with says(RequestError, "'tiny-dot'", "tiny-dit"):
         list(hub.generate(Request("tiny-dot")))
+    for model in (None, 7, ["tiny-dit"], "x" * 5000):
+        with says(RequestError, "There is no model", "tiny-dit") as caught:
+            list(hub.generate(Request(model)))
+        assert len(str(caught.value)) < 250
 
 
 @pytest.mark.parametrize(
@@ -79,6 +99,7 @@ def test_an_unknown_model_names_the_nearest_ones(hub: Hub, says) -> None:
         None, [], "tiny-dit", 7, {}, {"model": 7}, {"model": "tiny-dit", "colour": "red"}, {"model": "tiny-dit", "labels": "star"},
         {"model": "tiny-dit", "seeds": None}, {"model": "tiny-dit", "seeds": {"0": 1}}, {"model": "tiny-dit", "labels": [[0]]},
         {"model": "tiny-dit", "labels": [0], "seeds": list(range(10_000))}, {"model": "tiny-dit", "labels": [0], "solver": ["ddim"]},
+        {"model": "tiny-dit", "labels": [0], "solver": {}},
         {"model": "tiny-dit", "labels": [0], "steps": "25"}, {"model": "tiny-dit", "labels": [0], "frames": "all"},
         {"model": "tiny-dit", "labels": [0], "guidance": {"w": 2}}, {"model": "tiny-dit", "labels": [0], "eta": "x"},
     ],
@@ -94,10 +115,19 @@ def test_a_class_is_found_by_name_or_number(text: str | int, index: int) -> None
     assert find_label(CARD, text) == index
 
 
-@pytest.mark.parametrize("text", ["stra", "10", "-1", "", "9" * 5000, "²", "star, heart"])
-def test_an_unknown_class_names_real_ones(says, text: str) -> None:
+@pytest.mark.parametrize("text", ["stra", "10", "-1", "", "9" * 5000, "²", "star, heart", "two\nlines", None], ids=ascii)
+def test_an_unknown_class_names_real_ones(says, text: str | None) -> None:
     with says(RequestError, "tiny-dit has no class", "0 to 9"):
         find_label(CARD, text)
+
+
+def test_the_nearest_classes_come_first_and_a_model_without_any_says_so(says) -> None:
+    with says(RequestError, "a name such as star"):
+        find_label(CARD, "stra")
+    with says(RequestError, "a number too long to write"):
+        find_label(CARD, 10**5000)
+    with says(RequestError, "tiny-vae has no classes"):
+        find_label(cards()["tiny-vae"], "star")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
@@ -21,6 +20,9 @@ DATA = Path(__file__).parent / "data"
 GENERATORS = {"class-to-image"}
 """Tasks whose models make pictures."""
 TASKS = GENERATORS | {"autoencoder", "image-classification"}
+KINDS = dict.fromkeys(("title", "family", "task", "labels"), str) | {"weights": list}
+KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "latent", "cost", "measured"), dict)
+"""What may stand under `zoo:`, and as what."""
 SCHEDULES = {"linear": ("start", "end", "steps"), "scaled-linear": ("start", "end", "steps"), "vp-sde": ("beta_min", "beta_max")}
 
 
@@ -129,11 +131,13 @@ def parse(identity: str, content: str) -> Card:
     if not isinstance(head, dict) or not isinstance(head.get("zoo"), dict):
         raise CardError(f"Card {identity}: it must start with front matter between --- lines that holds a `zoo:` mapping.")
     zoo = dict(head["zoo"])
-    known = {f.name for f in dataclasses.fields(Card)} - {"id", "licence", "text", "revision"}
-    if unknown := sorted(zoo.keys() - known):
-        raise CardError(f"Card {identity}: unknown key {unknown[0]!r} under zoo; known are {', '.join(sorted(known))}.")
+    if unknown := sorted(zoo.keys() - KINDS.keys(), key=str):
+        raise CardError(f"Card {identity}: unknown key {unknown[0]!r} under zoo; known are {', '.join(sorted(KINDS))}.")
     if missing := sorted({"title", "family", "task", "arch", "weights"} - zoo.keys()):
         raise CardError(f"Card {identity}: `{missing[0]}` is missing under zoo.")
+    if wrong := [key for key, value in zoo.items() if not isinstance(value, KINDS[key]) or (key == "weights" and not value)]:
+        kind = {str: "text", list: "a list of at least one source", dict: "a mapping"}[KINDS[wrong[0]]]
+        raise CardError(f"Card {identity}: `{wrong[0]}` must be {kind}, not {zoo[wrong[0]]!r}.")
     if zoo["task"] not in TASKS:
         raise CardError(f"Card {identity}: task {zoo['task']!r} is unknown; known are {', '.join(sorted(TASKS))}.")
     if zoo["task"] in GENERATORS and not zoo.keys() >= {"schedule", "sampling"}:
@@ -152,9 +156,11 @@ def parse(identity: str, content: str) -> Card:
         classes = len(card.label_names)
     except (TypeError, AttributeError, CardError) as error:
         raise CardError(f"Card {identity}: {str(error).rstrip('.')}.") from None
-    kind = card.schedule.get("kind")
-    if card.schedule and (kind not in SCHEDULES or set(SCHEDULES[kind]) != card.schedule.keys() - {"kind"}):
+    numbers = {key: value for key, value in card.schedule.items() if key != "kind"}
+    if card.schedule and set(SCHEDULES.get(str(card.schedule.get("kind")), ())) != numbers.keys():
         raise CardError(f"Card {identity}: the schedule must be one of {SCHEDULES}.")
+    if wrong := [key for key, value in numbers.items() if not isinstance(value, (int, float))]:
+        raise CardError(f"Card {identity}: `{wrong[0]}` of the schedule must be a number such as 0.0001, not {numbers[wrong[0]]!r}.")
     if card.labels and classes != card.arch.get("num_classes"):
         raise CardError(f"Card {identity}: {classes} labels for {card.arch.get('num_classes')} classes.")
     return card
@@ -164,8 +170,9 @@ def _source(item: dict) -> Source:
     if not isinstance(item, dict):
         raise TypeError(f"weights must hold mappings such as {{from: bundled, file: NAME}}, not {item!r}")
     values = {key if key != "from" else "origin": value for key, value in item.items()}
-    if values.get("origin") == "bundled" and not re.fullmatch(r"[\w.-]+", values.get("file", "")):
-        raise TypeError(f"a bundled file must be a plain name, not {values.get('file')!r}")
+    file = values.get("file", "")
+    if values.get("origin") == "bundled" and not (isinstance(file, str) and re.fullmatch(r"\w[\w.-]*", file)):
+        raise TypeError(f"a bundled file must be a plain name, not {file!r}")
     return Source(**values)
 
 

@@ -23,7 +23,7 @@ from zoo import backbones, checkpoint, download, latents, media, perception
 from zoo.card import Card, cards
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.pace import Pace
-from zoo.request import Progress, Request, Result, nearest
+from zoo.request import Progress, Request, Result, nearest, short
 from zoo.results import Results
 from zoo.sampling import Schedule, guided, sample
 
@@ -56,7 +56,7 @@ class Hub:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
         offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card)."""
-        self.device = torch.device(_best_device() if device == "auto" else device)
+        self.device = _device(device)
         self.dtype = dtype
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
         self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
@@ -77,8 +77,9 @@ class Hub:
 
     def card(self, identity: str) -> Card:
         """The card of this id. Raises RequestError that names the nearest ones."""
-        if identity not in self.cards:
-            raise RequestError(f"There is no model {identity!r}: choose one of {', '.join(nearest(identity, list(self.cards)))}.")
+        if not isinstance(identity, str) or identity not in self.cards:
+            near = nearest(short(identity), list(self.cards))
+            raise RequestError(f"There is no model {short(identity)}: choose one of {', '.join(near)}.")
         return self.cards[identity]
 
     def describe(self) -> list[dict[str, Any]]:
@@ -156,7 +157,8 @@ class Hub:
             seconds = time.monotonic() - begun
             weights = {card.id: model.sha256} | ({card.latent.vae: autoencoder.sha256} if autoencoder else {})
             receipts = self._receipts(card, request, images, weights, seconds, stopped)
-            return Result(request, images, self.results.keep(images, receipts, visitor), tuple(receipts), seconds, stopped)
+            files = () if visitor is None else self.results.keep(images, receipts, visitor)
+            return Result(request, images, files, tuple(receipts), seconds, stopped)
 
         noise = self._noise(card, request.seeds)
         options = {"eta": request.eta} if request.solver == "ddim" else {}
@@ -252,7 +254,8 @@ def build_module(card: Card) -> nn.Module:
     return builders[card.family](card.arch) if card.family in builders else backbones.build(card.family, card.arch)
 
 
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _device(name: str) -> torch.device:
+    here = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    if name != "auto" and name.split(":")[0] not in here:
+        raise RequestError(f"This machine has no device {short(name)} that PyTorch can use: choose {', '.join(here)} or auto.")
+    return torch.device(here[0] if name == "auto" else name)

@@ -22,6 +22,9 @@ RECEIPT = "patchwork"
 MAX_RECEIPT = 256_000
 """Characters of a receipt; a longer one is refused."""
 
+MAX_PIXELS = 1 << 24
+"""Pixels of a picture that is read back, 4096 x 4096; the header of a larger one is all that is looked at."""
+
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
     """RGB (b, 3, h, w) in [-1, 1] to (b, h, w, 3) uint8, rounded to the nearest level."""
@@ -63,6 +66,8 @@ def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
     """
     try:
         with Image.open(path, formats=("PNG",)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise MediaError(f"This PNG has {picture.width}x{picture.height} pixels, too many: drop one that was downloaded here.")
             text = picture.text.get(RECEIPT)
             if text is None:
                 raise MediaError("This PNG carries no receipt of Patchwork: drop a picture that was downloaded here, unedited.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("labels", "seeds"):
             value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, int) else tuple(value))
+            object.__setattr__(self, name, tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,))
 
     @classmethod
     def from_dict(cls, values: Any) -> Request:
@@ -71,15 +72,15 @@ class Request:
         for seed in self.seeds:
             _whole("A seed", seed, 0, MAX_SEED)
         steps = card.sampling.steps if self.steps is None else self.steps
-        solver = self.solver or card.sampling.solver
-        if not isinstance(solver, str) or (solver not in SOLVERS and not solver.startswith("diffusers:")):
-            raise RequestError(f"Solver {_short(solver)} is unknown: choose one of {', '.join(SOLVERS)} or diffusers:<Scheduler>.")
+        solver = card.sampling.solver if self.solver is None else self.solver
+        if not isinstance(solver, str) or (solver not in SOLVERS and not re.fullmatch(r"diffusers:\w{1,60}", solver)):
+            raise RequestError(f"Solver {short(solver)} is unknown: choose one of {', '.join(SOLVERS)} or diffusers:<Scheduler>.")
         _whole("Steps", steps, 1 if solver.startswith("dpm-solver") else 2, card.schedule.get("steps", 1000))
         guidance = card.guidance.default if self.guidance is None else self.guidance
         _number("Guidance", guidance, 0, 50)
         _number("Eta", self.eta, 0, 1)
-        if self.frames != 1:
-            raise RequestError(f"{card.id} makes single pictures: leave frames at 1, not {self.frames}.")
+        if isinstance(self.frames, bool) or self.frames != 1:
+            raise RequestError(f"{card.id} makes single pictures: leave frames at 1, not {short(self.frames)}.")
         labels = self.labels * count if len(self.labels) == 1 else self.labels
         classes = int(card.arch.get("num_classes", 0))
         if len(labels) != (count if classes else 0):
@@ -93,30 +94,36 @@ class Request:
 
 def _whole(what: str, value: Any, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {_short(value)}.")
+        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {short(value)}.")
 
 
 def _number(what: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise RequestError(f"{what} must be a number from {low} to {high}, not {_short(value)}.")
+        raise RequestError(f"{what} must be a number from {low} to {high}, not {short(value)}.")
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def short(value: Any) -> str:
+    """What was given, as an error may quote it: one line of at most 40 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        text = "a number too long to write"
     return text if len(text) <= 40 else text[:37] + "..."
 
 
 def find_label(card: Card, text: str | int) -> int:
     """The index of a class from its name or its number. Raises RequestError that names the nearest ones."""
     names = card.label_names
-    wanted = str(text).strip().lower()
+    if not names:
+        raise RequestError(f"{card.id} has no classes to choose from: leave the label out.")
+    wanted = (text if isinstance(text, str) else short(text)).strip().lower()
     if wanted.isdecimal() and len(wanted) < 9 and int(wanted) < len(names):
         return int(wanted)
     lowered = [name.lower() for name in names]
     if wanted in lowered:
         return lowered.index(wanted)
     near = ", ".join(nearest(wanted, lowered))
-    raise RequestError(f"{card.id} has no class {_short(str(text))}: choose 0 to {len(names) - 1} or a name such as {near}.")
+    raise RequestError(f"{card.id} has no class {short(text)}: choose 0 to {len(names) - 1} or a name such as {near}.")
 
 
 def nearest(text: str, names: Sequence[str]) -> list[str]:
