@@ -9,8 +9,6 @@ from golden_cases import CASES, model, numbers
 from zoo.sampling import guided
 
 FORWARDS = [name for name, case in CASES.items() if "model" in case and "solver" not in case and "diffusers" not in name]
-GUIDED_TOLERANCE = 2e-5
-"""Guidance at 4.0 adds four times the rounding of one forward to three times that of the other."""
 GUIDED = [name for name in FORWARDS if "cfg" in CASES[name]]
 
 
@@ -29,7 +27,7 @@ def test_guided_forward_equals_forward_with_cfg(name: str, null_label: int | Non
     theirs, case = numbers(name), CASES[name]
     predict = guided(model(case), theirs["cfg_labels"], case["cfg"]["scale"], channels=case["cfg"]["channels"], null_label=null_label)
     ours = predict(theirs["cfg_x"], theirs["cfg_t"].float())
-    torch.testing.assert_close(ours, theirs["cfg_out"], atol=GUIDED_TOLERANCE, rtol=0)
+    torch.testing.assert_close(ours, theirs["cfg_out"], atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -38,5 +36,5 @@ def test_unguided_channels_are_the_conditional_ones() -> None:
     x, t, y = theirs["full_x"][:2], theirs["full_t"][:2].float(), theirs["full_y"]
     assert (y[2:] == 10).all()
     ours = guided(model(case), y[:2], case["cfg"]["scale"], channels=3)(x, t)
-    torch.testing.assert_close(ours, theirs["full_out"][:2], atol=GUIDED_TOLERANCE, rtol=0)
+    torch.testing.assert_close(ours, theirs["full_out"][:2], atol=1e-5, rtol=0)
     assert (ours[:, 3:] - theirs["full_out"][2:, 3:]).abs().max() > 1e-2
