@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,7 @@ CACHE = Path(tempfile.mkdtemp(prefix="patchwork-tests-"))
 os.environ["PATCHWORK_CACHE"] = str(CACHE)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+from zoo.card import cards, parse  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
 from zoo.hub import Hub  # noqa: E402
 
@@ -37,6 +39,20 @@ def cache() -> Iterator[Path]:
 def hub() -> Hub:
     """A hub on the CPU with the bundled models, shared by all tests as it is by all visitors."""
     return Hub(device="cpu")
+
+
+@pytest.fixture
+def hub_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Hub]:
+    """hub_with({id: front matter under `zoo:`}): a hub in a folder of its own that also offers these cards."""
+
+    def build(extra: dict[str, dict], **options: object) -> Hub:
+        made = {
+            name: parse(name, f"---\n{yaml.safe_dump({'license': 'mit', 'zoo': words})}---\nFor a test.") for name, words in extra.items()
+        }
+        monkeypatch.setattr("zoo.hub.cards", lambda: cards() | made)
+        return Hub(device="cpu", cache_dir=tmp_path / "cache", **options)
+
+    return build
 
 
 @pytest.fixture

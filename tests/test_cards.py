@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from zoo.card import Card, cards, parse
-from zoo.download import WEIGHTS, sha256
 from zoo.errors import CardError
 from zoo.hub import build_module
+from zoo.store import WEIGHTS, sha256
 
 GOOD = """---
 license: mit
@@ -43,11 +43,11 @@ def test_a_bundled_card_is_true_of_its_file(card: Card) -> None:
 @pytest.mark.parametrize("card", BUNDLED, ids=lambda card: card.id)
 def test_a_bundled_card_says_how_good_it_is_and_how_it_was_made(card: Card) -> None:
     assert card.measured
-    assert f"python -m zoo.training {card.id}" in card.text
-    assert "seed 0" in card.text
+    assert f"python -m zoo.training {card.id}" in card.prose
+    assert "seed 0" in card.prose
     for figure in card.measured.values():
         shown = f"{figure:.2f} dB" if figure > 1 else f"{100 * figure:.1f}"
-        assert shown in card.text or f"{100 * figure:.2f} %" in card.text, shown
+        assert shown in card.prose or f"{100 * figure:.2f} %" in card.prose, shown
 
 
 def test_generators_stand_first_and_every_file_of_weights_has_a_card() -> None:
@@ -57,7 +57,7 @@ def test_generators_stand_first_and_every_file_of_weights_has_a_card() -> None:
 
 def test_a_good_card_parses() -> None:
     card = parse("good", GOOD)
-    assert (card.id, card.licence, card.sampling.steps, card.label_names[4], card.text) == ("good", "mit", 50, "star", "Prose.")
+    assert (card.id, card.licence, card.sampling.steps, card.label_names[4], card.prose) == ("good", "mit", 50, "star", "Prose.")
     assert card.revision != parse("good", GOOD + "More.").revision
 
 
@@ -77,7 +77,7 @@ def test_a_good_card_parses() -> None:
         ("labels: shapes", "labels: ../shapes", ["../shapes"]),
         ("labels: shapes", "labels: nothing", ["nothing"]),
         ("file: a.safetensors", "file: ../a.safetensors", ["../a.safetensors", "plain name"]),
-        ("file: a.safetensors", "fiel: a.safetensors", ["plain name"]),
+        ("file: a.safetensors", "fiel: a.safetensors", ["fiel"]),
         ("{solver: ddim, steps: 50}", "{solver: ddim, stepps: 50}", ["stepps"]),
         ("    - {from: bundled, file: a.safetensors}", "    - a.safetensors", ["weights"]),
         ("\n    - {from: bundled, file: a.safetensors}", " []", ["`weights`", "at least one source"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo import download, media
+from zoo import media, store
 from zoo.__main__ import main
 from zoo.card import cards
 
@@ -22,7 +22,10 @@ def test_list_shows_every_model_with_size_and_licence(capsys: pytest.CaptureFixt
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(cards())
-    assert all("MB" in line and "apache-2.0" in line and line.endswith("here") for line in lines)
+    for line, card in zip(lines, cards().values(), strict=True):
+        assert card.size in line
+        assert card.licence in line
+        assert line.endswith("not here" if card.weights[0].origin != "bundled" else " here")
 
 
 def test_list_as_json_is_what_the_api_tells(capsys: pytest.CaptureFixture) -> None:
@@ -35,7 +38,7 @@ def test_list_as_json_is_what_the_api_tells(capsys: pytest.CaptureFixture) -> No
 def test_show_prints_a_whole_card(capsys: pytest.CaptureFixture, identity: str) -> None:
     assert main(["show", identity]) == 0
     text = capsys.readouterr().out
-    assert cards()[identity].text in text
+    assert cards()[identity].prose in text
     assert main(["show", identity, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parameters"] == cards()[identity].cost.params
 
@@ -102,9 +105,9 @@ def test_bad_input_is_one_line_on_stderr_and_exit_1(capsys: pytest.CaptureFixtur
 
 
 def test_a_damaged_model_is_one_line_and_exit_1(capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(download.WEIGHTS, tmp_path / "weights")
+    shutil.copytree(store.WEIGHTS, tmp_path / "weights")
     (tmp_path / "weights" / "tiny-dit.safetensors").write_bytes(b"<html>")
-    monkeypatch.setattr(download, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(store, "WEIGHTS", tmp_path / "weights")
     assert main(["sample", "tiny-dit", "--label", "0"]) == 1
     assert "git checkout zoo/weights/tiny-dit.safetensors" in capsys.readouterr().err
 

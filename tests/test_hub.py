@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo import download, media
+from zoo import media, store
 from zoo.errors import ChecksumError, DownloadError
 from zoo.hub import Hub
 from zoo.request import SOLVERS, Progress, Request, Result
@@ -84,7 +84,7 @@ def test_results_carry_all_that_decides_their_pixels(hub: Hub) -> None:
         assert np.array_equal(image, result.images[k])
         assert receipt == json.loads(path.with_suffix(".json").read_text()) == result.receipts[k]
         assert (receipt["index"], receipt["seed"], receipt["label"]) == (k, ASKED.seeds[k], ["star", "heart", "crescent"][k])
-        assert receipt["weights"] == {name: download.sha256(download.WEIGHTS / f"{name}.safetensors") for name in ("tiny-dit", "tiny-vae")}
+        assert receipt["weights"] == {name: store.sha256(store.WEIGHTS / f"{name}.safetensors") for name in ("tiny-dit", "tiny-vae")}
         assert (receipt["dtype"], receipt["device"], receipt["stopped_at"]) == ("float32", "cpu", None)
     again = run(hub, Request.from_dict(result.receipts[2]["request"]))
     assert [receipt["pixels"] for receipt in again.receipts] == [receipt["pixels"] for receipt in result.receipts]
@@ -183,8 +183,8 @@ def test_what_a_run_costs_is_known_after_the_model_was_prepared(tmp_path: Path) 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the bundled weights that a test may damage."""
-    shutil.copytree(download.WEIGHTS, tmp_path / "weights")
-    monkeypatch.setattr(download, "WEIGHTS", tmp_path / "weights")
+    shutil.copytree(store.WEIGHTS, tmp_path / "weights")
+    monkeypatch.setattr(store, "WEIGHTS", tmp_path / "weights")
     return tmp_path / "weights"
 
 

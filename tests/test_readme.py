@@ -30,6 +30,7 @@ def table() -> str:
         f"| [`{card.id}`](model_cards/{card.id}.md) | {words[card.task]} | {quality(card)} | {card.cost.params / 1e6:.1f} M | "
         f"{card.bytes / 1e6:.1f} MB | {card.licence} |"
         for card in cards().values()
+        if card.weights[0].origin == "bundled"
     ]
     return "\n".join(["| model | what it does | measured | parameters | file | licence |", "|---|---|--:|--:|--:|---|", *rows])
 

@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused_with_the_way_out(says, change: dict, words
 
 def test_a_model_that_draws_nothing_says_so(hub: Hub, says) -> None:
     for name in ("tiny-vae", "tiny-vit"):
-        with says(RequestError, name, "choose a model"):
+        with says(RequestError, name, "choose one"):
             list(hub.generate(Request(name)))
 
 

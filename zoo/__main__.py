@@ -6,11 +6,13 @@ import argparse
 import json
 import os
 import random
+import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from zoo import __version__
-from zoo.card import cards
+from zoo.card import Card, Source, cards
 from zoo.errors import RequestError, ZooError
 from zoo.request import MAX_IMAGES, MAX_SEED, SOLVERS, Request, find_label
 
@@ -40,8 +42,9 @@ def list_models(arguments: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=1))
         return
     for row in rows:
-        here = "here" if row["local"] else "missing"
-        print(f"{row['id']:<12} {row['title']:<14} {row['task']:<22} {row['bytes'] / 1e6:6.1f} MB  {row['licence']:<12} {here}")
+        card = cards()[row["id"]]
+        here = "here" if row["local"] else "not here"
+        print(f"{card.id:<23} {card.title:<24} {card.task:<31} {card.size:>14}  {card.licence:<13} {here}")
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -51,7 +54,10 @@ def show(arguments: argparse.Namespace) -> None:
         "title": card.title, "task": card.task, "family": card.family, "licence": card.licence, "architecture": dict(card.arch),
         "schedule": dict(card.schedule), "guidance": card.guidance.default if card.generates else None,
         "sampling": f"{card.sampling.solver}, {card.sampling.steps} steps" if card.sampling else None,
-        "parameters": card.cost.params, "bytes": card.bytes, "labels": ", ".join(card.label_names), "measured": dict(card.measured),
+        "presets": {name: asdict(preset) for name, preset in card.presets.items()},
+        "autoencoder": card.latent.vae if card.latent else None, "text encoder": card.text, "parameters": card.cost.params,
+        "bytes": card.bytes, "size": card.size, "labels": "; ".join(card.label_names), "measured": dict(card.measured),
+        "reported": dict(card.reported), "sources": [_words(source) for source in card.weights],
     }  # fmt: skip
     if arguments.json:
         print(json.dumps({"id": card.id} | facts, indent=1))
@@ -59,8 +65,14 @@ def show(arguments: argparse.Namespace) -> None:
     print(card.id)
     for key, value in facts.items():
         if value:
-            print(f"  {key:<13} {value}")
-    print(f"\n{card.text}")
+            text = value if isinstance(value, str) else json.dumps(value)
+            print(f"  {key:<13} {text if len(text) < 2000 else f'{text[:120]} ... ({len(card.label_names)} in all)'}")
+    print(f"\n{card.prose}")
+
+
+def _words(source: Source) -> str:
+    place = source.url or "/".join(filter(None, (source.repo, source.revision, source.file)))
+    return f"{source.origin}: {place if source.repo or source.url else source.file}"
 
 
 def sample(arguments: argparse.Namespace) -> None:
@@ -70,12 +82,15 @@ def sample(arguments: argparse.Namespace) -> None:
 
     card = _card(arguments.id)
     chosen = seeds(arguments.seed)
-    labels = tuple(find_label(card, name) for name in arguments.label.split(",")) if arguments.label is not None else ()
-    if not labels and card.arch.get("num_classes") and card.generates:
+    labels = _labels(card, arguments.label) if arguments.label is not None else ()
+    if not labels and card.label_names and card.generates:
         raise RequestError(
-            f"{card.id} draws one of {card.arch['num_classes']} classes: choose one with --label, e.g. --label {card.label_names[0]}."
+            f"{card.id} draws one of {card.arch['num_classes']} classes: choose one with --label, e.g. --label {shlex.quote(card.label_names[0])}."
         )
-    request = Request(card.id, labels, chosen, arguments.steps, arguments.solver, arguments.guidance, eta=arguments.eta)
+    asked = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae")}
+    if arguments.preset is not None:
+        asked = asdict(card.preset(arguments.preset)) | {word: value for word, value in asked.items() if value is not None}
+    request = Request(card.id, labels, chosen, eta=arguments.eta, prompt=arguments.prompt, **asked)
     hub = Hub(device=arguments.device, dtype=arguments.dtype)
     for item in hub.generate(request, preview=False):
         if isinstance(item, Progress) and item.total:
@@ -86,7 +101,48 @@ def sample(arguments: argparse.Namespace) -> None:
             print(json.dumps(item.receipts, indent=1) if arguments.json else "\n".join(map(str, files)))
 
 
-def _card(identity: str):
+def _labels(card: Card, text: str) -> tuple[int, ...]:
+    """One label, whose name may hold commas, or several between commas."""
+    try:
+        return (find_label(card, text),)
+    except RequestError:
+        if "," not in text:
+            raise
+    return tuple(find_label(card, name) for name in text.split(","))
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    """Print what was checked of a model's files, a sentence each."""
+    from zoo.hub import Hub
+    from zoo.verify import verify as checks
+
+    card = _card(arguments.id)
+    said = []
+    for sentence in checks(Hub().store, card):
+        said.append(sentence)
+        if not arguments.json:
+            print(sentence, flush=True)
+    if arguments.json:
+        print(json.dumps({"id": card.id, "holds": said}, indent=1))
+
+
+def take(arguments: argparse.Namespace) -> None:
+    """Take files into the store as the weights of a model."""
+    from zoo.hub import Hub
+    from zoo.verify import admit
+
+    card = _card(arguments.id)
+    total = sum(path.stat().st_size for path in arguments.file if path.is_file())
+
+    def progress(done: int) -> None:
+        print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
+
+    kept = admit(Hub().store, card, arguments.file, progress)
+    print(file=sys.stderr)
+    print(json.dumps({"id": card.id, "path": str(kept.path), "sha256": kept.sha256}) if arguments.json else kept.path)
+
+
+def _card(identity: str) -> Card:
     from zoo.hub import Hub
 
     return cards()[identity] if identity in cards() else Hub().card(identity)
@@ -110,13 +166,25 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--seed", default="random", help="7, 0-3, 0-3,10 or random (default)")
     sampling.add_argument("--steps", type=int, help="default: the card's")
     sampling.add_argument("--solver", help=f"{', '.join(SOLVERS)}; default: the card's")
+    sampling.add_argument("--preset", metavar="NAME", help="settings with a name, such as paper: the published protocol")
+    sampling.add_argument("--prompt", default="", help="what a text-to-image model draws")
+    sampling.add_argument("--vae", metavar="ID", help="another autoencoder for the same latents")
     sampling.add_argument("--guidance", type=float, help="w of eps = uncond + w (cond - uncond), 1 is off; default: the card's")
     sampling.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 to 1")
     sampling.add_argument("--out", default=".", metavar="DIR", help="where the PNGs go")
     sampling.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     sampling.set_defaults(run=sample)
-    for command in (listing, showing, sampling):
+    verifying = commands.add_parser("verify", help="check a model's files: digest, keys and shapes, numbers of one forward")
+    verifying.add_argument("id", metavar="ID")
+    verifying.set_defaults(run=verify)
+    importing = commands.add_parser("import", help="take a file that was carried here as the weights of a model")
+    importing.add_argument("id", metavar="ID")
+    importing.add_argument(
+        "file", metavar="FILE", type=Path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
+    )
+    importing.set_defaults(run=take)
+    for command in (listing, showing, sampling, verifying, importing):
         command.add_argument("--json", action="store_true", help="print JSON")
     return top
 

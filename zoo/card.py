@@ -17,12 +17,14 @@ from zoo.errors import CardError
 CARDS = Path(__file__).parent.parent / "model_cards"
 DATA = Path(__file__).parent / "data"
 
-GENERATORS = {"class-to-image"}
+GENERATORS = {"class-to-image", "text-to-image", "unconditional-image-generation"}
 """Tasks whose models make pictures."""
-TASKS = GENERATORS | {"autoencoder", "image-classification"}
-KINDS = dict.fromkeys(("title", "family", "task", "labels"), str) | {"weights": list}
-KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "latent", "cost", "measured"), dict)
+TASKS = GENERATORS | {"autoencoder", "image-classification", "text-encoder"}
+KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint"), list)
+KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured"), dict)
 """What may stand under `zoo:`, and as what."""
+ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url"}
+"""Where weights can come from, and what says where there; `manual` is a page on which a person finds the file."""
 SCHEDULES = {"linear": ("start", "end", "steps"), "scaled-linear": ("start", "end", "steps"), "vp-sde": ("beta_min", "beta_max")}
 
 
@@ -31,10 +33,15 @@ class Source:
     """One place where the weights can come from."""
 
     origin: str
-    """bundled | huggingface | modelscope | url; `from` in the card."""
-    file: str = ""
+    """bundled | huggingface | modelscope | url | manual; `from` in the card."""
+    file: str
+    """Name of the weights file, with its folder in the repository where it has one."""
     repo: str = ""
+    revision: str = ""
+    """Branch, tag or commit of the repository; empty for its main one."""
     url: str = ""
+    also: tuple[str, ...] = ()
+    """Other files of the repository that the model needs, such as a tokenizer's."""
     layout: str = "official"
     sha256: str = ""
     bytes: int = 0
@@ -54,6 +61,16 @@ class Sampling:
 
     solver: str
     steps: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings with a name, such as `paper`: the published protocol; the guidance and vae of the card where none is said."""
+
+    solver: str
+    steps: int
+    guidance: float | None = None
+    vae: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,12 +103,19 @@ class Card:
     schedule: Mapping[str, Any] = field(default_factory=dict)
     guidance: Guidance = Guidance()
     sampling: Sampling | None = None
+    presets: Mapping[str, Preset] = field(default_factory=dict)
     latent: Latent | None = None
     labels: str = ""
+    text: str = ""
+    """Card id of the encoder that turns prompts into context."""
     cost: Cost = Cost()
     measured: Mapping[str, float] = field(default_factory=dict)
-    """Figures measured here, by name; reported ones stand in the front matter's model-index."""
-    text: str = ""
+    """Figures measured here, by name."""
+    reported: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the authors, by name, from the front matter's model-index."""
+    fingerprint: tuple[float, ...] = ()
+    """Numbers of one fixed forward in float32, see zoo/verify.py."""
+    prose: str = ""
     revision: str = ""
     """First twelve hex digits of the sha256 of the card file."""
 
@@ -105,10 +129,30 @@ class Card:
         """Whether this model makes pictures."""
         return self.task in GENERATORS
 
+    def preset(self, name: str) -> Preset:
+        """Settings by their name. Raises CardError that names those there are."""
+        if name not in self.presets:
+            raise CardError(
+                f"{self.id} has no preset {name!r}: {'choose ' + ' or '.join(self.presets) if self.presets else 'leave it out'}."
+            )
+        return self.presets[name]
+
+    @property
+    def guidable(self) -> bool:
+        """Whether the model knows a null label or a null text, without which there is no guidance."""
+        return bool(self.text) or (bool(self.arch.get("num_classes")) and self.arch.get("null_label", True))
+
     @property
     def bytes(self) -> int:
-        """Size of the weights file, 0 where it is not known."""
+        """Size of the weights file, 0 where nobody confirmed it."""
         return self.weights[0].bytes
+
+    @property
+    def size(self) -> str:
+        """Size of the weights file in words; where it is not known, that of as many float32 numbers."""
+        size = self.bytes or 4 * self.cost.params
+        words = f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+        return words if self.bytes else f"about {words}"
 
 
 @cache
@@ -145,11 +189,14 @@ def parse(identity: str, content: str) -> Card:
     parts = {"guidance": Guidance, "sampling": Sampling, "latent": Latent, "cost": Cost}
     try:
         zoo |= {key: part(**zoo[key]) for key, part in parts.items() if key in zoo}
+        zoo["presets"] = {name: Preset(**words) for name, words in zoo.get("presets", {}).items()}
         zoo["weights"] = tuple(_source(item) for item in zoo["weights"])
+        zoo["fingerprint"] = tuple(zoo.get("fingerprint", ()))
         card = Card(
             id=identity,
             licence=str(head.get("license", "unknown")),
-            text=front.group(2).strip(),
+            prose=front.group(2).strip(),
+            reported=_reported(head.get("model-index")),
             revision=hashlib.sha256(content.encode()).hexdigest()[:12],
             **zoo,
         )
@@ -170,14 +217,38 @@ def _source(item: dict) -> Source:
     if not isinstance(item, dict):
         raise TypeError(f"weights must hold mappings such as {{from: bundled, file: NAME}}, not {item!r}")
     values = {key if key != "from" else "origin": value for key, value in item.items()}
-    file = values.get("file", "")
-    if values.get("origin") == "bundled" and not (isinstance(file, str) and re.fullmatch(r"\w[\w.-]*", file)):
-        raise TypeError(f"a bundled file must be a plain name, not {file!r}")
-    return Source(**values)
+    source = Source(**values | {"also": tuple(values.get("also", ()))})
+    if source.origin not in ORIGINS:
+        raise TypeError(f"weights cannot come from {source.origin!r}: choose one of {', '.join(ORIGINS)}")
+    if not getattr(source, ORIGINS[source.origin]):
+        raise TypeError(f"a source from {source.origin} needs `{ORIGINS[source.origin]}`")
+    for name in (source.file, *source.also):
+        parts = name.split("/") if isinstance(name, str) else [""]
+        if not all(re.fullmatch(r"\w[\w.-]*", part) for part in parts) or (source.origin == "bundled" and len(parts) > 1):
+            raise TypeError(f"file {name!r} must be a plain name{'' if source.origin == 'bundled' else ' or folder/name'}")
+    if source.repo and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(source.repo)):
+        raise TypeError(f"repo {source.repo!r} must be owner/name")
+    if source.revision and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", str(source.revision)):
+        raise TypeError(f"revision {source.revision!r} must be a branch, a tag or a commit")
+    if source.url and not re.match(r"https://|http://(127\.0\.0\.1|localhost)[:/]", str(source.url)):
+        raise TypeError(f"url {source.url!r} must start with https://")
+    if source.sha256 and not re.fullmatch(r"[0-9a-f]{64}", str(source.sha256)):
+        raise TypeError(f"sha256 {source.sha256!r} must be 64 hex digits")
+    if not isinstance(source.bytes, int) or source.bytes < 0:
+        raise TypeError(f"bytes must be a whole number, not {source.bytes!r}")
+    return source
+
+
+def _reported(index: Any) -> dict[str, float]:
+    """Name and value of every metric in a Hugging Face model-index."""
+    try:
+        return {metric["name"]: metric["value"] for entry in index or () for result in entry["results"] for metric in result["metrics"]}
+    except (TypeError, KeyError):
+        raise TypeError("the model-index must be a list of {name, results: [{metrics: [{name, value}]}]}") from None
 
 
 @cache
 def cards() -> dict[str, Card]:
-    """Every card of model_cards/, by id: generators first, then by title."""
+    """Every card of model_cards/, by id: generators first, those that ship with the repository before others, then by title."""
     found = [parse(path.stem, path.read_text(encoding="utf-8")) for path in CARDS.glob("*.md")]
-    return {card.id: card for card in sorted(found, key=lambda c: (not c.generates, c.title))}
+    return {card.id: card for card in sorted(found, key=lambda c: (not c.generates, c.weights[0].origin != "bundled", c.title))}

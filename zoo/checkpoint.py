@@ -142,8 +142,9 @@ def load_into(module: nn.Module, source: Path | str | Mapping[str, Tensor]) -> N
     with torch.no_grad():
         values = {}
         for key, target in own.items():
-            value = tables[key] if key in tables else torch.cat([state[part] for part in made_of[key]])
-            values[key] = value.reshape(target.shape).to(target.dtype)
+            parts = [tables[key]] if key in tables else [state[part] for part in made_of[key]]
+            parts = [part.to(target.dtype) for part in parts]  # joined after, and only if several: a copy in float32 costs memory
+            values[key] = (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(target.shape)
         module.load_state_dict(values, assign=any(value.is_meta for value in own.values()))
 
 

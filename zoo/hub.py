@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo import backbones, checkpoint, download, latents, media, perception
+from zoo import backbones, checkpoint, download, latents, media, perception, text
 from zoo.card import Card, cards
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.pace import Pace
 from zoo.request import Progress, Request, Result, nearest, short
 from zoo.results import Results
 from zoo.sampling import Schedule, guided, sample
+from zoo.store import Kept, Store
 
 BUDGET = 8 << 30
 """Bytes of weights that stay resident; the least recently used model leaves first."""
@@ -35,10 +36,10 @@ SMALL = 10_000_000
 
 @dataclass(frozen=True)
 class Resident:
-    """A loaded model and the digest of the file that it came from."""
+    """A loaded model and the files that it came from."""
 
     module: nn.Module
-    sha256: str
+    kept: Kept
     bytes: int
 
 
@@ -61,6 +62,7 @@ class Hub:
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
         self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
         self.results = Results(self.cache_dir / "results")
+        self.store = Store(self.cache_dir / "models")
         self.cards = cards()
         self.offered = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
@@ -87,25 +89,35 @@ class Hub:
         return [
             {
                 "id": card.id, "title": card.title, "family": card.family, "task": card.task, "licence": card.licence,
-                "bytes": card.bytes, "local": download.local_file(card) is not None, "labels": list(card.label_names),
+                "bytes": card.bytes, "local": self.local(card), "labels": list(card.label_names),
             }
             for card in self.offered
         ]  # fmt: skip
+
+    def local(self, card: Card) -> bool:
+        """Whether a model can run without a download: its own files, its autoencoder's and its text encoder's are here."""
+        parts = [part for part in (card.latent and card.latent.vae, card.text) if part]
+        return all(self.store.find(needed) for needed in (card, *map(self.card, parts)))
+
+    def decodes(self, autoencoder: Card, card: Card) -> bool:
+        """Whether an autoencoder is of the same shape as the own one of a latent model."""
+        same, own = ("latent_channels", "block_out_channels"), self.card(card.latent.vae)
+        return autoencoder.task == "autoencoder" and all(autoencoder.arch[word] == own.arch[word] for word in same)
 
     def load(self, card: Card) -> Resident:
         """The model of a card, loaded once however many ask, on the hub's device and free of gradients."""
         with self._loading:
             if card.id not in self._resident:
-                path, digest = download.fetch(card)
+                kept = download.fetch(card, self.store)
                 with torch.device("meta"):
                     module = nn.Module.to(build_module(card), self._dtype(card))  # diffusers' own `to` warns of nothing
-                checkpoint.load_into(module, path)
+                checkpoint.load_into(module, kept.path)
                 layout = torch.channels_last if card.task == "autoencoder" else torch.preserve_format  # 1.4 times as fast on a CPU
                 module = nn.Module.to(module, self.device, memory_format=layout).eval().requires_grad_(False)
                 size = sum(p.numel() * p.element_size() for p in module.parameters())
-                self._resident[card.id] = Resident(module, digest, size)
+                self._resident[card.id] = Resident(module, kept, size)
             self._resident.move_to_end(card.id)
-            while len(self._resident) > 2 and sum(r.bytes for r in self._resident.values()) > BUDGET:
+            while len(self._resident) > 3 and sum(r.bytes for r in self._resident.values()) > BUDGET:
                 self._resident.popitem(last=False)
             return self._resident[card.id]
 
@@ -144,42 +156,47 @@ class Hub:
                 self._moved.notify_all()
 
     def _run(self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None) -> Iterator[Progress | Result]:
-        model, autoencoder = self.load(card), self.load(self.card(card.latent.vae)) if card.latent else None
+        model = self.load(card)
+        autoencoder = self.load(self._autoencoder(card, request)) if card.latent else None
+        encoder = self.load(self.card(card.text)) if card.text else None
         begun = time.monotonic()
 
         def compute(work: Callable, *arguments: Any) -> Any:
             return self._worker.submit(work, *arguments).result()
 
-        def picture(x: Tensor) -> Any:
-            return media.to_uint8(compute(latents.decode, autoencoder.module, x, card.latent.scale) if autoencoder else x)
+        def picture(x: Tensor, draft: bool) -> Any:
+            return media.to_uint8(compute(latents.decode, autoencoder.module, x, card.latent.scale, draft) if autoencoder else x)
 
         def finish(images: Any, stopped: int | None) -> Result:
             seconds = time.monotonic() - begun
-            weights = {card.id: model.sha256} | ({card.latent.vae: autoencoder.sha256} if autoencoder else {})
+            used = {card.id: model, request.vae: autoencoder, card.text: encoder}
+            weights = {name: resident.kept.sha256 for name, resident in used.items() if resident}
             receipts = self._receipts(card, request, images, weights, seconds, stopped)
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
             return Result(request, images, files, tuple(receipts), seconds, stopped)
 
         noise = self._noise(card, request.seeds)
         options = {"eta": request.eta} if request.solver == "ddim" else {}
-        predict = self._predict(card, request, model.module)
+        context = compute(text.encode, encoder.module, encoder.kept.also, [request.prompt, ""]) if encoder else None
+        predict = self._predict(card, request, model.module, context)
         steps = sample(predict, noise(-1), Schedule.from_card(card.schedule), request.solver, request.steps, noise=noise, **options)
         lap, laps = begun, []
         compute(torch.set_num_threads, self._use_threads(card))
         try:
             while step := compute(next, steps):
                 done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
-                shown = picture(step.x if last else step.x0) if preview or last or halted else None
+                final = last or halted
+                shown = picture(step.x if last else step.x0, draft=not final) if preview or final else None
                 now = time.monotonic()
                 laps.append(now - lap)
                 lap = now
-                if last or halted:
+                if final:
                     break
                 speed = done / (now - begun)
                 yield Progress("sampling", request, done, step.total, (step.total - done) / speed, speed, preview=shown)
         except GeneratorExit:  # the visitor left: what was there is kept
             if visitor is not None:
-                finish(shown if preview else picture(step.x0), done)
+                finish(picture(step.x0, draft=False), done)
             raise
         finally:
             if preview:
@@ -192,14 +209,23 @@ class Hub:
         shape = (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
         return lambda _: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
 
-    def _predict(self, card: Card, request: Request, module: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    def _autoencoder(self, card: Card, request: Request) -> Card:
+        """The card of the autoencoder asked for. Raises RequestError where its latents are not those of the model."""
+        if not self.decodes(asked := self.card(request.vae), card):
+            raise RequestError(f"{asked.id} does not decode the latents of {card.id}: leave the autoencoder at {card.latent.vae}.")
+        return asked
+
+    def _predict(self, card: Card, request: Request, module: nn.Module, context: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+        count, null = len(request.seeds), None
         labels = torch.tensor(request.labels, device=self.device) if request.labels else None
+        if context is not None:
+            labels, null = context[:1].expand(count, -1, -1), context[1:]
         if self.device.type != "cpu":
-            return guided(module, labels, request.guidance, card.guidance.channels)
+            return guided(module, labels, request.guidance, card.guidance.channels, null)
         # Matrix products round differently with the number of rows: on a CPU, where batching gains little, pictures go one by one.
         rows = [
-            guided(module, None if labels is None else labels[k : k + 1], request.guidance, card.guidance.channels)
-            for k in range(len(request.seeds))
+            guided(module, None if labels is None else labels[k : k + 1], request.guidance, card.guidance.channels, null)
+            for k in range(count)
         ]
         return lambda x, t: torch.cat([row(x[k : k + 1], t[k : k + 1]) for k, row in enumerate(rows)])
 
@@ -213,7 +239,7 @@ class Hub:
             "threads": self._use_threads(card), "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(seconds, 3), "stopped_at": stopped,
         }  # fmt: skip
-        names = [card.label_names[label] for label in request.labels] or ["sample"] * len(images)
+        names = [card.label_names[label] for label in request.labels] or [request.prompt or "sample"] * len(images)
         return [
             common | {"index": k, "seed": request.seeds[k], "label": names[k], "pixels": media.digest(image)}
             for k, image in enumerate(images)
@@ -234,7 +260,8 @@ class Hub:
         return self._prepared[identity].is_alive()
 
     def _warm_up(self, identity: str) -> None:
-        request = Request(identity, labels=(0,) if self.card(identity).arch.get("num_classes") else (), steps=10)
+        card = self.card(identity)
+        request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
         with contextlib.suppress(ZooError), contextlib.closing(self.generate(request, visitor=None)) as items:
             for item in items:
                 if item.step == 6:
@@ -244,13 +271,13 @@ class Hub:
         return 1 if card.cost.params < SMALL else self._threads
 
     def _dtype(self, card: Card) -> torch.dtype:
-        large = card.cost.params > 100_000_000
+        large = card.cost.params > (1_000_000_000 if card.task == "text-encoder" else 100_000_000)
         return getattr(torch, ("bfloat16" if large else "float32") if self.dtype == "auto" else self.dtype)
 
 
 def build_module(card: Card) -> nn.Module:
-    """The module of any card, randomly initialised: a backbone, an autoencoder or a vision transformer."""
-    builders = {"autoencoder-kl": latents.build, "vit": perception.build}
+    """The module of any card, randomly initialised: a backbone, an autoencoder, a vision transformer or a text encoder."""
+    builders = {"autoencoder-kl": latents.build, "vit": perception.build, "clip-text": text.build}
     return builders[card.family](card.arch) if card.family in builders else backbones.build(card.family, card.arch)
 
 

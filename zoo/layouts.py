@@ -27,8 +27,9 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Our name of each weight, and the names in the file that it is made of, to be joined along their first axis.
 
-    Known are our own (the authors') layout, diffusers' DiTTransformer2DModel, and for the autoencoder that of CompVis and that of
-    diffusers before 0.18. Sources: diffusers scripts/convert_dit_to_diffusers.py; the names in U-ViT libs/autoencoder.py.
+    Known are our own (the authors') layout, diffusers' DiTTransformer2DModel, for the autoencoder that of CompVis and that of
+    diffusers before 0.18, and a whole CLIP, of which the text encoder is taken.
+    Sources: diffusers scripts/convert_dit_to_diffusers.py; the names in U-ViT libs/autoencoder.py.
     """
     keys = list(keys)
     if "transformer_blocks.0.norm1.linear.weight" in keys:
@@ -36,6 +37,9 @@ def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if "encoder.mid.block_1.norm1.weight" in keys:
         levels = 1 + max(int(found.group(1)) for key in keys if (found := re.match(r"decoder\.up\.(\d+)\.", key)))
         return {_from_compvis(key, levels): (key,) for key in keys}
+    if "text_model.embeddings.token_embedding.weight" in keys:
+        text = [key for key in keys if key.startswith("text_model.") and not key.endswith("position_ids")]
+        return {key.removeprefix("text_model."): (key,) for key in text}
     old = re.compile(r"(mid_block\.attentions\.0\.)(query|key|value|proj_attn)\.")
     return {old.sub(lambda found: f"{found[1]}{OLD_ATTENTION[found[2]]}.", key): (key,) for key in keys}
 
@@ -82,6 +86,7 @@ KINDS = (
     ("blocks.0.adaLN_modulation.1.weight", "a DiT"),
     ("decoder.conv_in.weight", "an autoencoder"),
     ("vit.embeddings.cls_token", "a vision transformer"),
+    ("embeddings.token_embedding.weight", "a text encoder"),
 )
 """A key that only this kind of model has; the first that is found decides."""
 

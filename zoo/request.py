@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 64
 """Pictures that one request may ask for."""
+MAX_PROMPT = 1000
+"""Characters of a prompt; an encoder reads only as many as its tokens hold."""
 SOLVERS = ("dpm-solver++", "dpm-solver", "ddim", "ddpm", "euler-maruyama", "unipc", "heun", "euler")
 """Solvers by name; any other of diffusers is `diffusers:<SchedulerClass>`."""
 MAX_SEED = 2**32 - 1
@@ -27,8 +29,9 @@ MAX_SEED = 2**32 - 1
 class Request:
     """Pictures of one model: picture k shows labels[k] and starts from the noise of seeds[k].
 
-    labels: class indices, one a seed or one for all (empty where the model has no classes); None in steps, solver or guidance
-    means the card's own. guidance is w of eps = uncond + w (cond - uncond); 1 switches it off. eta is ddim's.
+    labels: class indices, one a seed or one for all (empty where the model has no classes); prompt: what a text-to-image model
+    draws; None in steps, solver, guidance or vae means the card's own. guidance is w of eps = uncond + w (cond - uncond); 1
+    switches it off. eta is ddim's. vae: card id of another autoencoder for the same latents.
     """
 
     model: str
@@ -39,6 +42,8 @@ class Request:
     guidance: float | None = None
     frames: int = 1
     eta: float = 0.0
+    prompt: str = ""
+    vae: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "seeds"):
@@ -65,7 +70,7 @@ class Request:
     def resolved(self, card: Card) -> Request:
         """Fill in what the card decides and check the rest against it. Raises RequestError with the way out."""
         if not card.generates or card.sampling is None:
-            raise RequestError(f"{card.id} does not make pictures (its task is {card.task}): choose a model with the task class-to-image.")
+            raise RequestError(f"{card.id} does not make pictures (its task is {card.task}): choose one that does, such as tiny-dit.")
         count = len(self.seeds)
         if not 1 <= count <= MAX_IMAGES:
             raise RequestError(f"{count} images were asked for: choose 1 to {MAX_IMAGES} at a time.")
@@ -78,6 +83,8 @@ class Request:
         _whole("Steps", steps, 1 if solver.startswith("dpm-solver") else 2, card.schedule.get("steps", 1000))
         guidance = card.guidance.default if self.guidance is None else self.guidance
         _number("Guidance", guidance, 0, 50)
+        if guidance != 1 and not card.guidable:
+            raise RequestError(f"{card.id} was trained without a null label, so nothing can guide it: leave guidance at 1.")
         _number("Eta", self.eta, 0, 1)
         if isinstance(self.frames, bool) or self.frames != 1:
             raise RequestError(f"{card.id} makes single pictures: leave frames at 1, not {short(self.frames)}.")
@@ -89,7 +96,21 @@ class Request:
             )
         for label in labels:
             _whole("A label", label, 0, classes - 1)
-        return dataclasses.replace(self, labels=labels, steps=int(steps), solver=solver, guidance=float(guidance), eta=float(self.eta))
+        self._check_prompt(card)
+        vae = self.vae or (card.latent.vae if card.latent else None)
+        if vae and not card.latent:
+            raise RequestError(f"{card.id} draws pixels itself: leave the autoencoder out.")
+        return dataclasses.replace(
+            self, labels=labels, steps=int(steps), solver=solver, guidance=float(guidance), eta=float(self.eta), vae=vae
+        )
+
+    def _check_prompt(self, card: Card) -> None:
+        if not isinstance(self.prompt, str) or len(self.prompt) > MAX_PROMPT:
+            raise RequestError(f"A prompt must be text of at most {MAX_PROMPT} characters, not {short(self.prompt)}.")
+        if card.text and not self.prompt.strip():
+            raise RequestError(f"{card.id} draws what a text says: give a prompt, such as 'a red bus in front of a green house'.")
+        if self.prompt and not card.text:
+            raise RequestError(f"{card.id} reads no text: leave the prompt out{' and choose a class' if card.label_names else ''}.")
 
 
 def _whole(what: str, value: Any, low: int, high: int) -> None:
@@ -112,7 +133,7 @@ def short(value: Any) -> str:
 
 
 def find_label(card: Card, text: str | int) -> int:
-    """The index of a class from its name or its number. Raises RequestError that names the nearest ones."""
+    """The index of a class from its number, its name, or one of the synonyms in its name. Raises RequestError that names the nearest."""
     names = card.label_names
     if not names:
         raise RequestError(f"{card.id} has no classes to choose from: leave the label out.")
@@ -120,9 +141,13 @@ def find_label(card: Card, text: str | int) -> int:
     if wanted.isdecimal() and len(wanted) < 9 and int(wanted) < len(names):
         return int(wanted)
     lowered = [name.lower() for name in names]
-    if wanted in lowered:
-        return lowered.index(wanted)
-    near = ", ".join(nearest(wanted, lowered))
+    found = [k for k, name in enumerate(lowered) if wanted == name] or [k for k, name in enumerate(lowered) if wanted in name.split(", ")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = " or ".join(f"{k} ({names[k]})" for k in found)
+        raise RequestError(f"{short(text)} is the name of {len(found)} classes of {card.id}: choose {several}.")
+    near = ", ".join(nearest(wanted, [word for name in lowered for word in name.split(", ")]))
     raise RequestError(f"{card.id} has no class {short(text)}: choose 0 to {len(names) - 1} or a name such as {near}.")
 
 

@@ -26,21 +26,23 @@ TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0
 
 
 def model_choices(hub: Hub) -> list[tuple[str, str]]:
-    """(title with size and licence, id) of every model that makes pictures."""
-    return [(f"{card.title} · {card.bytes / 1e6:.1f} MB · {card.licence}", card.id) for card in hub.offered if card.generates]
+    """(title with size and licence, id) of every model on this machine that makes pictures."""
+    return [(f"{card.title} · {card.size} · {card.licence}", card.id) for card in hub.offered if card.generates and hub.local(card)]
 
 
 def first_generator(hub: Hub) -> Card:
     """The model that the page starts with. Raises RequestError where nothing on offer makes pictures."""
-    for card in hub.offered:
-        if card.generates:
-            return card
-    makers = ", ".join(card.id for card in hub.cards.values() if card.generates)
-    raise RequestError(f"None of the models on offer makes pictures: add one of {makers} to --models.")
+    for _, identity in model_choices(hub):
+        return hub.card(identity)
+    makers = ", ".join(card.id for card in hub.cards.values() if card.generates and hub.local(card))
+    raise RequestError(f"None of the models on offer makes pictures here: add one of {makers} to --models.")
 
 
-def make_request(card: Card, label: Any, count: Any, seed: Any, steps: Any, solver: Any, guidance: Any, eta: Any = 0.0) -> Request:
-    """A checked request from the values of the controls; an empty seed draws one. Raises RequestError."""
+def make_request(
+    card: Card, label: Any, count: Any, seed: Any, steps: Any, solver: Any, guidance: Any, eta: Any = 0.0, vae: str | None = None
+) -> Request:
+    """A checked request from the values of the controls; label is the prompt of a text-to-image model; an empty seed draws one.
+    Raises RequestError."""
     number = whole("Images", count, 1, MAX_IMAGES)
     if isinstance(seed, str) and seed.strip().isdecimal():
         seed = int(seed)
@@ -49,7 +51,8 @@ def make_request(card: Card, label: Any, count: Any, seed: Any, steps: Any, solv
     if steps is not None:
         steps = whole("Steps", steps, 1, 1000)
     seeds = tuple(range(first, first + number))
-    return Request(card.id, labels, seeds, steps, solver or None, guidance, eta=eta or 0.0).resolved(card)
+    prompt = label if card.text else ""
+    return Request(card.id, labels, seeds, steps, solver or None, guidance, eta=eta or 0.0, prompt=prompt, vae=vae).resolved(card)
 
 
 def random_seed() -> int:
@@ -80,10 +83,10 @@ def pictures(images: np.ndarray | None, count: int, step: int = 0, total: int = 
 
 
 def data_url(image: np.ndarray) -> str:
-    """A picture (h, w, 3) uint8 as a PNG inside a URL."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    """A picture (h, w, 3) uint8 inside a URL: as a PNG, or a large one as a JPEG, a tenth of the bytes."""
+    file, kind = io.BytesIO(), "PNG" if image.shape[0] <= 128 else "JPEG"
+    Image.fromarray(image).save(file, format=kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 88}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def note(text: str, kind: str = "plain") -> str:
@@ -94,9 +97,7 @@ def note(text: str, kind: str = "plain") -> str:
 
 def progress_line(item: Progress, card: Card) -> str:
     """A thin line with words under it: place in the queue, loading, or step k of n and the time left."""
-    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": f"loading {card.title}, {card.bytes / 1e6:.1f} MB"}.get(
-        item.stage, ""
-    )
+    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": f"loading {card.title}, {card.size}"}.get(item.stage, "")
     if item.stage == "sampling":
         words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
     percent = 100 * item.step / item.total if item.total else 0.0

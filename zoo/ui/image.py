@@ -12,19 +12,14 @@ import gradio as gr
 
 from zoo import media
 from zoo.errors import RequestError, ZooError
-from zoo.request import SOLVERS, Progress, Request, Result
+from zoo.request import Progress, Request, Result
 from zoo.ui import controls
+from zoo.ui.settings import Settings
 
 if TYPE_CHECKING:
-    from zoo.card import Card
     from zoo.hub import Hub
 
 EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
-HELP = """<dl class="help"><dt>Guidance w</dt><dd>eps = uncond + w (cond - uncond); 1 is off and halves the work.</dd>
-<dt>Steps</dt><dd>Evaluations of the network from noise to picture.</dd>
-<dt>Solver</dt><dd>dpm-solver++ needs about 20 steps, ddim 50; published are ddpm with 250, euler-maruyama with 1000.</dd>
-<dt>Seed</dt><dd>Image k starts from seed + k: the same alone and in any batch.</dd>
-<dt>Keys</dt><dd>Enter generates, Escape stops.</dd></dl>"""
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -34,38 +29,26 @@ class ImageTab:
     def __init__(self, hub: Hub, page: gr.Blocks) -> None:
         self.hub = hub
         self.stops: dict[str, threading.Event] = {}
-        first = controls.first_generator(hub)
         self.visitor = gr.BrowserState("", storage_key="patchwork-visitor", secret="patchwork")
         self.origin = gr.State(None)
         self.files = gr.State([])
         self.last_seed = gr.State(None)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
-                self._build_controls(first)
+                self._build_controls()
             with gr.Column(elem_classes="result"):
                 self._build_result()
         self._wire(page)
 
     # ---- what stands where
 
-    def _build_controls(self, card: Card) -> None:
-        self.model = gr.Dropdown(controls.model_choices(self.hub), value=card.id, label="Model", elem_id="model")
-        self.label = gr.Dropdown(_labels(card), value=0, label="Class (type to search)", elem_id="label")
-        self.count = gr.Slider(1, 16, 4, step=1, label="Images", elem_id="count", buttons=[])
-        with gr.Row(elem_classes="seed"):
-            self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id="seed", min_width=120, max_lines=1)
-            self.dice = gr.Button("Dice", elem_id="dice", size="sm", min_width=60)
-            self.reuse = gr.Button("Reuse last", elem_id="reuse", size="sm", min_width=60)
-        self.steps = gr.Slider(2, 250, card.sampling.steps, step=1, label="Steps", elem_id="steps", buttons=[])
-        self.solver = gr.Dropdown(list(SOLVERS), value=card.sampling.solver, label="Solver", elem_id="solver")
-        self.guidance = gr.Slider(1, 10, card.guidance.default, step=0.1, label="Guidance w", elem_id="guidance", buttons=[])
+    def _build_controls(self) -> None:
+        self.settings = Settings(self.hub)
         self.go = gr.Button("Generate", variant="primary", elem_id="generate")
         self.halt = gr.Button("Stop", variant="stop", elem_id="stop", visible=False)
         self.cost = gr.HTML(elem_id="cost")
         with gr.Accordion("More", open=False):
-            self.eta = gr.Slider(0, 1, 0, step=0.05, label="Eta", elem_id="eta", info="Noise that ddim adds at each step; 1 is like ddpm.")
-            self.defaults = gr.Button("This model's defaults", size="sm", elem_id="defaults")
-            gr.HTML(HELP)
+            self.settings.build_more()
         self.drop = gr.UploadButton("Restore from a PNG (or drop it anywhere)", file_types=[".png"], size="sm", elem_id="drop")
 
     def _build_result(self) -> None:
@@ -92,42 +75,43 @@ class ImageTab:
             self.clear = gr.Button("Clear the history", size="sm", elem_id="clear", visible=False)
 
     def _wire(self, page: gr.Blocks) -> None:
-        asked = [self.model, self.label, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta]
-        settings = [*asked, self.verdict]
+        chosen = self.settings
+        settings = [*chosen.shown, self.verdict]
         shown = [self.preview, self.gallery, self.files, self.download, self.again, self.receipt]
         kept = [self.bare, self.history, self.clear]
         outputs = [
             *shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *kept,
         ]  # fmt: skip
-        run = self.go.click(self.generate, [*asked, self.visitor, self.origin], outputs, **PRIVATE)
+        run = self.go.click(self.generate, [*chosen.asked, self.visitor, self.origin], outputs, **PRIVATE)
         self.halt.click(self.stop, None, None, queue=False, **PRIVATE)
-        self.dice.click(lambda: str(controls.random_seed()), None, self.seed, queue=False, **PRIVATE)
-        self.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, self.seed, queue=False, **PRIVATE)
-        self.model.input(self.choose, self.model, settings, queue=False, **PRIVATE)
-        self.defaults.click(self.choose, self.model, settings, queue=False, **PRIVATE)
+        chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
+        chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
+        chosen.model.input(self.choose, chosen.model, settings, queue=False, **PRIVATE)
+        chosen.preset.input(self.choose, [chosen.model, chosen.preset], settings, queue=False, **PRIVATE)
         self.drop.upload(self.restore, self.drop, [*settings, self.origin], **PRIVATE)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
         self.history.select(self.recall, self.visitor, [*shown, self.facts], **PRIVATE)
         self.again.click(self.restore, self.download, [*settings, self.origin], **PRIVATE)
         self.clear.click(self.forget, self.visitor, kept, **PRIVATE)
         page.load(self.arrive, self.visitor, [self.visitor, *kept], **PRIVATE)
-        priced = [self.model, self.count, self.steps, self.solver, self.guidance]
+        priced = [chosen.model, chosen.count, chosen.steps, chosen.solver, chosen.guidance]
         timer = gr.Timer(2)
         run.then(self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
         gr.on([page.load, timer.tick, *(c.change for c in priced)], self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
 
     # ---- what happens
 
-    def generate(self, model, label, count, seed, steps, solver, guidance, eta, visitor, origin, session: gr.Request) -> Iterator[dict]:
+    def generate(
+        self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, visitor, origin, session: gr.Request
+    ) -> Iterator[dict]:
         """Run a request and show it as it comes; every ending gives the Generate button back."""
         stop = self.stops[session.session_hash] = threading.Event()
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         number = 1
         try:
-            card = self.hub.card(model)
-            request = controls.make_request(card, label, count, seed, steps, solver, guidance, eta)
+            card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae)
             number = len(request.seeds)
-            name = card.label_names[request.labels[0]] if request.labels else ""
+            name = card.label_names[request.labels[0]] if request.labels else request.prompt
 
             def asked(ending: str) -> str:
                 return controls.facts(request, card.title, name, request.seeds, ending)
@@ -166,14 +150,13 @@ class ImageTab:
         if event := self.stops.get(session.session_hash):
             event.set()
 
-    def choose(self, model: str) -> dict:
-        """Reset what depends on the model to its card's defaults, and say so."""
-        card = self.hub.card(model)
-        return {
-            self.label: gr.update(choices=_labels(card), value=0), self.steps: card.sampling.steps, self.solver: card.sampling.solver,
-            self.guidance: card.guidance.default, self.eta: 0,
-            self.verdict: controls.note(f"Class, steps, solver and guidance are now {card.title}'s own defaults."),
-        }  # fmt: skip
+    def choose(self, model: str, preset: str | None = None) -> dict:
+        """Reset what depends on the model to its card's defaults, or to one of its presets, and say so."""
+        whose = f"the preset {preset}" if preset in self.hub.card(model).presets else f"{self.hub.card(model).title}'s own defaults"
+        said = f"Steps, solver and guidance are now those of {whose}." if preset else f"Class, steps, solver and guidance are now {whose}."
+        shown = self.settings.choose(model, preset)
+        kept = {self.settings.label, self.settings.prompt} if preset else set()
+        return {part: value for part, value in shown.items() if part not in kept} | {self.verdict: controls.note(said)}
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a picture made here back on the controls; a foreign or forged file changes nothing."""
@@ -189,20 +172,11 @@ class ImageTab:
                 raise RequestError("The receipt in this file names an image that its request does not have: drop the original file.")
         except ZooError as error:
             return {self.verdict: controls.note(str(error), "error")}
-        first, count = controls.repeated(request) or (request.seeds[place], 1)
         stopped = receipt.get("stopped_at") if isinstance(receipt.get("stopped_at"), int) else None
         words = f"Settings of {request.model}, seed {request.seeds[place]}, are back on the controls: Generate again to compare."
         if stopped:
             words = f"This picture was stopped after step {stopped}. {words}"
-        return {
-            self.model: card.id,
-            self.label: gr.update(choices=_labels(card), value=request.labels[place] if request.labels else None),
-            self.count: count,
-            self.seed: str(first),
-            self.steps: request.steps,
-            self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
-            self.guidance: request.guidance,
-            self.eta: request.eta,
+        return self.settings.restored(request, place) | {
             self.verdict: controls.note(words, "good"),
             self.origin: {"image": image, "request": request, "place": place, "stopped_at": stopped, "weights": receipt.get("weights")},
         }
@@ -237,7 +211,8 @@ class ImageTab:
         """Say beforehand what a run will cost; the timer ticks until that is known."""
         try:
             card = self.hub.card(model)
-            seconds = self.hub.seconds(controls.make_request(card, 0, count, 0, steps, solver, guidance))
+            subject = "a" if card.text else 0
+            seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance if card.guidable else 1))
         except ZooError as error:
             return controls.note(str(error), "error"), gr.skip()
         if seconds is None and self.hub.prepare(card.id):
@@ -268,23 +243,13 @@ def image_tab(hub: Hub, page: gr.Blocks) -> None:
     ImageTab(hub, page)
 
 
-def _labels(card: Card) -> list[tuple[str, int]]:
-    return [(name, index) for index, name in enumerate(card.label_names)]
-
-
 def _earlier(origin: dict | None, request: Request) -> dict | None:
     """The dropped picture, if this request makes it again, with its place among the new ones."""
     if not origin:
         return None
     old: Request = origin["request"]
     seed, label = old.seeds[origin["place"]], old.labels[origin["place"]] if old.labels else None
-    same = (old.model, old.steps, old.solver, old.guidance, old.eta) == (
-        request.model,
-        request.steps,
-        request.solver,
-        request.guidance,
-        request.eta,
-    )
+    same = all(getattr(old, word) == getattr(request, word) for word in ("model", "steps", "solver", "guidance", "eta", "prompt", "vae"))
     if not same or seed not in request.seeds or (request.labels and request.labels[0] != label):
         return None
     return origin | {"place": request.seeds.index(seed)}

@@ -1,0 +1,115 @@
+"""The controls of a request: model, class or prompt, seeds, steps, solver, guidance; shared by every tab that generates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from zoo.request import MAX_PROMPT, SOLVERS, Request
+from zoo.ui import controls
+
+if TYPE_CHECKING:
+    from zoo.card import Card
+    from zoo.hub import Hub
+
+OWN = "this model's own"
+HELP = """<dl class="help"><dt>Guidance w</dt><dd>eps = uncond + w (cond - uncond); 1 is off and halves the work.</dd>
+<dt>Steps</dt><dd>Evaluations of the network from noise to picture.</dd>
+<dt>Solver</dt><dd>dpm-solver++ needs about 20 steps, ddim 50; published are ddpm with 250, euler-maruyama with 1000.</dd>
+<dt>Seed</dt><dd>Image k starts from seed + k: the same alone and in any batch.</dd>
+<dt>Keys</dt><dd>Enter generates, Escape stops.</dd></dl>"""
+
+
+class Settings:
+    """The components, in the order that they stand, and what they show for a card, a preset or a request."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        card = controls.first_generator(hub)
+        shown = self._of(card, None)
+        self.model = gr.Dropdown(controls.model_choices(hub), value=card.id, label="Model", elem_id="model")
+        self.label = gr.Dropdown(**shown["label"], label="Class (type to search)", elem_id="label")
+        self.prompt = gr.Textbox(**shown["prompt"], label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id="prompt")
+        self.count = gr.Slider(1, 16, 4, step=1, label="Images", elem_id="count", buttons=[])
+        with gr.Row(elem_classes="seed"):
+            self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id="seed", min_width=120, max_lines=1)
+            self.dice = gr.Button("Dice", elem_id="dice", size="sm", min_width=60)
+            self.reuse = gr.Button("Reuse last", elem_id="reuse", size="sm", min_width=60)
+        self.steps = gr.Slider(2, **shown["steps"], step=1, label="Steps", elem_id="steps", buttons=[])
+        self.solver = gr.Dropdown(**shown["solver"], label="Solver", elem_id="solver")
+        self.guidance = gr.Slider(1, 10, **shown["guidance"], step=0.1, label="Guidance w", elem_id="guidance", buttons=[])
+
+    def build_more(self) -> None:
+        """Put the rarer controls here: presets, eta, autoencoder, and what the words mean."""
+        shown = self._of(controls.first_generator(self.hub), None)
+        self.preset = gr.Dropdown(**shown["preset"], label="Preset", elem_id="preset")
+        self.eta = gr.Slider(0, 1, 0, step=0.05, label="Eta", elem_id="eta", info="Noise that ddim adds at each step; 1 is like ddpm.")
+        self.vae = gr.Dropdown(**shown["vae"], label="Autoencoder", elem_id="vae")
+        gr.HTML(HELP)
+
+    @property
+    def asked(self) -> list[Any]:
+        """The components whose values `request` takes."""
+        return [
+            self.model, self.label, self.prompt, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta, self.vae,
+        ]  # fmt: skip
+
+    @property
+    def shown(self) -> list[Any]:
+        """The components that `choose` and `restored` set."""
+        return [*self.asked, self.preset]
+
+    def request(self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae) -> tuple[Card, Request]:
+        """The card and the checked request of these values. Raises RequestError."""
+        card = self.hub.card(model)
+        words = {"eta": eta, "vae": vae or None}
+        return card, controls.make_request(card, prompt if card.text else label, count, seed, steps, solver, guidance, **words)
+
+    def choose(self, model: str, preset: str | None = None) -> dict:
+        """What the controls show for a model and one of its presets, None for its own defaults."""
+        shown = self._of(self.hub.card(model), None if preset == OWN else preset)
+        return {getattr(self, name): gr.update(**words) for name, words in shown.items()} | {self.eta: 0}
+
+    def restored(self, request: Request, place: int) -> dict:
+        """What the controls show for picture `place` of a resolved request."""
+        card = self.hub.card(request.model)
+        first, count = controls.repeated(request) or (request.seeds[place], 1)
+        shown = self.choose(card.id) | {
+            self.model: card.id, self.count: count, self.seed: str(first), self.guidance: request.guidance, self.eta: request.eta,
+            self.steps: gr.update(value=request.steps, maximum=max(_most(card), request.steps)),
+            self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
+        }  # fmt: skip
+        if request.labels:
+            shown[self.label] = gr.update(choices=_labels(card), value=request.labels[place], visible=True)
+        if request.vae:
+            shown[self.vae] = gr.update(choices=self._autoencoders(card), value=request.vae)
+        return shown | ({self.prompt: gr.update(value=request.prompt, visible=True)} if card.text else {})
+
+    def _of(self, card: Card, preset: str | None) -> dict[str, dict[str, Any]]:
+        wanted = card.preset(preset) if preset else card.sampling
+        guidance = getattr(wanted, "guidance", None) or card.guidance.default
+        vae = getattr(wanted, "vae", None) or (card.latent.vae if card.latent else None)
+        others = self._autoencoders(card)
+        return {
+            "label": {"choices": _labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
+            "prompt": {"visible": bool(card.text)},
+            "steps": {"maximum": _most(card), "value": wanted.steps},
+            "solver": {"choices": list(SOLVERS), "value": wanted.solver},
+            "guidance": {"value": guidance, "visible": card.guidable},
+            "preset": {"choices": [OWN, *card.presets], "value": preset or OWN, "visible": True},
+            "vae": {"choices": others, "value": vae, "visible": len(others) > 1},
+        }
+
+    def _autoencoders(self, card: Card) -> list[str]:
+        """Ids of the autoencoders that decode the latents of a model."""
+        return [other.id for other in self.hub.cards.values() if self.hub.decodes(other, card)] if card.latent else []
+
+
+def _labels(card: Card) -> list[tuple[str, int]]:
+    return [(name, index) for index, name in enumerate(card.label_names)]
+
+
+def _most(card: Card) -> int:
+    """Steps at the right end of the slider: those of the longest protocol that the card knows."""
+    return max(250, card.sampling.steps, *(preset.steps for preset in card.presets.values()))

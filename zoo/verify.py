@@ -1,0 +1,114 @@
+"""Is this file that model? Its digest, its keys and shapes, and the numbers of one fixed forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from zoo import checkpoint, download
+from zoo.card import Card
+from zoo.errors import CheckpointError, ChecksumError, RequestError
+from zoo.hub import build_module
+from zoo.store import Kept, Store, sha256
+
+TOLERANCE = 1e-3
+"""Of the output's deviation: machines round differently, other weights are far away."""
+
+
+def verify(store: Store, card: Card) -> Iterator[str]:
+    """Check the files of a card on this machine, one sentence for each thing that holds.
+
+    Raises DownloadError where they are not here, ChecksumError for another digest, CheckpointError for other keys, shapes or numbers.
+    """
+    kept = download.fetch(card, store)
+    yield _digests(card, kept)
+    module = loaded(card, kept.path)
+    numbers = sum(value.numel() for value in module.state_dict().values())
+    yield (
+        f"manifest: {len(module.state_dict())} tensors of {numbers:,} numbers, every key and shape that {card.title} has and no other, "
+        "nothing unpickled that could run."
+    )
+    yield _compared(store, card, fingerprint(card, module))
+
+
+def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> Kept:
+    """Take files that somebody carried here into the store as the weights of a card, and what else it needs.
+
+    Raises RequestError where a file is missing or unknown, CheckpointError where it is not this model, DownloadError for a full disk.
+    """
+    source = card.weights[0]
+    if source.origin == "bundled":
+        raise RequestError(f"{card.id} ships with the repository: restore its file with git checkout zoo/weights.")
+    needed = {name.rpartition("/")[2]: name for name in source.also}
+    others = {path.name: path for path in files[1:]}
+    if missing := sorted(needed.keys() - others.keys()):
+        raise RequestError(f"{card.id} also needs {', '.join(missing)}: name {'them' if len(missing) > 1 else 'it'} after the weights.")
+    if unknown := sorted(others.keys() - needed.keys()):
+        raise RequestError(
+            f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(needed) if needed else ' alone'}."
+        )
+    loaded(card, files[0])
+    kept = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
+    return store.keep(card, kept, f"imported from {files[0].name}")
+
+
+def loaded(card: Card, path: Path) -> nn.Module:
+    """The model of a card in float32 with the weights of a file, which fit it strictly. Raises CheckpointError."""
+    with torch.device("meta"):
+        module = build_module(card)
+    checkpoint.load_into(module, path)
+    return module.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def fingerprint(card: Card, module: nn.Module) -> tuple[float, ...]:
+    """Mean, deviation, first and last number of what the module makes, in float32, of noise of seed 0 (at time 500, class 0)."""
+    output = _forward(card, module, torch.Generator().manual_seed(0)).float().flatten()
+    return tuple(float(f"{value:.6g}") for value in (output.mean(), output.std(), output[0], output[-1]))
+
+
+def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tensor:
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    arch = card.arch
+    if card.task == "autoencoder":
+        return module.decode(noise(1, arch["latent_channels"], 8, 8)).sample
+    if card.task == "text-encoder":
+        return module(input_ids=torch.arange(arch["num_context_tokens"])[None] % arch["vocab_size"]).last_hidden_state
+    x = noise(1, arch["in_channels"], arch["input_size"], arch["input_size"])
+    if card.task == "image-classification":
+        return module(x).logits
+    y = torch.zeros(1, dtype=torch.long) if arch.get("num_classes") else None
+    if card.text:
+        y = noise(1, arch["num_context_tokens"], arch["context_dim"])
+    return module(x, torch.full((1,), 500.0), y)
+
+
+def _digests(card: Card, kept: Kept) -> str:
+    digest = sha256(kept.path)
+    promised = next((source.sha256 for source in card.weights if source.sha256 == digest), "")
+    if digest != kept.sha256:
+        raise ChecksumError(
+            f"{kept.path} ({kept.path.stat().st_size} bytes) has changed: its sha256 is {digest[:12]}..., not {kept.sha256[:12]}... as "
+            f"when it arrived; remove it with python -m zoo cache --remove {card.id}, and fetch it again."
+        )
+    whose = "as the card says" if promised else f"as when it arrived ({kept.origin}); the card names none"
+    return f"digest: {kept.path.stat().st_size:,} bytes, sha256 {digest}, {whose}."
+
+
+def _compared(store: Store, card: Card, found: tuple[float, ...]) -> str:
+    pin = store.pin(card)
+    known = card.fingerprint or tuple(pin.get("fingerprint", ()))
+    words = "fingerprint: mean {:g}, deviation {:g}, first {:g}, last {:g} of one fixed forward in float32".format(*found)
+    if not known:
+        store.note(card, pin | {"fingerprint": found})  # a bundled one has its fingerprint in the card
+        return f"{words}, noted here: neither the card nor an earlier check has any to compare with."
+    gap = max(abs(a - b) for a, b in zip(found, known, strict=True)) / max(found[1], 1e-9)
+    if not gap <= TOLERANCE:
+        raise CheckpointError(f"{card.id} computes {found} in one fixed forward, not {known}: its file or the code has changed.")
+    whose = "card" if card.fingerprint else "earlier check"
+    return f"{words}, those of the {whose} within {gap:.0e} of the deviation."
