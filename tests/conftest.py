@@ -103,6 +103,19 @@ def running(folder: Path, cache: Path, *arguments: str) -> Iterator[str]:
     assert "Traceback" not in log.read_text(), log.read_text()
 
 
+@contextmanager
+def serving(hub: Hub) -> Iterator[str]:
+    """The URL of the page of a hub that this process holds, as app.py launches it."""
+    from zoo import ui
+
+    page, port = ui.build(hub), free_port()
+    page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **ui.appearance(hub))
+    try:
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        page.close()
+
+
 @pytest.fixture(scope="session")
 def server(cache: Path) -> Iterator[str]:
     """The hub's page, open for all tests; its results are in `cache`."""

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import serving
 from golden_cases import FOLDER
+from playwright.sync_api import Browser, expect
 from safetensors.torch import save_file
 from torch import nn
 
@@ -25,7 +27,7 @@ from zoo.verify import admit, verify
 MANIFESTS: dict[str, dict] = json.loads((FOLDER / "manifests.json").read_text())
 PUBLISHED = {name: card for name, card in cards().items() if card.weights[0].origin != "bundled"}
 GENERATORS = [card for card in PUBLISHED.values() if card.generates]
-SMALL = {"input_size": 8, "patch_size": 2, "in_channels": 4, "hidden_size": 32, "depth": 2, "num_heads": 2}
+SMALL = {"input_size": 8, "patch_size": 2, "in_channels": 3, "hidden_size": 32, "depth": 2, "num_heads": 2}
 LINEAR = {"kind": "linear", "start": 0.0001, "end": 0.02, "steps": 1000}
 SCALED = {"kind": "scaled-linear", "start": 0.00085, "end": 0.012, "steps": 1000}
 VP = {"kind": "vp-sde", "beta_min": 0.1, "beta_max": 20}
@@ -34,7 +36,7 @@ FAMILIES = {
     "dit": ("dit", SMALL | {"num_classes": 10, "learn_sigma": True}, LINEAR),
     "dit without learned sigma": ("dit", SMALL | {"num_classes": 10, "learn_sigma": False}, LINEAR),
     "u-vit with classes": ("u-vit", SMALL | {"num_classes": 10, "conv": False}, SCALED),
-    "u-vit without": ("u-vit", SMALL | {"in_channels": 3}, VP),
+    "u-vit without": ("u-vit", SMALL, VP),
     "u-vit without a null label": ("u-vit", SMALL | {"num_classes": 10, "null_label": False}, VP),
     "u-vit with text": ("u-vit", SMALL | {"context_dim": 16, "num_context_tokens": 7}, SCALED),
 }
@@ -332,6 +334,50 @@ def test_a_preset_fills_what_was_not_asked_for(
     assert (request["solver"], request["steps"], request["guidance"]) == ("ddpm", 5, 2.0)
     assert main([*asked, "--preset", "papyrus"]) == 1
     assert "choose paper" in capsys.readouterr().err
+
+
+# ---- on the page
+
+
+def test_the_page_shows_the_controls_that_a_model_has_and_its_presets(
+    hub_with, tmp_path: Path, browser: Browser, vocabulary: list[Path]
+) -> None:
+    presets = {"paper": {"solver": "euler-maruyama", "steps": 300}}
+    hub = hub_with({
+        "pixels": words("u-vit without", title="Pixels", presets=presets),
+        "text": words("u-vit with text", title="Words", text="tiny-clip", guidance={"default": 2.0}),
+        "tiny-clip": ENCODER,
+        "far": words("dit", title="Far away"),
+    })  # fmt: skip
+    admit(hub.store, hub.card("pixels"), [file_of(hub, "pixels", tmp_path)])
+    admit(hub.store, hub.card("text"), [file_of(hub, "text", tmp_path)])
+    admit(hub.store, hub.card("tiny-clip"), [file_of(hub, "tiny-clip", tmp_path), *vocabulary])
+    with serving(hub) as url:
+        page = browser.new_page()
+        page.goto(url)
+        for title, label, prompt, guidance in (("Pixels", 0, 0, 0), ("Words", 0, 1, 1), ("tiny DiT", 1, 0, 1), ("Pixels", 0, 0, 0)):
+            page.click("#model input")
+            assert page.get_by_role("option").filter(has_text="Far away").count() == 0
+            page.get_by_role("option").filter(has_text=title).click()
+            for name, there in (("label", label), ("prompt", prompt), ("guidance", guidance)):
+                expect(page.locator(f"#{name}")).to_have_count(there)
+        page.get_by_text("More", exact=True).click()
+        page.click("#preset input")
+        page.get_by_role("option", name="paper").click()
+        expect(page.locator("#steps input[type=number]")).to_have_value("300")
+        expect(page.locator("#solver input")).to_have_value("euler-maruyama")
+        page.click("#model input")
+        page.get_by_role("option").filter(has_text="Words").click()
+        page.click("#generate")
+        expect(page.locator("#progress .error")).to_contain_text("give a prompt")
+        page.fill("#prompt textarea", "a red bus")
+        page.click("#generate")
+        expect(page.locator("#facts")).to_contain_text("Words · a red bus · seed")
+        expect(page.locator("#gallery .grid-container img")).to_have_count(4)
+        page.fill("#prompt textarea", "something else")
+        page.click("#again")
+        expect(page.locator("#prompt textarea")).to_have_value("a red bus")
+        page.close()
 
 
 # ---- memory

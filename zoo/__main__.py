@@ -84,9 +84,8 @@ def sample(arguments: argparse.Namespace) -> None:
     chosen = seeds(arguments.seed)
     labels = _labels(card, arguments.label) if arguments.label is not None else ()
     if not labels and card.label_names and card.generates:
-        raise RequestError(
-            f"{card.id} draws one of {card.arch['num_classes']} classes: choose one with --label, e.g. --label {shlex.quote(card.label_names[0])}."
-        )
+        count, name = len(card.label_names), shlex.quote(card.label_names[0])
+        raise RequestError(f"{card.id} draws one of {count} classes: choose one with --label, e.g. --label {name}.")
     asked = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae")}
     if arguments.preset is not None:
         asked = asdict(card.preset(arguments.preset)) | {word: value for word, value in asked.items() if value is not None}

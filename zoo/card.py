@@ -203,14 +203,21 @@ def parse(identity: str, content: str) -> Card:
         classes = len(card.label_names)
     except (TypeError, AttributeError, CardError) as error:
         raise CardError(f"Card {identity}: {str(error).rstrip('.')}.") from None
+    _check(card, classes)
+    return card
+
+
+def _check(card: Card, classes: int) -> None:
+    """What must hold between the parts of a card. Raises CardError."""
     numbers = {key: value for key, value in card.schedule.items() if key != "kind"}
     if card.schedule and set(SCHEDULES.get(str(card.schedule.get("kind")), ())) != numbers.keys():
-        raise CardError(f"Card {identity}: the schedule must be one of {SCHEDULES}.")
+        raise CardError(f"Card {card.id}: the schedule must be one of {SCHEDULES}.")
     if wrong := [key for key, value in numbers.items() if not isinstance(value, (int, float))]:
-        raise CardError(f"Card {identity}: `{wrong[0]}` of the schedule must be a number such as 0.0001, not {numbers[wrong[0]]!r}.")
+        raise CardError(f"Card {card.id}: `{wrong[0]}` of the schedule must be a number such as 0.0001, not {numbers[wrong[0]]!r}.")
+    if card.generates and not card.latent and card.arch.get("in_channels", 3) != 3:
+        raise CardError(f"Card {card.id}: a model of {card.arch['in_channels']} in_channels draws latents: say whose under `latent`.")
     if card.labels and classes != card.arch.get("num_classes"):
-        raise CardError(f"Card {identity}: {classes} labels for {card.arch.get('num_classes')} classes.")
-    return card
+        raise CardError(f"Card {card.id}: {classes} labels for {card.arch.get('num_classes')} classes.")
 
 
 def _source(item: dict) -> Source:
@@ -242,7 +249,12 @@ def _source(item: dict) -> Source:
 def _reported(index: Any) -> dict[str, float]:
     """Name and value of every metric in a Hugging Face model-index."""
     try:
-        return {metric["name"]: metric["value"] for entry in index or () for result in entry["results"] for metric in result["metrics"]}
+        return {
+            metric["name"]: metric["value"]
+            for entry in (() if index is None else index)
+            for result in entry["results"]
+            for metric in result["metrics"]
+        }
     except (TypeError, KeyError):
         raise TypeError("the model-index must be a list of {name, results: [{metrics: [{name, value}]}]}") from None
 

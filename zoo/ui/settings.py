@@ -36,7 +36,7 @@ class Settings:
             self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id="seed", min_width=120, max_lines=1)
             self.dice = gr.Button("Dice", elem_id="dice", size="sm", min_width=60)
             self.reuse = gr.Button("Reuse last", elem_id="reuse", size="sm", min_width=60)
-        self.steps = gr.Slider(2, **shown["steps"], step=1, label="Steps", elem_id="steps", buttons=[])
+        self.steps = gr.Number(**shown["steps"], precision=0, label="Steps", elem_id="steps")
         self.solver = gr.Dropdown(**shown["solver"], label="Solver", elem_id="solver")
         self.guidance = gr.Slider(1, 10, **shown["guidance"], step=0.1, label="Guidance w", elem_id="guidance", buttons=[])
 
@@ -77,7 +77,7 @@ class Settings:
         first, count = controls.repeated(request) or (request.seeds[place], 1)
         shown = self.choose(card.id) | {
             self.model: card.id, self.count: count, self.seed: str(first), self.guidance: request.guidance, self.eta: request.eta,
-            self.steps: gr.update(value=request.steps, maximum=max(_most(card), request.steps)),
+            self.steps: request.steps,
             self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
         }  # fmt: skip
         if request.labels:
@@ -94,7 +94,7 @@ class Settings:
         return {
             "label": {"choices": _labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
             "prompt": {"visible": bool(card.text)},
-            "steps": {"maximum": _most(card), "value": wanted.steps},
+            "steps": {"value": wanted.steps},
             "solver": {"choices": list(SOLVERS), "value": wanted.solver},
             "guidance": {"value": guidance, "visible": card.guidable},
             "preset": {"choices": [OWN, *card.presets], "value": preset or OWN, "visible": True},
@@ -108,8 +108,3 @@ class Settings:
 
 def _labels(card: Card) -> list[tuple[str, int]]:
     return [(name, index) for index, name in enumerate(card.label_names)]
-
-
-def _most(card: Card) -> int:
-    """Steps at the right end of the slider: those of the longest protocol that the card knows."""
-    return max(250, card.sampling.steps, *(preset.steps for preset in card.presets.values()))
