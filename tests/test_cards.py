@@ -8,7 +8,7 @@ import pytest
 
 from zoo.card import Card, cards, parse
 from zoo.errors import CardError
-from zoo.hub import build_module
+from zoo.residents import build_module
 from zoo.store import WEIGHTS, sha256
 
 GOOD = """---

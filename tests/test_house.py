@@ -20,10 +20,12 @@ MAY_IMPORT = {
     "request": {"card", "errors"},
     "store": {"card", "errors"},
     "download": {"card", "errors", "store"},
+    "sources": {"card", "download", "errors", "store"},
     "text": {"errors"},
-    "verify": {"card", "checkpoint", "download", "errors", "hub", "store"},
+    "verify": {"card", "checkpoint", "errors", "residents", "sources", "store"},
     "checkpoint": {"errors", "layouts"},
     "layouts": set(),
+    "line": set(),
     "backbones": {"errors"},
     "sampling": {"errors"},
     "latents": set(),
@@ -34,11 +36,11 @@ MAY_IMPORT = {
     "ui": {"hub", "media", "card", "request", "errors"},
     "__main__": {"hub", "card", "request", "errors", "verify"},
     "app": {"ui", "hub", "errors"},
+    "residents": {"backbones", "card", "checkpoint", "errors", "latents", "perception", "request", "sources", "store", "text"},
     "hub": {
-        "backbones", "card", "checkpoint", "download", "errors", "latents", "media", "pace", "perception", "request", "results", "sampling",
-        "store", "text",
+        "card", "errors", "latents", "line", "media", "pace", "request", "residents", "results", "sampling", "sources", "store", "text",
     },
-    "training": {"card", "checkpoint", "errors", "hub", "latents", "media", "sampling"},
+    "training": {"card", "checkpoint", "errors", "hub", "latents", "media", "residents", "sampling"},
 }  # fmt: skip
 """Modules and packages, and which of zoo's they may know: only hub and training know the stages, nobody knows training."""
 
@@ -90,7 +92,7 @@ def test_only_the_page_knows_gradio() -> None:
 
 
 def test_only_download_may_open_the_network() -> None:
-    clients = {"huggingface_hub", "modelscope", "modelscope_hub", "requests", "httpx", "urllib", "socket", "http"}
+    clients = {"huggingface_hub", "modelscope", "modelscope_hub", "requests", "httpx", "httpx2", "urllib", "urllib3", "socket", "http"}
     assert {name(p) for p in [*FILES, APP] if {d.split(".")[0] for d in imported(p)} & clients} <= {"zoo/download.py"}
 
 

@@ -19,8 +19,9 @@ from zoo import checkpoint, text
 from zoo.__main__ import main
 from zoo.card import Card, cards
 from zoo.errors import CheckpointError, ChecksumError, DownloadError, RequestError
-from zoo.hub import Hub, build_module
+from zoo.hub import Hub
 from zoo.request import SOLVERS, Request, Result, find_label
+from zoo.residents import build_module
 from zoo.sampling import Schedule, guided, sample
 from zoo.verify import admit, verify
 
@@ -291,9 +292,9 @@ def test_a_file_that_was_carried_here_is_pinned_and_verified_ever_after(hub_with
     assert "those of the earlier check" in list(verify(hub.store, card))[2]
     state = torch.load(kept.path)
     torch.save({key: value * 1.01 for key, value in state.items()}, path)
-    pin = hub.store.pin(card)
+    pin = hub.store.pin(card.id)
     admit(hub.store, card, [path])
-    hub.store.note(card, hub.store.pin(card) | {"fingerprint": pin["fingerprint"]})
+    hub.store.note(card.id, hub.store.pin(card.id) | {"fingerprint": pin["fingerprint"]})
     with says(CheckpointError, "in one fixed forward"):
         list(verify(hub.store, card))
     changed = hub.store.find(card).path

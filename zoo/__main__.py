@@ -125,6 +125,47 @@ def verify(arguments: argparse.Namespace) -> None:
         print(json.dumps({"id": card.id, "holds": said}, indent=1))
 
 
+def fetch(arguments: argparse.Namespace) -> None:
+    """Bring a model and what it needs to this machine, and print where the files lie."""
+    from zoo.hub import Hub
+
+    card, hub = _card(arguments.id), Hub()
+    if not hub.local(card):
+        for part in hub.parts(card):
+            print(f"{part.title}: {part.size}, licence {part.licence}", file=sys.stderr)
+    said: tuple[str, ...] = ()
+    for item in hub.fetch(card.id, arguments.hub or ""):
+        for note in item.notes[len(said) :]:
+            print(f"\r{note}{' ' * 20}", file=sys.stderr)
+        said = item.notes
+        left = f", {item.speed / 1e6:.1f} MB/s, {item.seconds_left:.0f} s left" if item.speed else ""
+        print(f"\r{item.model}: {item.done / 1e6:.1f} of {item.total / 1e6:.1f} MB{left}    ", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    rows = [{"id": part.id, "path": str(kept.path), "sha256": kept.sha256, "origin": kept.origin} for part, kept in hub.kept(card)]
+    print(json.dumps(rows, indent=1) if arguments.json else "\n".join(row["path"] for row in rows))
+
+
+def cache(arguments: argparse.Namespace) -> None:
+    """Print what is kept on this machine and how large it is; remove a model's files, or what no model needs."""
+    from zoo.hub import Hub
+
+    hub = Hub()
+    if arguments.remove is not None or arguments.prune:
+        freed = hub.residents.remove(hub.card(arguments.remove).id) if arguments.remove is not None else hub.store.prune()
+        print(json.dumps({"freed": freed}) if arguments.json else f"{freed / 1e6:.1f} MB freed")
+        return
+    rows = [
+        {"id": name, "bytes": sum(entry["bytes"] for entry in pin["files"].values()), "origin": pin["origin"], "files": list(pin["files"])}
+        for name, pin in hub.store.kept().items()
+    ]
+    if arguments.json:
+        print(json.dumps({"folder": str(hub.store.folder), "models": rows, "unfinished": hub.store.unfinished()}, indent=1))
+        return
+    for row in rows:
+        print(f"{row['id']:<23} {row['bytes'] / 1e6:>9.1f} MB  {row['origin']}")
+    print(f"in {hub.store.folder}, with {hub.store.unfinished() / 1e6:.1f} MB of unfinished downloads (--prune deletes them)")
+
+
 def take(arguments: argparse.Namespace) -> None:
     """Take files into the store as the weights of a model."""
     from zoo.hub import Hub
@@ -174,6 +215,16 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     sampling.set_defaults(run=sample)
+    fetching = commands.add_parser("fetch", help="bring a model and what it needs to this machine; an interrupted download goes on")
+    fetching.add_argument("id", metavar="ID")
+    fetching.add_argument(
+        "--from", dest="hub", choices=["huggingface", "modelscope", "url"], help="default: ZOO_HUB, else the card's order"
+    )
+    fetching.set_defaults(run=fetch)
+    caching = commands.add_parser("cache", help="what is kept on this machine; --remove ID, --prune")
+    caching.add_argument("--remove", metavar="ID", help="delete a model's files")
+    caching.add_argument("--prune", action="store_true", help="delete unfinished downloads and files that no model needs")
+    caching.set_defaults(run=cache)
     verifying = commands.add_parser("verify", help="check a model's files: digest, keys and shapes, numbers of one forward")
     verifying.add_argument("id", metavar="ID")
     verifying.set_defaults(run=verify)
@@ -183,7 +234,7 @@ def parser() -> argparse.ArgumentParser:
         "file", metavar="FILE", type=Path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
     )
     importing.set_defaults(run=take)
-    for command in (listing, showing, sampling, verifying, importing):
+    for command in (listing, showing, sampling, fetching, caching, verifying, importing):
         command.add_argument("--json", action="store_true", help="print JSON")
     return top
 

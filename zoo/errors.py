@@ -5,7 +5,8 @@ ZooError
 ├── RequestError (ValueError)     what was asked does not fit the model
 ├── CheckpointError               a file is not the weights that it should be
 ├── DownloadError (OSError)       weights did not arrive
-│   └── ChecksumError             they arrived, but are not what was announced
+│   ├── ChecksumError             they arrived, but are not what was announced
+│   └── CancelledError            somebody stopped them
 ├── MediaError (ValueError)       a picture, video or receipt cannot be read or written
 └── OutOfMemoryError              the device is too small for this request
 """
@@ -35,6 +36,10 @@ class DownloadError(ZooError, OSError):
 
 class ChecksumError(DownloadError):
     """Weights arrived, but are not what was announced."""
+
+
+class CancelledError(DownloadError):
+    """A download was stopped; what has arrived is gone on from."""
 
 
 class MediaError(ZooError, ValueError):

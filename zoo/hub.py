@@ -7,10 +7,8 @@ import os
 import platform
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,28 +17,19 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo import backbones, checkpoint, download, latents, media, perception, text
+from zoo import latents, media, sources, text
 from zoo.card import Card, cards
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
+from zoo.line import Line
 from zoo.pace import Pace
 from zoo.request import Progress, Request, Result, nearest, short
+from zoo.residents import Resident, Residents, choose_device
 from zoo.results import Results
 from zoo.sampling import Schedule, guided, sample
 from zoo.store import Kept, Store
 
-BUDGET = 8 << 30
-"""Bytes of weights that stay resident; the least recently used model leaves first."""
 SMALL = 10_000_000
 """Parameters below which a second CPU thread gains nothing, and waits for the first at every layer of a busy machine."""
-
-
-@dataclass(frozen=True)
-class Resident:
-    """A loaded model and the files that it came from."""
-
-    module: nn.Module
-    kept: Kept
-    bytes: int
 
 
 class Hub:
@@ -57,12 +46,12 @@ class Hub:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
         offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card)."""
-        self.device = _device(device)
-        self.dtype = dtype
+        self.device = choose_device(device)
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
         self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
         self.results = Results(self.cache_dir / "results")
         self.store = Store(self.cache_dir / "models")
+        self.residents = Residents(self.store, self.device, dtype)
         self.cards = cards()
         self.offered = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
@@ -71,11 +60,8 @@ class Hub:
         # OpenMP keeps a team of waiting threads for every thread that computes, and a page has dozens: one computes for all.
         self._worker = ThreadPoolExecutor(1, "compute")
         self._threads = torch.get_num_threads()
-        self._resident: OrderedDict[str, Resident] = OrderedDict()
-        self._loading = threading.RLock()
         self._prepared: dict[str, threading.Thread] = {}
-        self._line: list[object] = []
-        self._moved = threading.Condition()
+        self._line = Line()
 
     def card(self, identity: str) -> Card:
         """The card of this id. Raises RequestError that names the nearest ones."""
@@ -94,10 +80,25 @@ class Hub:
             for card in self.offered
         ]  # fmt: skip
 
+    def parts(self, card: Card) -> list[Card]:
+        """A model and what it needs to run: its autoencoder and its text encoder."""
+        return [card, *(self.card(part) for part in (card.latent and card.latent.vae, card.text) if part)]
+
     def local(self, card: Card) -> bool:
-        """Whether a model can run without a download: its own files, its autoencoder's and its text encoder's are here."""
-        parts = [part for part in (card.latent and card.latent.vae, card.text) if part]
-        return all(self.store.find(needed) for needed in (card, *map(self.card, parts)))
+        """Whether a model can run without a download."""
+        return all(self.store.find(part) for part in self.parts(card))
+
+    def kept(self, card: Card) -> list[tuple[Card, Kept]]:
+        """The files of a model and of what it needs, as far as they are here."""
+        return [(part, kept) for part in self.parts(card) if (kept := self.store.find(part))]
+
+    def fetch(self, identity: str, prefer: str = "", stop: threading.Event | None = None) -> Iterator[sources.Transfer]:
+        """Bring a model and what it needs to this machine, telling how far it is. Closing it, or stop, ends it; it goes on next time.
+
+        prefer: huggingface | modelscope | url. Raises DownloadError, ChecksumError or CancelledError.
+        """
+        missing = [part for part in self.parts(self.card(identity)) if not self.store.find(part)]
+        return sources.stream(missing, self.store, prefer, self.offline, stop or threading.Event())
 
     def decodes(self, autoencoder: Card, card: Card) -> bool:
         """Whether an autoencoder is of the same shape as the own one of a latent model."""
@@ -106,20 +107,7 @@ class Hub:
 
     def load(self, card: Card) -> Resident:
         """The model of a card, loaded once however many ask, on the hub's device and free of gradients."""
-        with self._loading:
-            if card.id not in self._resident:
-                kept = download.fetch(card, self.store)
-                with torch.device("meta"):
-                    module = nn.Module.to(build_module(card), self._dtype(card))  # diffusers' own `to` warns of nothing
-                checkpoint.load_into(module, kept.path)
-                layout = torch.channels_last if card.task == "autoencoder" else torch.preserve_format  # 1.4 times as fast on a CPU
-                module = nn.Module.to(module, self.device, memory_format=layout).eval().requires_grad_(False)
-                size = sum(p.numel() * p.element_size() for p in module.parameters())
-                self._resident[card.id] = Resident(module, kept, size)
-            self._resident.move_to_end(card.id)
-            while len(self._resident) > 3 and sum(r.bytes for r in self._resident.values()) > BUDGET:
-                self._resident.popitem(last=False)
-            return self._resident[card.id]
+        return self.residents.load(card)
 
     def generate(
         self, request: Request, *, preview: bool = True, stop: threading.Event | None = None, visitor: str | None = ""
@@ -134,26 +122,18 @@ class Hub:
         card = self.card(request.model)
         request = request.resolved(card)
         stop = stop or threading.Event()
-        ticket = object()
-        with self._moved:
-            self._line.append(ticket)
         try:
-            while ahead := self._line.index(ticket):
-                yield Progress("waiting", request, ahead=ahead)
-                if stop.is_set():
-                    return
-                with self._moved:
-                    self._moved.wait(0.25)
-            yield Progress("loading", request)
-            yield from self._run(card, request, preview, stop, visitor)
+            with self._line.place() as ahead:
+                while count := ahead():
+                    yield Progress("waiting", request, ahead=count)
+                    if stop.is_set():
+                        return
+                yield Progress("loading", request)
+                yield from self._run(card, request, preview, stop, visitor)
         except torch.OutOfMemoryError:
             raise OutOfMemoryError(
                 f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
             ) from None
-        finally:
-            with self._moved:
-                self._line.remove(ticket)
-                self._moved.notify_all()
 
     def _run(self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None) -> Iterator[Progress | Result]:
         model = self.load(card)
@@ -235,7 +215,7 @@ class Hub:
         """What each picture carries: the request, its own seed, and all that decides its pixels."""
         common = {
             "patchwork": zoo.__version__, "request": request.to_dict(), "card": {"id": card.id, "revision": card.revision},
-            "weights": weights, "dtype": str(self._dtype(card)).removeprefix("torch."), "device": str(self.device),
+            "weights": weights, "dtype": str(self.residents.dtype(card)).removeprefix("torch."), "device": str(self.device),
             "threads": self._use_threads(card), "versions": {"python": platform.python_version(), "torch": torch.__version__},
             "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(seconds, 3), "stopped_at": stopped,
         }  # fmt: skip
@@ -269,20 +249,3 @@ class Hub:
 
     def _use_threads(self, card: Card) -> int:
         return 1 if card.cost.params < SMALL else self._threads
-
-    def _dtype(self, card: Card) -> torch.dtype:
-        large = card.cost.params > (1_000_000_000 if card.task == "text-encoder" else 100_000_000)
-        return getattr(torch, ("bfloat16" if large else "float32") if self.dtype == "auto" else self.dtype)
-
-
-def build_module(card: Card) -> nn.Module:
-    """The module of any card, randomly initialised: a backbone, an autoencoder, a vision transformer or a text encoder."""
-    builders = {"autoencoder-kl": latents.build, "vit": perception.build, "clip-text": text.build}
-    return builders[card.family](card.arch) if card.family in builders else backbones.build(card.family, card.arch)
-
-
-def _device(name: str) -> torch.device:
-    here = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
-    if name != "auto" and name.split(":")[0] not in here:
-        raise RequestError(f"This machine has no device {short(name)} that PyTorch can use: choose {', '.join(here)} or auto.")
-    return torch.device(here[0] if name == "auto" else name)

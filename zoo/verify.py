@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from zoo import checkpoint, download
+from zoo import checkpoint, sources
 from zoo.card import Card
 from zoo.errors import CheckpointError, ChecksumError, RequestError
-from zoo.hub import build_module
+from zoo.residents import build_module
 from zoo.store import Kept, Store, sha256
 
 TOLERANCE = 1e-3
@@ -23,7 +23,7 @@ def verify(store: Store, card: Card) -> Iterator[str]:
 
     Raises DownloadError where they are not here, ChecksumError for another digest, CheckpointError for other keys, shapes or numbers.
     """
-    kept = download.fetch(card, store)
+    kept = sources.fetch(card, store, offline=True)
     yield _digests(card, kept)
     module = loaded(card, kept.path)
     numbers = sum(value.numel() for value in module.state_dict().values())
@@ -51,8 +51,8 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(needed) if needed else ' alone'}."
         )
     loaded(card, files[0])
-    kept = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
-    return store.keep(card, kept, f"imported from {files[0].name}")
+    digests = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
+    return store.keep(card, {name: store.entry(digest) for name, digest in digests.items()}, f"imported from {files[0].name}")
 
 
 def loaded(card: Card, path: Path) -> nn.Module:
@@ -101,11 +101,11 @@ def _digests(card: Card, kept: Kept) -> str:
 
 
 def _compared(store: Store, card: Card, found: tuple[float, ...]) -> str:
-    pin = store.pin(card)
+    pin = store.pin(card.id)
     known = card.fingerprint or tuple(pin.get("fingerprint", ()))
     words = "fingerprint: mean {:g}, deviation {:g}, first {:g}, last {:g} of one fixed forward in float32".format(*found)
     if not known:
-        store.note(card, pin | {"fingerprint": found})  # a bundled one has its fingerprint in the card
+        store.note(card.id, pin | {"fingerprint": found})  # a bundled one has its fingerprint in the card
         return f"{words}, noted here: neither the card nor an earlier check has any to compare with."
     gap = max(abs(a - b) for a, b in zip(found, known, strict=True)) / max(found[1], 1e-9)
     if not gap <= TOLERANCE:

@@ -11,7 +11,8 @@ from torch import nn
 
 from zoo.card import Card, cards
 from zoo.checkpoint import load_into
-from zoo.hub import Hub, build_module
+from zoo.hub import Hub
+from zoo.residents import build_module
 from zoo.sampling.schedule import Schedule
 from zoo.training import recipes
 from zoo.training.quality import report, sheet
