@@ -23,7 +23,7 @@ CACHE = Path(tempfile.mkdtemp(prefix="patchwork-tests-"))
 os.environ["PATCHWORK_CACHE"] = str(CACHE)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-from zoo.card import cards, parse  # noqa: E402
+from zoo.card import Card, cards, parse  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
 from zoo.hub import Hub  # noqa: E402
 
@@ -46,9 +46,11 @@ def hub_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., H
     """hub_with({id: front matter under `zoo:`}): a hub in a folder of its own that also offers these cards."""
 
     def build(extra: dict[str, dict], **options: object) -> Hub:
-        made = {
-            name: parse(name, f"---\n{yaml.safe_dump({'license': 'mit', 'zoo': words})}---\nFor a test.") for name, words in extra.items()
-        }
+        def card(name: str, words: dict) -> Card:
+            head = {"license": words.get("license", "mit"), "zoo": {key: value for key, value in words.items() if key != "license"}}
+            return parse(name, f"---\n{yaml.safe_dump(head)}---\nFor a test.")
+
+        made = {name: card(name, words) for name, words in extra.items()}
         monkeypatch.setattr("zoo.hub.cards", lambda: cards() | made)
         return Hub(device="cpu", cache_dir=tmp_path / "cache", **options)
 

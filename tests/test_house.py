@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "media": {"errors"},
     "results": {"media", "errors"},
     "pace": {"request"},
-    "ui": {"hub", "media", "card", "request", "errors"},
+    "ui": {"hub", "media", "card", "request", "errors", "sources"},
     "__main__": {"hub", "card", "request", "errors", "verify"},
     "app": {"ui", "hub", "errors"},
     "residents": {"backbones", "card", "checkpoint", "errors", "latents", "perception", "request", "sources", "store", "text"},

@@ -14,6 +14,7 @@ import gradio as gr
 from zoo.ui.api import endpoints
 from zoo.ui.controls import first_generator
 from zoo.ui.image import image_tab
+from zoo.ui.models import models_tab
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
@@ -26,8 +27,11 @@ def build(hub: Hub) -> gr.Blocks:
     """The whole page around one hub, with the public API /list_models and /generate_image."""
     with gr.Blocks(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
-        with gr.Tabs(), gr.Tab("Image"):
-            image_tab(hub, page)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Image", id="image"):
+                image = image_tab(hub, page)
+            with gr.Tab("Models", id="models") as models:
+                models_tab(hub, page, tabs, models, image)
         endpoints(hub)
     return page.queue(max_size=64, default_concurrency_limit=16)
 

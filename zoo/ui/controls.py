@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from zoo.card import Card
+from zoo.card import Card, Source
 from zoo.errors import RequestError
 from zoo.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label
 
@@ -21,19 +21,22 @@ if TYPE_CHECKING:
     from zoo.hub import Hub
 
 
+HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope", "url": "the authors' server"}
 TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0"> <output></output></label>'
 """What page.js fills after a run: every preview of it, to be looked at again."""
 
 
 def model_choices(hub: Hub) -> list[tuple[str, str]]:
-    """(title with size and licence, id) of every model on this machine that makes pictures."""
-    return [(f"{card.title} · {card.size} · {card.licence}", card.id) for card in hub.offered if card.generates and hub.local(card)]
+    """(title with size, licence and whether it is here, id) of every model that makes pictures, those that can run now first."""
+    makers = sorted((card for card in hub.offered if card.generates), key=lambda card: not hub.local(card))
+    return [(f"{card.title} · {card.size} · {card.licence}{'' if hub.local(card) else ' · not here'}", card.id) for card in makers]
 
 
 def first_generator(hub: Hub) -> Card:
     """The model that the page starts with. Raises RequestError where nothing on offer makes pictures."""
-    for _, identity in model_choices(hub):
-        return hub.card(identity)
+    for card in hub.offered:
+        if card.generates and hub.local(card):
+            return card
     makers = ", ".join(card.id for card in hub.cards.values() if card.generates and hub.local(card))
     raise RequestError(f"None of the models on offer makes pictures here: add one of {makers} to --models.")
 
@@ -53,6 +56,24 @@ def make_request(
     seeds = tuple(range(first, first + number))
     prompt = label if card.text else ""
     return Request(card.id, labels, seeds, steps, solver or None, guidance, eta=eta or 0.0, prompt=prompt, vae=vae).resolved(card)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 41 s, 3 min, 2 h."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def place(source: Source) -> str:
+    """Where weights come from, in words."""
+    names = {
+        "bundled": "ships with Patchwork",
+        "url": source.url.split("/")[2] if source.url else "",
+        "manual": f"by hand, from {source.url}",
+    }
+    return names.get(source.origin) or f"{source.repo} on {HUBS[source.origin]}"
 
 
 def random_seed() -> int:

@@ -47,6 +47,7 @@ class ImageTab:
         self.go = gr.Button("Generate", variant="primary", elem_id="generate")
         self.halt = gr.Button("Stop", variant="stop", elem_id="stop", visible=False)
         self.cost = gr.HTML(elem_id="cost")
+        self.get = gr.Button("Get this model", elem_id="get-this", visible=False)
         with gr.Accordion("More", open=False):
             self.settings.build_more()
         self.drop = gr.UploadButton("Restore from a PNG (or drop it anywhere)", file_types=[".png"], size="sm", elem_id="drop")
@@ -96,8 +97,10 @@ class ImageTab:
         page.load(self.arrive, self.visitor, [self.visitor, *kept], **PRIVATE)
         priced = [chosen.model, chosen.count, chosen.steps, chosen.solver, chosen.guidance]
         timer = gr.Timer(2)
-        run.then(self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
-        gr.on([page.load, timer.tick, *(c.change for c in priced)], self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
+        run.then(self.price, priced, [self.cost, timer, self.get], queue=False, **PRIVATE)
+        gr.on(
+            [page.load, timer.tick, *(c.change for c in priced)], self.price, priced, [self.cost, timer, self.get], queue=False, **PRIVATE
+        )
 
     # ---- what happens
 
@@ -207,19 +210,23 @@ class ImageTab:
         self.hub.results.forget(visitor)
         return self._history(visitor)
 
-    def price(self, model, count, steps, solver, guidance) -> tuple[str, Any]:
-        """Say beforehand what a run will cost; the timer ticks until that is known."""
+    def price(self, model, count, steps, solver, guidance) -> tuple[str, Any, Any]:
+        """Say beforehand what a run will cost, or that the model is not here; the timer ticks until that is known."""
+        here, idle = gr.update(visible=False), gr.Timer(active=False)
         try:
             card = self.hub.card(model)
+            if not self.hub.local(card):
+                return controls.note(f"{card.title} is not on this machine ({card.size})."), idle, gr.update(visible=True)
             subject = "a" if card.text else 0
             seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance if card.guidable else 1))
         except ZooError as error:
-            return controls.note(str(error), "error"), gr.skip()
+            return controls.note(str(error), "error"), gr.skip(), here
         if seconds is None and self.hub.prepare(card.id):
-            return controls.note("measuring how fast this machine is ..."), gr.Timer(active=True)
-        if seconds is None:
-            return controls.note("what a run costs is known after the first one"), gr.Timer(active=False)
-        return controls.note(f"about {seconds:.1f} s here, from measured steps"), gr.Timer(active=False)
+            return controls.note("measuring how fast this machine is ..."), gr.Timer(active=True), here
+        words = (
+            f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
+        )
+        return controls.note(words), idle, here
 
     def _show(self, files: list[Path]) -> dict:
         names = [str(path) for path in files]
@@ -238,9 +245,9 @@ class ImageTab:
         }  # fmt: skip
 
 
-def image_tab(hub: Hub, page: gr.Blocks) -> None:
+def image_tab(hub: Hub, page: gr.Blocks) -> ImageTab:
     """Put the Image tab here."""
-    ImageTab(hub, page)
+    return ImageTab(hub, page)
 
 
 def _earlier(origin: dict | None, request: Request) -> dict | None:
