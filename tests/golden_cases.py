@@ -1,7 +1,8 @@
-"""Numbers that the authors' own code computed (DiT ed81ce2, U-ViT ce55170; float32, CPU), and the small models they belong to."""
+"""Numbers that the authors' own code computed (DiT ed81ce2, U-ViT ce55170, Latte b27c24a), and the small models they belong to."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from zoo.sampling import Schedule
 
 FOLDER = Path(__file__).parent / "golden"
 CASES: dict[str, dict] = json.loads((FOLDER / "cases.json").read_text())
+MANIFESTS: dict[str, dict] = json.loads(gzip.decompress((FOLDER / "manifests.json.gz").read_bytes()))
+"""Every key and shape of the published checkpoints, and their configuration in our words."""
 
 
 def numbers(name: str) -> dict[str, Tensor]:

@@ -38,3 +38,24 @@ def test_unguided_channels_are_the_conditional_ones() -> None:
     ours = guided(model(case), y[:2], case["cfg"]["scale"], channels=3)(x, t)
     torch.testing.assert_close(ours, theirs["full_out"][:2], atol=1e-5, rtol=0)
     assert (ours[:, 3:] - theirs["full_out"][2:, 3:]).abs().max() > 1e-2
+
+
+@torch.no_grad()
+def test_the_conditioning_of_a_video_is_computed_once_and_every_frame_gets_it() -> None:
+    theirs, module = numbers("latte_more"), model(CASES["latte_more"])
+    seen = []
+    for block in module.blocks:
+        block.adaLN_modulation.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    ours = module(theirs["x"], theirs["t"], theirs["y"])
+    assert seen == [len(theirs["x"])] * len(module.blocks)
+    torch.testing.assert_close(ours, theirs["out"], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_another_number_of_frames_interpolates_the_frame_table() -> None:
+    module = model(CASES["latte_more"])
+    assert module(torch.randn(1, 5, 4, 8, 8), torch.tensor([500]), torch.tensor([0])).shape == (1, 5, 8, 8, 8)
+    assert torch.equal(module.frame_table(8), module.temp_embed)
+    longer = module.frame_table(15)
+    torch.testing.assert_close(longer[:, ::2], module.temp_embed)
+    torch.testing.assert_close(longer[:, 1], (module.temp_embed[:, 0] + module.temp_embed[:, 1]) / 2)

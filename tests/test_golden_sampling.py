@@ -30,7 +30,7 @@ def test_ddpm_and_ddim_follow_the_official_loop_step_by_step(name: str) -> None:
     case, theirs = CASES[name], numbers(name)
     steps, spacing = split(case["respacing"])
     options = {"eta": case["eta"]} if case["solver"] == "ddim" else {}
-    predict = guided(model(case), theirs["labels"], case["guidance"], channels=case["guidance_channels"])
+    predict = guided(model(case), theirs.get("labels"), case["guidance"], channels=case["guidance_channels"])
     draw = theirs["noise"].__getitem__ if "noise" in theirs else None
     ours = list(sample(predict, theirs["x"], schedule(case), case["solver"], steps, draw, spacing=spacing, **options))
 

@@ -20,7 +20,7 @@ from zoo.card import Source
 from zoo.errors import CancelledError, DownloadError
 from zoo.store import Part, Store, Told
 
-STALL, ATTEMPTS = 10.0, 4
+STALL, ATTEMPTS = 10.0, 3
 """Seconds without a byte after which a connection counts as dropped, and how many in a row before a source is given up."""
 CHUNK, AGENT, PAGE = 1 << 20, "patchwork", "it answered a web page, not a file"
 

@@ -9,21 +9,22 @@ from zoo.errors import CardError
 if TYPE_CHECKING:
     from torch import nn
 
-FAMILIES = ("dit", "u-vit")
+FAMILIES = ("dit", "u-vit", "latte")
 """Families that `build` knows."""
 
 
 def build(family: str, arch: dict) -> nn.Module:
     """Build a backbone, randomly initialised, from its family and the architecture words of its card.
 
-    family: dit | u-vit; arch: input_size patch_size in_channels hidden_size depth num_heads mlp_ratio num_classes
-    learn_sigma null_label, and for u-vit mlp_time_embed conv qkv_bias skip context_dim num_context_tokens.
+    family: dit | u-vit | latte; arch: input_size patch_size in_channels hidden_size depth num_heads mlp_ratio num_classes
+    learn_sigma null_label, for latte num_frames, and for u-vit mlp_time_embed conv qkv_bias skip context_dim num_context_tokens.
     Raises CardError for an unknown family or word.
     """
     from zoo.backbones.dit import DiT
+    from zoo.backbones.latte import Latte
     from zoo.backbones.uvit import UViT
 
-    classes = {"dit": DiT, "u-vit": UViT}
+    classes = {"dit": DiT, "u-vit": UViT, "latte": Latte}
     if family not in classes:
         raise CardError(f"Family {family!r} is unknown: choose one of {', '.join(FAMILIES)}.")
     try:

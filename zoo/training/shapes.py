@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,9 +82,23 @@ def _hue_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     return value[:, None] * (1 - saturation[:, None] * (1 - (ramps - 3).abs().sub(1).clamp(0, 1)))
 
 
-def render(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one picture a label: (b,) long 0..9 to (b, 3, 64, 64) in [-1, 1], random in place, size, tilt, hue and shade."""
-    b = len(labels)
+class Look(NamedTuple):
+    """Where an object is and what it looks like, each (b,) or (b, 2): centre and radius in pixels, y up; tilt and lean in radians."""
+
+    centre: Tensor
+    radius: Tensor
+    tilt: Tensor
+    hue: Tensor
+    saturation: Tensor
+    value: Tensor
+    paper: Tensor
+    tint: Tensor
+    lean: Tensor
+    slope: Tensor
+
+
+def look(b: int, generator: torch.Generator) -> Look:
+    """Random looks of b large objects near the middle."""
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(b, generator=generator)
@@ -92,22 +107,33 @@ def render(labels: Tensor, generator: torch.Generator) -> Tensor:
     radius, tilt = uniform(19, 25), uniform(-0.25, 0.25)
     hue, saturation, value = uniform(0, 1), uniform(0.7, 0.95), uniform(0.7, 0.95)
     paper, tint, lean, slope = uniform(0.8, 0.97), uniform(0, 1), uniform(0, 2 * math.pi), uniform(0.03, 0.14)
+    return Look(centre, radius, tilt, hue, saturation, value, paper, tint, lean, slope)
 
+
+def render(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one picture a label: (b,) long 0..9 to (b, 3, 64, 64) in [-1, 1], random in place, size, tilt, hue and shade."""
+    return paint(labels, look(len(labels), generator))
+
+
+def paint(labels: Tensor, how: Look) -> Tensor:
+    """Draw objects as they are said to look: (b,) long to (b, 3, 64, 64) in [-1, 1]."""
+    b = len(labels)
     axis = torch.arange(SIZE) - (SIZE - 1) / 2
     grid = torch.stack([axis.expand(SIZE, SIZE), -axis[:, None].expand(SIZE, SIZE)], -1)
-    moved = (grid - centre[:, None, None]) / radius[:, None, None, None]
-    cos, sin = tilt.cos()[:, None, None], tilt.sin()[:, None, None]
+    moved = (grid - how.centre[:, None, None]) / how.radius[:, None, None, None]
+    cos, sin = how.tilt.cos()[:, None, None], how.tilt.sin()[:, None, None]
     points = torch.stack([cos * moved[..., 0] + sin * moved[..., 1], cos * moved[..., 1] - sin * moved[..., 0]], -1)
     distance = torch.empty(b, SIZE, SIZE)
     for index, shape in enumerate(OBJECTS.values()):
         chosen = labels == index
         if chosen.any():
             distance[chosen] = shape(points[chosen])
-    coverage = (0.5 - distance * radius[:, None, None]).clamp(0, 1)[:, None]
+    coverage = (0.5 - distance * how.radius[:, None, None]).clamp(0, 1)[:, None]
 
-    shade = (grid[..., 0] * lean.cos()[:, None, None] + grid[..., 1] * lean.sin()[:, None, None]) / SIZE
-    ground = _hue_to_rgb(tint, torch.full((b,), 0.06), paper)[:, :, None, None] - (shade + 0.5)[:, None] * slope[:, None, None, None]
-    ink = _hue_to_rgb(hue, saturation, value)[:, :, None, None]
+    shade = (grid[..., 0] * how.lean.cos()[:, None, None] + grid[..., 1] * how.lean.sin()[:, None, None]) / SIZE
+    pale = _hue_to_rgb(how.tint, torch.full((b,), 0.06), how.paper)[:, :, None, None]
+    ground = pale - (shade + 0.5)[:, None] * how.slope[:, None, None, None]
+    ink = _hue_to_rgb(how.hue, how.saturation, how.value)[:, :, None, None]
     return (ground + coverage * (ink - ground)).clamp(0, 1) * 2 - 1
 
 

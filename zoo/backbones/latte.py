@@ -1,0 +1,70 @@
+"""Latte (Ma et al., arXiv 2401.03048), the published variant of interleaved blocks, as Vchitect/Latte models/latte.py computes it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from zoo.backbones.dit import DiTBlock, FinalLayer, LabelEmbedder, TimestepEmbedder, initialize
+from zoo.backbones.layers import PatchEmbed, sincos_1d, sincos_2d, unpatchify
+
+
+class Latte(nn.Module):
+    """DiT for videos: blocks attend in turn to the tokens of one frame and to one place through all frames."""
+
+    def __init__(
+        self,
+        input_size: int = 32,
+        patch_size: int = 2,
+        in_channels: int = 4,
+        hidden_size: int = 1152,
+        depth: int = 28,
+        num_heads: int = 16,
+        mlp_ratio: float = 4.0,
+        num_frames: int = 16,
+        num_classes: int = 0,
+        learn_sigma: bool = True,
+        null_label: bool = True,
+    ) -> None:
+        super().__init__()
+        if depth % 2:
+            raise TypeError(f"depth is {depth}, but spatial and temporal blocks come in pairs")
+        self.patch_size = patch_size
+        self.grid_size = input_size // patch_size
+        self.x_embedder = PatchEmbed(patch_size, in_channels, hidden_size)
+        self.t_embedder = TimestepEmbedder(hidden_size)
+        self.y_embedder = LabelEmbedder(num_classes, hidden_size, null_label) if num_classes else None
+        self.pos_embed = nn.Parameter(sincos_2d(hidden_size, self.grid_size), requires_grad=False)
+        self.temp_embed = nn.Parameter(sincos_1d(hidden_size, torch.arange(num_frames)).float()[None], requires_grad=False)
+        self.blocks = nn.ModuleList(DiTBlock(hidden_size, num_heads, mlp_ratio) for _ in range(depth))
+        self.final_layer = FinalLayer(hidden_size, patch_size, in_channels * (2 if learn_sigma else 1))
+        initialize(self)
+
+    def frame_table(self, frames: int) -> Tensor:
+        """The positions of frames (1, f, d): the stored table, or evenly interpolated for another number, which nobody published."""
+        if frames == self.temp_embed.shape[1]:
+            return self.temp_embed
+        table = F.interpolate(self.temp_embed.mT.float(), size=frames, mode="linear", align_corners=True).mT
+        return table.to(self.temp_embed.dtype)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """Predict the noise, and the variance fraction after it where sigma is learned.
+
+        x (b, f, c, h, w); t (b,), the index 0..999; y (b,) long, num_classes = null. Returns (b, f, c or 2c, h, w) in the
+        dtype of the weights. The conditioning is computed once a video, not once a frame or token.
+        """
+        frames = x.shape[1]
+        tokens = self.x_embedder(rearrange(x, "b f c h w -> (b f) c h w").to(self.pos_embed.dtype)) + self.pos_embed
+        c = self.t_embedder(t)
+        if self.y_embedder is not None:
+            c = c + self.y_embedder(y)
+        for index in range(0, len(self.blocks), 2):
+            tokens = self.blocks[index](tokens, c)
+            tokens = rearrange(tokens, "(b f) n d -> (b n) f d", f=frames)
+            if index == 0:
+                tokens = tokens + self.frame_table(frames)
+            tokens = self.blocks[index + 1](tokens, c)
+            tokens = rearrange(tokens, "(b n) f d -> (b f) n d", b=len(x))
+        return rearrange(unpatchify(self.final_layer(tokens, c), self.patch_size), "(b f) c h w -> b f c h w", f=frames)
