@@ -89,13 +89,15 @@ def sample(arguments: argparse.Namespace) -> None:
     asked = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae")}
     if arguments.preset is not None:
         asked = asdict(card.preset(arguments.preset)) | {word: value for word, value in asked.items() if value is not None}
-    request = Request(card.id, labels, chosen, eta=arguments.eta, prompt=arguments.prompt, **asked)
+    request = Request(
+        card.id, labels, chosen, eta=arguments.eta, prompt=arguments.prompt, frames=arguments.frames, fps=arguments.fps, **asked
+    )
     hub = Hub(device=arguments.device, dtype=arguments.dtype)
     for item in hub.generate(request, preview=False):
         if isinstance(item, Progress) and item.total:
             print(f"\rstep {item.step} of {item.total}, {item.seconds_left:.1f} s left ", end="", file=sys.stderr, flush=True)
         if isinstance(item, Result):
-            print(f"\r{len(item.files)} images in {item.seconds:.1f} s            ", file=sys.stderr)
+            print(f"\r{len(item.files)} made in {item.seconds:.1f} s            ", file=sys.stderr)
             files = hub.results.copy(item.files, Path(arguments.out))
             print(json.dumps(item.receipts, indent=1) if arguments.json else "\n".join(map(str, files)))
 
@@ -209,6 +211,8 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--preset", metavar="NAME", help="settings with a name, such as paper: the published protocol")
     sampling.add_argument("--prompt", default="", help="what a text-to-image model draws")
     sampling.add_argument("--vae", metavar="ID", help="another autoencoder for the same latents")
+    sampling.add_argument("--frames", type=int, help="of a video; default: as many as its model was trained on")
+    sampling.add_argument("--fps", type=int, default=8, help="frames a second of a video")
     sampling.add_argument("--guidance", type=float, help="w of eps = uncond + w (cond - uncond), 1 is off; default: the card's")
     sampling.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 to 1")
     sampling.add_argument("--out", default=".", metavar="DIR", help="where the PNGs go")

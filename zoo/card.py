@@ -17,9 +17,11 @@ from zoo.errors import CardError
 CARDS = Path(__file__).parent.parent / "model_cards"
 DATA = Path(__file__).parent / "data"
 
-GENERATORS = {"class-to-image", "text-to-image", "unconditional-image-generation"}
-"""Tasks whose models make pictures."""
-TASKS = GENERATORS | {"autoencoder", "image-classification", "text-encoder"}
+VIDEO = {"class-to-video", "unconditional-video-generation"}
+"""Tasks whose models make videos."""
+GENERATORS = {"class-to-image", "text-to-image", "unconditional-image-generation"} | VIDEO
+"""Tasks whose models make pictures or videos."""
+TASKS = GENERATORS | {"autoencoder", "image-classification", "video-classification", "text-encoder"}
 KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint"), list)
 KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured"), dict)
 """What may stand under `zoo:`, and as what."""
@@ -126,8 +128,13 @@ class Card:
 
     @property
     def generates(self) -> bool:
-        """Whether this model makes pictures."""
+        """Whether this model makes pictures or videos."""
         return self.task in GENERATORS
+
+    @property
+    def video(self) -> bool:
+        """Whether what it makes are videos."""
+        return self.task in VIDEO
 
     def preset(self, name: str) -> Preset:
         """Settings by their name. Raises CardError that names those there are."""

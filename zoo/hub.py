@@ -28,6 +28,8 @@ from zoo.results import Results
 from zoo.sampling import Schedule, guided, sample
 from zoo.store import Kept, Store
 
+SHARE = 0.12
+"""Of a video's run that may go into its previews."""
 SMALL = 10_000_000
 """Parameters below which a second CPU thread gains nothing, and waits for the first at every layer of a busy machine."""
 
@@ -155,18 +157,23 @@ class Hub:
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
             return Result(request, images, files, tuple(receipts), seconds, stopped)
 
-        noise = self._noise(card, request.seeds)
+        noise = self._noise(card, request.seeds, request.frames)
         options = {"eta": request.eta} if request.solver == "ddim" else {}
         context = compute(text.encode, encoder.module, encoder.kept.also, [request.prompt, ""]) if encoder else None
         predict = self._predict(card, request, model.module, context)
         steps = sample(predict, noise(-1), Schedule.from_card(card.schedule), request.solver, request.steps, noise=noise, **options)
-        lap, laps = begun, []
+        lap, laps, drawn = begun, [], 0.0
         compute(torch.set_num_threads, self._use_threads(card))
         try:
             while step := compute(next, steps):
                 done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
                 final = last or halted
-                shown = picture(step.x if last else step.x0, draft=not final) if preview or final else None
+                due = preview and (not card.video or drawn <= SHARE * (time.monotonic() - begun))
+                shown = None
+                if due or final:
+                    at = time.monotonic()
+                    shown = picture(step.x if last else step.x0, draft=not final)
+                    drawn += time.monotonic() - at
                 now = time.monotonic()
                 laps.append(now - lap)
                 lap = now
@@ -183,10 +190,10 @@ class Hub:
                 self.pace.add(request, laps[1:])
         yield finish(shown, None if last else done)
 
-    def _noise(self, card: Card, seeds: Sequence[int]) -> Callable[[int], Tensor]:
+    def _noise(self, card: Card, seeds: Sequence[int], frames: int) -> Callable[[int], Tensor]:
         """Noise from one CPU generator a picture, in the order of the calls: the same alone, in a batch and on any device."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        shape = (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
+        shape = (frames,) * card.video + (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
         return lambda _: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
 
     def _autoencoder(self, card: Card, request: Request) -> Card:

@@ -25,11 +25,14 @@ def build(arch: dict) -> nn.Module:
 
 @torch.no_grad()
 def decode(autoencoder: nn.Module, z: Tensor, scale: float, draft: bool = False) -> Tensor:
-    """Decode latents (b, 4, h, w) to RGB in [-1, 1], (b, 3, H, W), one at a time: a picture never depends on its neighbours.
+    """Decode latents (b, 4, h, w) to RGB in [-1, 1], (b, 3, H, W), or videos (b, f, 4, h, w), one picture at a time: none depends
+    on its neighbours, and the memory is that of one.
 
     The diffusion model's latents are the autoencoder's times `scale` (0.18215 for sd-vae: DiT, sample.py). draft: a large
     autoencoder computes in bfloat16, several times as fast and a grey level off.
     """
+    if z.ndim == 5:
+        return decode(autoencoder, z.flatten(0, 1), scale, draft).unflatten(0, z.shape[:2])
     dtype = next(autoencoder.parameters()).dtype
     large = sum(p.numel() for p in autoencoder.parameters()) > LARGE
     with torch.autocast(z.device.type, torch.bfloat16, enabled=draft and large):

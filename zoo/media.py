@@ -27,8 +27,8 @@ MAX_PIXELS = 1 << 24
 
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
-    """RGB (b, 3, h, w) in [-1, 1] to (b, h, w, 3) uint8, rounded to the nearest level."""
-    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    """RGB (..., 3, h, w) in [-1, 1] to (..., h, w, 3) uint8, rounded to the nearest level."""
+    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(-3, -1).cpu().numpy()
 
 
 def digest(image: np.ndarray) -> str:

@@ -25,7 +25,7 @@ class Pace:
     def add(self, request: Request, laps: list[float]) -> None:
         """Note how long each step of one run took; half of what is known comes from the latest run."""
         if laps:
-            key, value = f"{request.model} {self._passes(request)}", statistics.median(laps) / len(request.seeds)
+            key, value = f"{request.model} {self._passes(request)}", statistics.median(laps) / (len(request.seeds) * request.frames)
             self.known[key] = value if key not in self.known else (self.known[key] + value) / 2
             self._save()
 
@@ -35,7 +35,7 @@ class Pace:
         other = self.known.get(f"{request.model} {3 - passes}")
         value = self.known.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
         evaluations = request.steps * (2 if request.solver == "heun" else 1)
-        return None if value is None else value * len(request.seeds) * evaluations
+        return None if value is None else value * len(request.seeds) * request.frames * evaluations
 
     def _save(self) -> None:
         """Keep what was measured for the next start; a disk that refuses costs only that."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 64
 """Pictures that one request may ask for."""
+MAX_FRAMES = 64
+"""Frames of one video."""
 MAX_PROMPT = 1000
 """Characters of a prompt; an encoder reads only as many as its tokens hold."""
 SOLVERS = ("dpm-solver++", "dpm-solver", "ddim", "ddpm", "euler-maruyama", "unipc", "heun", "euler")
@@ -27,11 +29,12 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class Request:
-    """Pictures of one model: picture k shows labels[k] and starts from the noise of seeds[k].
+    """Pictures, or videos, of one model: number k shows labels[k] and starts from the noise of seeds[k].
 
     labels: class indices, one a seed or one for all (empty where the model has no classes); prompt: what a text-to-image model
     draws; None in steps, solver, guidance or vae means the card's own. guidance is w of eps = uncond + w (cond - uncond); 1
-    switches it off. eta is ddim's. vae: card id of another autoencoder for the same latents.
+    switches it off. eta is ddim's. vae: card id of another autoencoder for the same latents. frames: of a video, None for as many
+    as its model was trained on; fps: at which it plays.
     """
 
     model: str
@@ -40,10 +43,11 @@ class Request:
     steps: int | None = None
     solver: str | None = None
     guidance: float | None = None
-    frames: int = 1
+    frames: int | None = None
     eta: float = 0.0
     prompt: str = ""
     vae: str | None = None
+    fps: int = 8
 
     def __post_init__(self) -> None:
         for name in ("labels", "seeds"):
@@ -86,8 +90,7 @@ class Request:
         if guidance != 1 and not card.guidable:
             raise RequestError(f"{card.id} was trained without a null label, so nothing can guide it: leave guidance at 1.")
         _number("Eta", self.eta, 0, 1)
-        if isinstance(self.frames, bool) or self.frames != 1:
-            raise RequestError(f"{card.id} makes single pictures: leave frames at 1, not {short(self.frames)}.")
+        frames = self._frames(card)
         labels = self.labels * count if len(self.labels) == 1 else self.labels
         classes = int(card.arch.get("num_classes", 0))
         if len(labels) != (count if classes else 0):
@@ -101,8 +104,18 @@ class Request:
         if vae and not card.latent:
             raise RequestError(f"{card.id} draws pixels itself: leave the autoencoder out.")
         return dataclasses.replace(
-            self, labels=labels, steps=int(steps), solver=solver, guidance=float(guidance), eta=float(self.eta), vae=vae
+            self, labels=labels, steps=int(steps), solver=solver, guidance=float(guidance), eta=float(self.eta), vae=vae, frames=frames
         )
+
+    def _frames(self, card: Card) -> int:
+        _whole("Frames a second", self.fps, 1, 60)
+        if card.video:
+            frames = card.arch["num_frames"] if self.frames is None else self.frames
+            _whole("Frames", frames, 1, MAX_FRAMES)
+            return frames
+        if isinstance(self.frames, bool) or self.frames not in (None, 1):
+            raise RequestError(f"{card.id} makes single pictures: leave frames at 1, not {short(self.frames)}.")
+        return 1
 
     def _check_prompt(self, card: Card) -> None:
         if not isinstance(self.prompt, str) or len(self.prompt) > MAX_PROMPT:
@@ -158,7 +171,7 @@ def nearest(text: str, names: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Progress:
-    """One thing that happened on the way. `preview` holds the clean predictions, (b, h, w, 3) uint8, once there are any."""
+    """One thing that happened on the way. `preview` holds the clean predictions, (b, h, w, 3) or (b, f, h, w, 3) uint8."""
 
     stage: str
     """waiting | loading | sampling"""
@@ -173,7 +186,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """The pictures (b, h, w, 3) uint8, each already on disk with its receipt inside and beside it."""
+    """The pictures (b, h, w, 3), or videos (b, f, h, w, 3), uint8, each already on disk with its receipt inside and beside it."""
 
     request: Request
     images: np.ndarray

@@ -76,7 +76,7 @@ class Residents:
 
 def build_module(card: Card) -> nn.Module:
     """The module of any card, randomly initialised: a backbone, an autoencoder, a vision transformer or a text encoder."""
-    builders = {"autoencoder-kl": latents.build, "vit": perception.build, "clip-text": text.build}
+    builders = {"autoencoder-kl": latents.build, "vit": perception.build, "vivit": perception.build, "clip-text": text.build}
     return builders[card.family](card.arch) if card.family in builders else backbones.build(card.family, card.arch)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo import media
+from zoo import media, video
 from zoo.errors import MediaError
 
 KEPT = 60
@@ -24,12 +24,18 @@ class Results:
         self.folder = folder
 
     def keep(self, images: np.ndarray, receipts: Sequence[dict[str, Any]], visitor: str) -> tuple[Path, ...]:
-        """Write pictures (b, h, w, 3) uint8 and their receipts; the paths. Raises MediaError where the disk refuses."""
-        files = tuple(self.folder / _name(receipt) for receipt in receipts)
+        """Write pictures (b, h, w, 3), or videos (b, f, h, w, 3), uint8 and their receipts; the paths of the PNGs or MP4s.
+
+        Raises MediaError where the disk refuses.
+        """
+        files = tuple(self.folder / _name(receipt, "mp4" if images.ndim == 5 else "png") for receipt in receipts)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for image, path, receipt in zip(images, files, receipts, strict=True):
-                media.save_png(image, path, receipt)
+                if image.ndim == 4:
+                    video.save(image, path, receipt["request"]["fps"], receipt)
+                else:
+                    media.save_png(image, path, receipt)
             if page := self._page(visitor):
                 with page.open("a", encoding="utf-8") as lines:
                     lines.writelines(f"{path.name}\n" for path in files)
@@ -40,12 +46,12 @@ class Results:
             ) from None
         return files
 
-    def history(self, visitor: str) -> list[Path]:
-        """A visitor's pictures that still exist, the newest first, each once."""
+    def history(self, visitor: str, suffix: str = ".png") -> list[Path]:
+        """A visitor's pictures, or videos with the suffix .mp4, that still exist, the newest first, each once."""
         page = self._page(visitor)
         names = page.read_text(encoding="utf-8").splitlines() if page and page.is_file() else []
         newest = dict.fromkeys(reversed(names))
-        return [path for name in newest if (path := self.folder / name).is_file()][:KEPT]
+        return [path for name in newest if name.endswith(suffix) and (path := self.folder / name).is_file()][:KEPT]
 
     def forget(self, visitor: str) -> None:
         """Empty a visitor's history; the pictures stay on disk."""
@@ -57,8 +63,8 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for path in files:
-                shutil.copyfile(path, folder / path.name)
-                shutil.copyfile(path.with_suffix(".json"), (folder / path.name).with_suffix(".json"))
+                for made in path.parent.glob(f"{path.stem}.*"):
+                    shutil.copyfile(made, folder / made.name)
         except OSError as error:
             raise MediaError(f"The pictures cannot be copied to {folder} ({error.strerror}): they are kept in {self.folder}.") from None
         return [folder / path.name for path in files]
@@ -67,6 +73,6 @@ class Results:
         return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", visitor) else None
 
 
-def _name(receipt: dict[str, Any]) -> str:
+def _name(receipt: dict[str, Any], suffix: str) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", receipt["label"].lower()).strip("-")[:40]
-    return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.png"
+    return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.{suffix}"

@@ -15,6 +15,7 @@ from zoo.ui.api import endpoints
 from zoo.ui.controls import first_generator
 from zoo.ui.image import image_tab
 from zoo.ui.models import models_tab
+from zoo.ui.video import video_tab
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
@@ -30,8 +31,12 @@ def build(hub: Hub) -> gr.Blocks:
         with gr.Tabs() as tabs:
             with gr.Tab("Image", id="image"):
                 image = image_tab(hub, page)
+            film = None
+            if any(card.video and hub.local(card) for card in hub.offered):
+                with gr.Tab("Video", id="video") as video:
+                    film = video_tab(hub, image.visitor, video)
             with gr.Tab("Models", id="models") as models:
-                models_tab(hub, page, tabs, models, image)
+                models_tab(hub, page, tabs, models, image, film)
         endpoints(hub)
     return page.queue(max_size=64, default_concurrency_limit=16)
 

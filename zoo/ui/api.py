@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.errors import ZooError
+from zoo.errors import RequestError, ZooError
 from zoo.request import Result
 from zoo.ui import controls
 
@@ -29,7 +29,10 @@ def endpoints(hub: Hub) -> None:
         steps, solver, guidance: empty takes the model's own.
         """
         try:
-            request = controls.make_request(hub.card(str(model)), label, count, seed, steps, solver, guidance)
+            card = hub.card(str(model))
+            if card.video:
+                raise RequestError(f"{card.id} makes videos: ask /generate_video.")
+            request = controls.make_request(card, label, count, seed, steps, solver, guidance)
             for item in hub.generate(request):
                 if isinstance(item, Result):
                     yield [str(path) for path in item.files], list(item.receipts)
@@ -37,6 +40,23 @@ def endpoints(hub: Hub) -> None:
                     yield list(item.preview), {"request": item.request.to_dict(), "step": item.step, "total": item.total}
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
+
+    def generate_video(model, label, prompt, frames, fps, seed, steps, solver, guidance) -> tuple[str, Any]:
+        """Generate a video: an MP4 file and its receipt.
+
+        model: an id of /list_models; label: class name or number; prompt: for a text-to-video model; frames, steps, solver,
+        guidance: empty takes the model's own; fps: 1 to 60; seed: empty draws one.
+        """
+        try:
+            card = hub.card(str(model))
+            if not card.video:
+                raise RequestError(f"{card.id} makes no videos: choose one of {', '.join(c.id for c in hub.offered if c.video)}.")
+            subject = prompt if card.text else label
+            request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, frames=frames, fps=fps)
+            *_, result = hub.generate(request, preview=False)
+        except ZooError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        return str(result.files[0]), result.receipts[0]
 
     gr.api(list_models, api_name="list_models")
     first = controls.first_generator(hub)
@@ -52,3 +72,16 @@ def endpoints(hub: Hub) -> None:
         ]
         outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
         gr.Button("generate_image").click(generate_image, inputs, outputs, api_name="generate_image", preprocess=False)
+        inputs = [
+            gr.Textbox(label="model"),
+            gr.Textbox(label="label"),
+            gr.Textbox(label="prompt"),
+            gr.Number(None, label="frames"),
+            gr.Number(8, label="fps"),
+            gr.Number(None, label="seed"),
+            gr.Number(None, label="steps"),
+            gr.Textbox(None, label="solver"),
+            gr.Number(None, label="guidance"),
+        ]
+        outputs = [gr.File(label="video"), gr.JSON(label="receipt")]
+        gr.Button("generate_video").click(generate_video, inputs, outputs, api_name="generate_video", preprocess=False)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from zoo.card import Card, Source
 from zoo.errors import RequestError
-from zoo.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label
+from zoo.request import MAX_FRAMES, MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
@@ -26,26 +26,38 @@ TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0
 """What page.js fills after a run: every preview of it, to be looked at again."""
 
 
-def model_choices(hub: Hub) -> list[tuple[str, str]]:
-    """(title with size, licence and whether it is here, id) of every model that makes pictures, those that can run now first."""
-    makers = sorted((card for card in hub.offered if card.generates), key=lambda card: not hub.local(card))
+def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:
+    """(title with size, licence and whether it is here, id) of every model that makes pictures, or videos, the ready ones first."""
+    makers = sorted((card for card in hub.offered if card.generates and card.video == video), key=lambda card: not hub.local(card))
     return [(f"{card.title} · {card.size} · {card.licence}{'' if hub.local(card) else ' · not here'}", card.id) for card in makers]
 
 
-def first_generator(hub: Hub) -> Card:
-    """The model that the page starts with. Raises RequestError where nothing on offer makes pictures."""
+def first_generator(hub: Hub, video: bool = False) -> Card:
+    """The model that a tab starts with. Raises RequestError where nothing on offer makes pictures, or videos."""
     for card in hub.offered:
-        if card.generates and hub.local(card):
+        if card.generates and card.video == video and hub.local(card):
             return card
-    makers = ", ".join(card.id for card in hub.cards.values() if card.generates and hub.local(card))
-    raise RequestError(f"None of the models on offer makes pictures here: add one of {makers} to --models.")
+    what = "videos" if video else "pictures"
+    makers = ", ".join(card.id for card in hub.cards.values() if card.generates and card.video == video and hub.local(card))
+    raise RequestError(f"None of the models on offer makes {what} here: add one of {makers} to --models.")
 
 
 def make_request(
-    card: Card, label: Any, count: Any, seed: Any, steps: Any, solver: Any, guidance: Any, eta: Any = 0.0, vae: str | None = None
+    card: Card,
+    label: Any,
+    count: Any,
+    seed: Any,
+    steps: Any,
+    solver: Any,
+    guidance: Any,
+    eta: Any = 0.0,
+    vae: str | None = None,
+    frames: Any = None,
+    fps: Any = 8,
 ) -> Request:
     """A checked request from the values of the controls; label is the prompt of a text-to-image model; an empty seed draws one.
     Raises RequestError."""
+    video = {"frames": None if frames is None else whole("Frames", frames, 1, MAX_FRAMES), "fps": whole("Frames a second", fps, 1, 60)}
     number = whole("Images", count, 1, MAX_IMAGES)
     if isinstance(seed, str) and seed.strip().isdecimal():
         seed = int(seed)
@@ -55,7 +67,7 @@ def make_request(
         steps = whole("Steps", steps, 1, 1000)
     seeds = tuple(range(first, first + number))
     prompt = label if card.text else ""
-    return Request(card.id, labels, seeds, steps, solver or None, guidance, eta=eta or 0.0, prompt=prompt, vae=vae).resolved(card)
+    return Request(card.id, labels, seeds, steps, solver or None, guidance, eta=eta or 0.0, prompt=prompt, vae=vae, **video).resolved(card)
 
 
 def duration(seconds: float) -> str:

@@ -105,14 +105,14 @@ class ImageTab:
     # ---- what happens
 
     def generate(
-        self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, visitor, origin, session: gr.Request
+        self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps, visitor, origin, session: gr.Request
     ) -> Iterator[dict]:
         """Run a request and show it as it comes; every ending gives the Generate button back."""
         stop = self.stops[session.session_hash] = threading.Event()
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         number = 1
         try:
-            card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae)
+            card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps)
             number = len(request.seeds)
             name = card.label_names[request.labels[0]] if request.labels else request.prompt
 
@@ -170,6 +170,8 @@ class ImageTab:
             request = Request.from_dict(receipt["request"])
             card = self.hub.card(request.model)
             request = request.resolved(card)
+            if card.video:
+                raise RequestError(f"This is a still of a video of {card.id}: drop the video on the Video tab.")
             place = receipt.get("index")
             if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(request.seeds):
                 raise RequestError("The receipt in this file names an image that its request does not have: drop the original file.")

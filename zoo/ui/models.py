@@ -18,6 +18,7 @@ from zoo.ui.image import PRIVATE, ImageTab
 if TYPE_CHECKING:
     from zoo.hub import Hub
     from zoo.sources import Transfer
+    from zoo.ui.video import VideoTab
 
 ANY = "the card's order"
 EVERYTHING = "all models"
@@ -28,8 +29,8 @@ FREE = ("apache-2.0", "mit", "bsd-3-clause")
 class ModelsTab:
     """The components of the tab; of a visitor only the switch that stops a download is kept."""
 
-    def __init__(self, hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab) -> None:
-        self.hub, self.tabs, self.tab, self.image = hub, tabs, tab, image
+    def __init__(self, hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> None:
+        self.hub, self.tabs, self.tab, self.image, self.video = hub, tabs, tab, image, video
         self.stops: dict[str, threading.Event] = {}
         first = controls.first_generator(hub)
         with gr.Row(elem_classes="tab"):
@@ -55,7 +56,7 @@ class ModelsTab:
 
     def _wire(self, page: gr.Blocks) -> None:
         card = [self.facts, self.prose, self.get, self.use, self.remove, self.source, self.licence, self.accept, self.progress]
-        after = [*card, self.cancel, self.list, self.image.settings.model]
+        after = [*card, self.cancel, self.list, self.image.settings.model, *([self.video.settings.model] if self.video else [])]
         asked = [self.list, self.source]
         self.list.input(self.show, self.list, card, queue=False, **PRIVATE)
         self.filter.input(self.narrow, [self.filter, self.list], self.list, queue=False, **PRIVATE)
@@ -64,7 +65,8 @@ class ModelsTab:
         self.cancel.click(self.stop, None, None, queue=False, **PRIVATE)
         self.remove.click(self.forget, self.list, after, **PRIVATE)
         tab = self.image
-        self.use.click(self.choose, self.list, [self.tabs, *tab.settings.shown, tab.verdict], **PRIVATE)
+        there = self.video.settings.shown if self.video else []
+        self.use.click(self.choose, self.list, [self.tabs, *tab.settings.shown, tab.verdict, *there], **PRIVATE)
         tab.get.click(self.come, tab.settings.model, [self.tabs, self.list, self.filter, *card], **PRIVATE)
         page.load(self._lists, None, [self.list, tab.settings.model], **PRIVATE)
         self.tab.select(self.arrive, [self.list, self.filter], [*card, self.list], **PRIVATE)
@@ -138,7 +140,10 @@ class ModelsTab:
         return self._after(identity) | {self.progress: controls.note(f"{freed / 1e6:.1f} MB freed")}
 
     def choose(self, identity: str) -> dict:
-        """Go to the Image tab with this model."""
+        """Go to the Image or the Video tab with this model."""
+        if self.video and self.hub.card(identity).video:
+            settings = self.video.settings
+            return settings.choose(identity) | {self.tabs: gr.Tabs(selected="video"), settings.model: identity}
         settings = self.image.settings
         return self.image.choose(identity) | {self.tabs: gr.Tabs(selected="image"), settings.model: identity}
 
@@ -151,7 +156,9 @@ class ModelsTab:
 
     def _after(self, identity: str) -> dict:
         choices, models = self._lists()
-        return self.show(identity) | {self.cancel: gr.update(visible=False), self.list: choices, self.image.settings.model: models}
+        films = {self.video.settings.model: gr.update(choices=controls.model_choices(self.hub, True))} if self.video else {}
+        shown = {self.cancel: gr.update(visible=False), self.list: choices, self.image.settings.model: models}
+        return self.show(identity) | shown | films
 
     def _lists(self) -> tuple[Any, Any]:
         return gr.update(choices=self._choices(EVERYTHING)), gr.update(choices=controls.model_choices(self.hub))
@@ -225,6 +232,6 @@ def _line(item: Transfer) -> str:
     return bar + controls.note(words) + "".join(controls.note(note) for note in item.notes)
 
 
-def models_tab(hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab) -> None:
-    """Put the Models tab here."""
-    ModelsTab(hub, page, tabs, tab, image)
+def models_tab(hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> None:
+    """Put the Models tab here, beside those that its models are used on."""
+    ModelsTab(hub, page, tabs, tab, image, video)

@@ -64,3 +64,12 @@ document.addEventListener("click", (event) => {  // another picture than the run
   document.querySelector("#gallery .scrub")?.remove();
   document.querySelector("#timeline").classList.remove("on");
 });
+
+// The frame slider of a video: any frame of the strip, large.
+document.addEventListener("input", (event) => {
+  const strip = event.target.closest("#strip");
+  if (!strip) { return; }
+  const cells = strip.querySelectorAll(".cells img"), index = Number(event.target.value) - 1;
+  strip.querySelector(".large").src = cells[index].src;
+  strip.querySelector("output").value = `${index + 1} of ${cells.length}`;
+});

@@ -24,28 +24,35 @@ HELP = """<dl class="help"><dt>Guidance w</dt><dd>eps = uncond + w (cond - uncon
 class Settings:
     """The components, in the order that they stand, and what they show for a card, a preset or a request."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        card = controls.first_generator(hub)
+    def __init__(self, hub: Hub, video: bool = False) -> None:
+        self.hub, self.video = hub, video
+        prefix = "video-" if video else ""
+        card = controls.first_generator(hub, video)
         shown = self._of(card, None)
-        self.model = gr.Dropdown(controls.model_choices(hub), value=card.id, label="Model", elem_id="model")
-        self.label = gr.Dropdown(**shown["label"], label="Class (type to search)", elem_id="label")
-        self.prompt = gr.Textbox(**shown["prompt"], label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id="prompt")
-        self.count = gr.Slider(1, 16, 4, step=1, label="Images", elem_id="count", buttons=[])
+        self.model = gr.Dropdown(controls.model_choices(hub, video), value=card.id, label="Model", elem_id=f"{prefix}model")
+        self.label = gr.Dropdown(**shown["label"], label="Class (type to search)", elem_id=f"{prefix}label")
+        self.prompt = gr.Textbox(**shown["prompt"], label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id=f"{prefix}prompt")
+        self.count = gr.Slider(1, 16, 1 if video else 4, step=1, label="Images", elem_id=f"{prefix}count", buttons=[], visible=not video)
+        with gr.Row(visible=video):
+            self.frames = gr.Number(**shown["frames"], precision=0, label="Frames", elem_id=f"{prefix}frames", min_width=100)
+            self.fps = gr.Number(8, precision=0, label="fps", elem_id=f"{prefix}fps", min_width=100)
         with gr.Row(elem_classes="seed"):
-            self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id="seed", min_width=120, max_lines=1)
-            self.dice = gr.Button("Dice", elem_id="dice", size="sm", min_width=60)
-            self.reuse = gr.Button("Reuse last", elem_id="reuse", size="sm", min_width=60)
-        self.steps = gr.Number(**shown["steps"], precision=0, label="Steps", elem_id="steps")
-        self.solver = gr.Dropdown(**shown["solver"], label="Solver", elem_id="solver")
-        self.guidance = gr.Slider(1, 10, **shown["guidance"], step=0.1, label="Guidance w", elem_id="guidance", buttons=[])
+            self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id=f"{prefix}seed", min_width=120, max_lines=1)
+            self.dice = gr.Button("Dice", elem_id=f"{prefix}dice", size="sm", min_width=60)
+            self.reuse = gr.Button("Reuse last", elem_id=f"{prefix}reuse", size="sm", min_width=60)
+        self.steps = gr.Number(**shown["steps"], precision=0, label="Steps", elem_id=f"{prefix}steps")
+        self.solver = gr.Dropdown(**shown["solver"], label="Solver", elem_id=f"{prefix}solver")
+        self.guidance = gr.Slider(1, 10, **shown["guidance"], step=0.1, label="Guidance w", elem_id=f"{prefix}guidance", buttons=[])
 
     def build_more(self) -> None:
         """Put the rarer controls here: presets, eta, autoencoder, and what the words mean."""
-        shown = self._of(controls.first_generator(self.hub), None)
-        self.preset = gr.Dropdown(**shown["preset"], label="Preset", elem_id="preset")
-        self.eta = gr.Slider(0, 1, 0, step=0.05, label="Eta", elem_id="eta", info="Noise that ddim adds at each step; 1 is like ddpm.")
-        self.vae = gr.Dropdown(**shown["vae"], label="Autoencoder", elem_id="vae")
+        prefix = "video-" if self.video else ""
+        shown = self._of(controls.first_generator(self.hub, self.video), None)
+        self.preset = gr.Dropdown(**shown["preset"], label="Preset", elem_id=f"{prefix}preset")
+        self.eta = gr.Slider(
+            0, 1, 0, step=0.05, label="Eta", elem_id=f"{prefix}eta", info="Noise that ddim adds at each step; 1 is like ddpm."
+        )
+        self.vae = gr.Dropdown(**shown["vae"], label="Autoencoder", elem_id=f"{prefix}vae")
         gr.HTML(HELP)
 
     @property
@@ -53,6 +60,7 @@ class Settings:
         """The components whose values `request` takes."""
         return [
             self.model, self.label, self.prompt, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta, self.vae,
+            self.frames, self.fps,
         ]  # fmt: skip
 
     @property
@@ -60,10 +68,10 @@ class Settings:
         """The components that `choose` and `restored` set."""
         return [*self.asked, self.preset]
 
-    def request(self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae) -> tuple[Card, Request]:
+    def request(self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps) -> tuple[Card, Request]:
         """The card and the checked request of these values. Raises RequestError."""
         card = self.hub.card(model)
-        words = {"eta": eta, "vae": vae or None}
+        words = {"eta": eta, "vae": vae or None} | ({"frames": frames, "fps": fps} if self.video else {})
         return card, controls.make_request(card, prompt if card.text else label, count, seed, steps, solver, guidance, **words)
 
     def choose(self, model: str, preset: str | None = None) -> dict:
@@ -77,6 +85,7 @@ class Settings:
         first, count = controls.repeated(request) or (request.seeds[place], 1)
         shown = self.choose(card.id) | {
             self.model: card.id, self.count: count, self.seed: str(first), self.guidance: request.guidance, self.eta: request.eta,
+            self.frames: request.frames, self.fps: request.fps,
             self.steps: request.steps,
             self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
         }  # fmt: skip
@@ -97,6 +106,7 @@ class Settings:
             "steps": {"value": wanted.steps},
             "solver": {"choices": list(SOLVERS), "value": wanted.solver},
             "guidance": {"value": guidance, "visible": card.guidable},
+            "frames": {"value": card.arch.get("num_frames", 1)},
             "preset": {"choices": [OWN, *card.presets], "value": preset or OWN, "visible": True},
             "vae": {"choices": others, "value": vae, "visible": len(others) > 1},
         }
