@@ -489,6 +489,9 @@ def test_fetch_show_and_cache_at_the_terminal(
     assert json.loads(capsys.readouterr().out)["models"] == [{"id": "m", "bytes": SIZE, "origin": row["origin"], "files": [FILE]}]
     assert main(["cache", "--remove", "m"]) == 0
     assert capsys.readouterr().out == "3.0 MB freed\n"
+    for gone in ("m", "tiny-dit"):
+        assert main(["cache", "--remove", gone]) == 1
+        assert f"{gone} has no files here" in capsys.readouterr().err
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["fetch", "m"]) == 1
     assert f"hf download {REPO}" in capsys.readouterr().err

@@ -63,7 +63,12 @@ class Residents:
             return {identity: model.bytes for identity, model in self._models.items()}
 
     def remove(self, identity: str) -> int:
-        """Let go of a model and delete its files, unless others need them; the bytes freed on disk."""
+        """Let go of a model and delete its files, unless others need them; the bytes freed on disk.
+
+        Raises RequestError where none can be removed.
+        """
+        if not self.store.pin(identity).get("files"):
+            raise RequestError(f"{identity} has no files here that could be removed: python -m zoo cache lists those that have.")
         with self._loading:
             self._models.pop(identity, None)
             return self.store.remove(identity)

@@ -136,8 +136,11 @@ class ModelsTab:
 
     def forget(self, identity: str) -> dict:
         """Delete a model's files, unless another model needs them."""
-        freed = self.hub.residents.remove(self.hub.card(identity).id)
-        return self._after(identity) | {self.progress: controls.note(f"{freed / 1e6:.1f} MB freed")}
+        try:
+            said = controls.note(f"{self.hub.residents.remove(self.hub.card(identity).id) / 1e6:.1f} MB freed")
+        except ZooError as error:
+            said = controls.note(str(error), "error")
+        return self._after(identity) | {self.progress: said}
 
     def choose(self, identity: str) -> dict:
         """Go to the Image or the Video tab with this model."""
@@ -181,7 +184,9 @@ class ModelsTab:
         kept, local = self.hub.store.find(card), self.hub.local(card)
         origins = [source.origin for source in card.weights if source.origin in controls.HUBS]
         missing = [part for part in self.hub.parts(card) if not self.hub.store.find(part)]
-        words = f"Download {' and '.join(part.size.removeprefix('about ') for part in missing)}"
+        words = (
+            f"Download {' and '.join(part.size.removeprefix('about ') for part in missing)}{' (this hub is offline)' * self.hub.offline}"
+        )
         return {
             "get": {"visible": not local, "interactive": not self.hub.offline, "value": words},
             "use": {"visible": local and card.generates},
