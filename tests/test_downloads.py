@@ -459,6 +459,19 @@ def test_pruning_spares_what_is_needed_and_what_somebody_is_at(remote: LoopbackH
     assert store.find(card_of(source("huggingface", remote)))
 
 
+def test_a_hub_is_asked_about_the_file_and_nothing_else(remote: LoopbackHub, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "m.md").write_text(f"---\n{yaml.safe_dump({'zoo': words_of(card_of(source('huggingface', remote)))})}---\n")
+    program = (
+        "import sys; from pathlib import Path; from zoo import sources; from zoo.store import Store; from zoo.card import parse\n"
+        "sources.fetch(parse('m', Path(sys.argv[1]).read_text()), Store(Path(sys.argv[2])))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "m.md"), str(store.folder)]
+    home = {key: value for key, value in os.environ.items() if not key.startswith("HF_HUB")} | {"HOME": str(tmp_path / "home")}
+    subprocess.run(command, cwd=ROOT, env=home, check=True)
+    assert [(method, path.rpartition("/")[2]) for method, path, _ in remote.log] == [("HEAD", "model.pt"), ("GET", "model.pt")]
+    assert not list((tmp_path / "home").rglob("*"))
+
+
 def test_downloading_needs_no_torch() -> None:
     program = (
         "import sys; from zoo import sources, verify_imports"

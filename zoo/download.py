@@ -20,6 +20,7 @@ from zoo.card import Source
 from zoo.errors import CancelledError, DownloadError
 from zoo.store import Part, Store, Told
 
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported: it asks about the file only
 STALL, ATTEMPTS = 10.0, 3
 """Seconds without a byte after which a connection counts as dropped, and how many in a row before a source is given up."""
 CHUNK, AGENT, PAGE = 1 << 20, "patchwork", "it answered a web page, not a file"
