@@ -30,7 +30,11 @@ def generate(
 
 
 def test_only_the_two_endpoints_have_names(client: Client) -> None:
-    assert set(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == {"/list_models", "/generate_image"}
+    assert set(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == {
+        "/list_models",
+        "/generate_image",
+        "/generate_video",
+    }
 
 
 def test_the_parameters_have_the_promised_names(client: Client) -> None:
