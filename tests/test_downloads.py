@@ -550,7 +550,7 @@ def test_a_model_is_downloaded_cancelled_resumed_and_used_in_a_browser(
         page.click("#use")
         expect(page.locator("#model input")).to_have_value(re.compile("Pixel model"))
         page.click("#generate")
-        expect(page.locator("#gallery .grid-container img")).to_have_count(4, timeout=30_000)
+        expect(page.locator("#gallery .grid-container img")).to_have_count(4, timeout=90_000)  # it waits for the first import of diffusers
         page.get_by_role("tab", name="Models").click()
         page.click("#remove")
         expect(page.locator("#transfer")).to_contain_text("MB freed")
