@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+expect.set_options(timeout=20_000)
 ROOT = Path(__file__).parent.parent
 CACHE = Path(tempfile.mkdtemp(prefix="patchwork-tests-"))
 os.environ["PATCHWORK_CACHE"] = str(CACHE)

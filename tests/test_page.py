@@ -15,7 +15,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from zoo import media
 
-expect.set_options(timeout=20_000)
 LONG = {"steps": "250", "count": "8"}
 DROP = """([selector, name, data]) => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
