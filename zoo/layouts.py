@@ -40,6 +40,8 @@ def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if "text_model.embeddings.token_embedding.weight" in keys:
         text = [key for key in keys if key.startswith("text_model.") and not key.endswith("position_ids")]
         return {key.removeprefix("text_model."): (key,) for key in text}
+    if "caption_projection.linear_1.weight" in keys:  # Latte-1, whose file holds a null caption that diffusers' class does not know
+        return {key: (key,) for key in keys if key != "caption_projection.y_embedding"}
     old = re.compile(r"(mid_block\.attentions\.0\.)(query|key|value|proj_attn)\.")
     return {old.sub(lambda found: f"{found[1]}{OLD_ATTENTION[found[2]]}.", key): (key,) for key in keys}
 
@@ -80,6 +82,7 @@ def _from_compvis(key: str, levels: int) -> str:
 
 KINDS = (
     ("temp_embed", "a Latte, the video model"),
+    ("caption_projection.linear_1.weight", "a Latte-1, the text-to-video model"),
     ("context_embed.weight", "a text-to-image U-ViT"),
     ("label_emb.weight", "a class-conditional U-ViT"),
     ("mid_block.norm1.weight", "a U-ViT"),
