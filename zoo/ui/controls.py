@@ -7,9 +7,12 @@ import html
 import io
 import math
 import random
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
 import numpy as np
 from PIL import Image
 
@@ -24,6 +27,28 @@ if TYPE_CHECKING:
 HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope", "url": "the authors' server"}
 TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0"> <output></output></label>'
 """What page.js fills after a run: every preview of it, to be looked at again."""
+
+
+class Switches:
+    """A switch for each visitor, by session, that stops what runs for him."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, threading.Event] = {}
+
+    @contextmanager
+    def held(self, session: gr.Request) -> Iterator[threading.Event]:
+        """A fresh switch for the time that something runs."""
+        event = self._events[session.session_hash] = threading.Event()
+        try:
+            yield event
+        finally:
+            if self._events.get(session.session_hash) is event:
+                del self._events[session.session_hash]
+
+    def stop(self, session: gr.Request) -> None:
+        """Set the switch of this visitor, if anything runs for him."""
+        if event := self._events.get(session.session_hash):
+            event.set()
 
 
 def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:

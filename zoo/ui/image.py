@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ class ImageTab:
 
     def __init__(self, hub: Hub, page: gr.Blocks) -> None:
         self.hub = hub
-        self.stops: dict[str, threading.Event] = {}
+        self.switches = controls.Switches()
         self.visitor = gr.BrowserState("", storage_key="patchwork-visitor", secret="patchwork")
         self.origin = gr.State(None)
         self.files = gr.State([])
@@ -84,7 +83,7 @@ class ImageTab:
             *shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *kept,
         ]  # fmt: skip
         run = self.go.click(self.generate, [*chosen.asked, self.visitor, self.origin], outputs, **PRIVATE)
-        self.halt.click(self.stop, None, None, queue=False, **PRIVATE)
+        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
         chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
         chosen.model.input(self.choose, chosen.model, settings, queue=False, **PRIVATE)
@@ -108,50 +107,44 @@ class ImageTab:
         self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps, visitor, origin, session: gr.Request
     ) -> Iterator[dict]:
         """Run a request and show it as it comes; every ending gives the Generate button back."""
-        stop = self.stops[session.session_hash] = threading.Event()
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         number = 1
-        try:
-            card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps)
-            number = len(request.seeds)
-            name = card.label_names[request.labels[0]] if request.labels else request.prompt
+        with self.switches.held(session) as stop:
+            try:
+                card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps)
+                number = len(request.seeds)
+                name = card.label_names[request.labels[0]] if request.labels else request.prompt
 
-            def asked(ending: str) -> str:
-                return controls.facts(request, card.title, name, request.seeds, ending)
+                def asked(ending: str) -> str:
+                    return controls.facts(request, card.title, name, request.seeds, ending)
 
-            yield {
-                self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
-                self.preview: gr.update(value=controls.pictures(None, number), visible=True), self.last_seed: request.seeds[0],
-                self.facts: asked("running"), self.verdict: "", self.progress: controls.note("starting"),
-            }  # fmt: skip
-            earlier, made = _earlier(origin, request), None
-            for item in self.hub.generate(request, stop=stop, visitor=visitor):
-                if isinstance(item, Progress):
-                    if item.preview is not None and earlier and item.step == earlier["stopped_at"]:
-                        made = item.preview[earlier["place"]]
-                    shown = (
-                        {self.preview: controls.pictures(item.preview, number, item.step, item.total)} if item.preview is not None else {}
-                    )
-                    yield shown | {self.progress: controls.progress_line(item, card)}
-                else:
-                    if earlier and made is None and item.stopped_at == earlier["stopped_at"]:
-                        made = item.images[earlier["place"]]
-                    verdict = _verdict(made, earlier, item)
-                    yield idle | self._show(list(item.files)) | {
-                        self.progress: "", self.facts: asked(controls.ending(item)), self.verdict: verdict,
-                    } | self._history(visitor)  # fmt: skip
-                    return
-            yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
-        except ZooError as error:
-            yield idle | {self.progress: controls.note(str(error), "error")}
-        finally:
-            if self.stops.get(session.session_hash) is stop:
-                del self.stops[session.session_hash]
-
-    def stop(self, session: gr.Request) -> None:
-        """Set the switch of this visitor's run; it ends within one step."""
-        if event := self.stops.get(session.session_hash):
-            event.set()
+                yield {
+                    self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
+                    self.preview: gr.update(value=controls.pictures(None, number), visible=True), self.last_seed: request.seeds[0],
+                    self.facts: asked("running"), self.verdict: "", self.progress: controls.note("starting"),
+                }  # fmt: skip
+                earlier, made = _earlier(origin, request), None
+                for item in self.hub.generate(request, stop=stop, visitor=visitor):
+                    if isinstance(item, Progress):
+                        if item.preview is not None and earlier and item.step == earlier["stopped_at"]:
+                            made = item.preview[earlier["place"]]
+                        shown = (
+                            {self.preview: controls.pictures(item.preview, number, item.step, item.total)}
+                            if item.preview is not None
+                            else {}
+                        )
+                        yield shown | {self.progress: controls.progress_line(item, card)}
+                    else:
+                        if earlier and made is None and item.stopped_at == earlier["stopped_at"]:
+                            made = item.images[earlier["place"]]
+                        verdict = _verdict(made, earlier, item)
+                        yield idle | self._show(list(item.files)) | {
+                            self.progress: "", self.facts: asked(controls.ending(item)), self.verdict: verdict,
+                        } | self._history(visitor)  # fmt: skip
+                        return
+                yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
+            except ZooError as error:
+                yield idle | {self.progress: controls.note(str(error), "error")}
 
     def choose(self, model: str, preset: str | None = None) -> dict:
         """Reset what depends on the model to its card's defaults, or to one of its presets, and say so."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ class ModelsTab:
 
     def __init__(self, hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> None:
         self.hub, self.tabs, self.tab, self.image, self.video = hub, tabs, tab, image, video
-        self.stops: dict[str, threading.Event] = {}
+        self.switches = controls.Switches()
         first = controls.first_generator(hub)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
@@ -62,7 +61,7 @@ class ModelsTab:
         self.filter.input(self.narrow, [self.filter, self.list], self.list, queue=False, **PRIVATE)
         self.get.click(self.ask, asked, after, **PRIVATE)
         self.accept.click(self.download, asked, after, **PRIVATE)
-        self.cancel.click(self.stop, None, None, queue=False, **PRIVATE)
+        self.cancel.click(self.switches.stop, None, None, queue=False, **PRIVATE)
         self.remove.click(self.forget, self.list, after, **PRIVATE)
         tab = self.image
         there = self.video.settings.shown if self.video else []
@@ -109,30 +108,22 @@ class ModelsTab:
 
     def download(self, identity: str, source: str, session: gr.Request) -> Iterator[dict]:
         """Bring a model here and show how far it is; every ending shows what is here now."""
-        stop = self.stops[session.session_hash] = threading.Event()
         said = ""
-        yield {
-            self.get: gr.update(visible=False), self.accept: gr.update(visible=False), self.cancel: gr.update(visible=True),
-            self.progress: controls.note("asking where the files are ..."),
-        }  # fmt: skip
-        try:
-            for item in self.hub.fetch(identity, "" if source == ANY else source, stop):
-                yield {self.progress: _line(item)}
-                said = "; ".join(item.notes)
-            ending = controls.note(f"{self.hub.card(identity).title} is here and checked. {said}", "good")
-        except CancelledError as stopped:
-            ending = controls.note(str(stopped))
-        except ZooError as error:
-            ending = controls.note(str(error), "error")
-        finally:
-            if self.stops.get(session.session_hash) is stop:
-                del self.stops[session.session_hash]
+        with self.switches.held(session) as stop:
+            yield {
+                self.get: gr.update(visible=False), self.accept: gr.update(visible=False), self.cancel: gr.update(visible=True),
+                self.progress: controls.note("asking where the files are ..."),
+            }  # fmt: skip
+            try:
+                for item in self.hub.fetch(identity, "" if source == ANY else source, stop):
+                    yield {self.progress: _line(item)}
+                    said = "; ".join(item.notes)
+                ending = controls.note(f"{self.hub.card(identity).title} is here and checked. {said}", "good")
+            except CancelledError as stopped:
+                ending = controls.note(str(stopped))
+            except ZooError as error:
+                ending = controls.note(str(error), "error")
         yield self._after(identity) | {self.progress: ending}
-
-    def stop(self, session: gr.Request) -> None:
-        """Set the switch of this visitor's download."""
-        if event := self.stops.get(session.session_hash):
-            event.set()
 
     def forget(self, identity: str) -> dict:
         """Delete a model's files, unless another model needs them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ class VideoTab:
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState, tab: gr.Tab) -> None:
         self.hub, self.visitor, self.tab = hub, visitor, tab
-        self.stops: dict[str, threading.Event] = {}
+        self.switches = controls.Switches()
         self.origin, self.file, self.last_seed = gr.State(None), gr.State(""), gr.State(None)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
@@ -70,7 +69,7 @@ class VideoTab:
         outputs = [*shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, self.history]
         settings = [*chosen.shown, self.verdict]
         run = self.go.click(self.generate, [*chosen.asked, self.visitor, self.origin], outputs, **PRIVATE)
-        self.halt.click(self.stop, None, None, queue=False, **PRIVATE)
+        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
         chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
         for part, asked in ((chosen.model, [chosen.model]), (chosen.preset, [chosen.model, chosen.preset])):
@@ -90,42 +89,34 @@ class VideoTab:
         self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps, visitor, origin, session: gr.Request
     ) -> Iterator[dict]:
         """Run a request and show it as it comes; every ending gives the Generate button back."""
-        stop = self.stops[session.session_hash] = threading.Event()
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        try:
-            card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps)
-            name = card.label_names[request.labels[0]] if request.labels else request.prompt
-            outside = f" (trained on {card.arch['num_frames']})" if request.frames != card.arch["num_frames"] else ""
+        with self.switches.held(session) as stop:
+            try:
+                card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps)
+                name = card.label_names[request.labels[0]] if request.labels else request.prompt
+                outside = f" (trained on {card.arch['num_frames']})" if request.frames != card.arch["num_frames"] else ""
 
-            def asked(ending: str) -> str:
-                return controls.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
+                def asked(ending: str) -> str:
+                    return controls.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
 
-            yield {
-                self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.player: gr.update(visible=False),
-                self.preview: gr.update(value=controls.pictures(None, 1), visible=True), self.last_seed: request.seeds[0],
-                self.facts: asked("running"), self.verdict: "", self.progress: controls.note("starting"),
-            }  # fmt: skip
-            for item in self.hub.generate(request, stop=stop, visitor=visitor):
-                if isinstance(item, Progress):
-                    shown = {} if item.preview is None else {self.preview: _playing(item.preview[0], request.fps)}
-                    yield shown | {self.progress: controls.progress_line(item, card)}
-                else:
-                    yield idle | self._show(item.images[0], item.files[0], item.receipts[0]) | {
-                        self.progress: "", self.facts: asked(controls.ending(item)), self.verdict: _verdict(item, origin),
-                        self.history: self.arrive(visitor),
-                    }  # fmt: skip
-                    return
-            yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
-        except ZooError as error:
-            yield idle | {self.progress: controls.note(str(error), "error")}
-        finally:
-            if self.stops.get(session.session_hash) is stop:
-                del self.stops[session.session_hash]
-
-    def stop(self, session: gr.Request) -> None:
-        """Set the switch of this visitor's run; it ends within one step."""
-        if event := self.stops.get(session.session_hash):
-            event.set()
+                yield {
+                    self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.player: gr.update(visible=False),
+                    self.preview: gr.update(value=controls.pictures(None, 1), visible=True), self.last_seed: request.seeds[0],
+                    self.facts: asked("running"), self.verdict: "", self.progress: controls.note("starting"),
+                }  # fmt: skip
+                for item in self.hub.generate(request, stop=stop, visitor=visitor):
+                    if isinstance(item, Progress):
+                        shown = {} if item.preview is None else {self.preview: _playing(item.preview[0], request.fps)}
+                        yield shown | {self.progress: controls.progress_line(item, card)}
+                    else:
+                        yield idle | self._show(item.images[0], item.files[0], item.receipts[0]) | {
+                            self.progress: "", self.facts: asked(controls.ending(item)), self.verdict: _verdict(item, origin),
+                            self.history: self.arrive(visitor),
+                        }  # fmt: skip
+                        return
+                yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
+            except ZooError as error:
+                yield idle | {self.progress: controls.note(str(error), "error")}
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a video made here back on the controls; a foreign or forged file changes nothing."""
