@@ -559,6 +559,18 @@ def test_a_model_is_downloaded_cancelled_resumed_and_used_in_a_browser(
     assert hub.store.find(hub.card("pixels")) is None
 
 
+def test_a_video_model_that_is_not_here_has_its_tab_and_says_how_to_get_it(hub_with, browser: Browser) -> None:
+    with serving(hub_with({}, models=["tiny-dit", "tiny-vae", "latte-s-2-ffs", "sd-vae-ft-ema"])) as url:
+        page = browser.new_page()
+        page.goto(url)
+        page.get_by_role("tab", name="Video").click()
+        expect(page.locator("#video-model input")).to_have_value(re.compile("Latte-S/2 FaceForensics.*not here"))
+        expect(page.locator("#video-cost")).to_contain_text("is not on this machine (130.4 MB): the Models tab brings it")
+        page.click("#video-generate")
+        expect(page.locator("#video-progress .error")).to_contain_text("python -m zoo fetch latte-s-2-ffs")
+        page.close()
+
+
 def test_a_licence_that_binds_is_shown_before_the_first_download(remote: LoopbackHub, hub_with, browser: Browser) -> None:
     remote.files.clear()
     bound = WORDS | {"license": "cc-by-nc-4.0", "title": "Bound model", "weights": [source("huggingface", remote)]}

@@ -32,7 +32,7 @@ def build(hub: Hub) -> gr.Blocks:
             with gr.Tab("Image", id="image"):
                 image = image_tab(hub, page)
             film = None
-            if any(card.video and hub.local(card) for card in hub.offered):
+            if any(card.video for card in hub.offered):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
             with gr.Tab("Models", id="models") as models:

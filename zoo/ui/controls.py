@@ -58,10 +58,10 @@ def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:
 
 
 def first_generator(hub: Hub, video: bool = False) -> Card:
-    """The model that a tab starts with. Raises RequestError where nothing on offer makes pictures, or videos."""
-    for card in hub.offered:
-        if card.generates and card.video == video and hub.local(card):
-            return card
+    """The model that a tab starts with; for videos also one that must be brought here first. Raises RequestError where there is none."""
+    makers = [card for card in hub.offered if card.generates and card.video == video]
+    for card in [card for card in makers if hub.local(card)] or makers * video:
+        return card
     what = "videos" if video else "pictures"
     makers = ", ".join(card.id for card in hub.cards.values() if card.generates and card.video == video and hub.local(card))
     raise RequestError(f"None of the models on offer makes {what} here: add one of {makers} to --models.")
