@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from loopback_hub import LoopbackHub, loopback_hub
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 expect.set_options(timeout=20_000)
@@ -72,6 +73,18 @@ def says() -> Callable[..., AbstractContextManager[pytest.ExceptionInfo]]:
         assert [word for word in words if word not in text] == [], text
 
     return expect
+
+
+@pytest.fixture
+def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """Hugging Face and ModelScope on this machine, and clients that know no other and have fetched nothing."""
+    with loopback_hub() as server:
+        for variable in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
+            monkeypatch.setenv(variable, server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+        monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+        monkeypatch.delenv("ZOO_HUB", raising=False)
+        yield server
 
 
 def free_port() -> int:

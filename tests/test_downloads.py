@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,16 +39,10 @@ WORDS = {
 
 
 @pytest.fixture
-def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A hub that holds one file of random bytes, and clients that know no other."""
-    with loopback_hub() as hub:
-        for variable in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
-            monkeypatch.setenv(variable, hub.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
-        monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
-        monkeypatch.delenv("ZOO_HUB", raising=False)
-        hub.files[REPO, FILE] = hub.files["plain", FILE] = os.urandom(SIZE)
-        yield hub
+def remote(hub_server: LoopbackHub) -> LoopbackHub:
+    """A hub that holds one file of random bytes."""
+    hub_server.files[REPO, FILE] = hub_server.files["plain", FILE] = os.urandom(SIZE)
+    return hub_server
 
 
 @pytest.fixture

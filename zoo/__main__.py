@@ -90,7 +90,15 @@ def sample(arguments: argparse.Namespace) -> None:
     if arguments.preset is not None:
         asked = asdict(card.preset(arguments.preset)) | {word: value for word, value in asked.items() if value is not None}
     request = Request(
-        card.id, labels, chosen, eta=arguments.eta, prompt=arguments.prompt, frames=arguments.frames, fps=arguments.fps, **asked
+        card.id,
+        labels,
+        chosen,
+        eta=arguments.eta,
+        prompt=arguments.prompt,
+        negative_prompt=arguments.negative_prompt,
+        frames=arguments.frames,
+        fps=arguments.fps,
+        **asked,
     )
     hub = Hub(device=arguments.device, dtype=arguments.dtype)
     for item in hub.generate(request, preview=False):
@@ -209,7 +217,8 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--steps", type=int, help="default: the card's")
     sampling.add_argument("--solver", help=f"{', '.join(SOLVERS)}; default: the card's")
     sampling.add_argument("--preset", metavar="NAME", help="settings with a name, such as paper: the published protocol")
-    sampling.add_argument("--prompt", default="", help="what a text-to-image model draws")
+    sampling.add_argument("--prompt", default="", help="what a text-to-image or text-to-video model draws")
+    sampling.add_argument("--negative-prompt", default="", metavar="TEXT", help="what guidance leads away from")
     sampling.add_argument("--vae", metavar="ID", help="another autoencoder for the same latents")
     sampling.add_argument("--frames", type=int, help="of a video; default: as many as its model was trained on")
     sampling.add_argument("--fps", type=int, default=8, help="frames a second of a video")

@@ -17,7 +17,7 @@ from zoo.errors import CardError
 CARDS = Path(__file__).parent.parent / "model_cards"
 DATA = Path(__file__).parent / "data"
 
-VIDEO = {"class-to-video", "unconditional-video-generation"}
+VIDEO = {"class-to-video", "text-to-video", "unconditional-video-generation"}
 """Tasks whose models make videos."""
 GENERATORS = {"class-to-image", "text-to-image", "unconditional-image-generation"} | VIDEO
 """Tasks whose models make pictures or videos."""
@@ -27,6 +27,8 @@ KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "
 """What may stand under `zoo:`, and as what."""
 ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url"}
 """Where weights can come from, and what says where there; `manual` is a page on which a person finds the file."""
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..+)")
+"""Name of one of several files that hold the weights together; a card names the first."""
 SCHEDULES = {"linear": ("start", "end", "steps"), "scaled-linear": ("start", "end", "steps"), "vp-sde": ("beta_min", "beta_max")}
 
 
@@ -37,7 +39,7 @@ class Source:
     origin: str
     """bundled | huggingface | modelscope | url | manual; `from` in the card."""
     file: str
-    """Name of the weights file, with its folder in the repository where it has one."""
+    """Name of the weights file, with its folder in the repository where it has one; the first, where they are cut into shards."""
     repo: str = ""
     revision: str = ""
     """Branch, tag or commit of the repository; empty for its main one."""
@@ -47,6 +49,13 @@ class Source:
     layout: str = "official"
     sha256: str = ""
     bytes: int = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that the model needs: the weights, their further shards, and the others."""
+        cut = SHARD.fullmatch(self.file)
+        shards = [f"{cut[1]}-{number:05}-of-{cut[3]}{cut[4]}" for number in range(2, int(cut[3]) + 1)] if cut else []
+        return (self.file, *shards, *self.also)
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,11 @@ class Guidance:
 
 @dataclass(frozen=True)
 class Sampling:
-    """A solver by name and its number of steps."""
+    """A solver by name, its number of steps, and for ddim and ddpm which of the steps: even (the official "N") or stride ("ddimN")."""
 
     solver: str
     steps: int
+    spacing: str = "even"
 
 
 @dataclass(frozen=True)
@@ -151,7 +161,7 @@ class Card:
 
     @property
     def bytes(self) -> int:
-        """Size of the weights file, 0 where nobody confirmed it."""
+        """Size of the weights file, 0 where nobody confirmed it, or it is one of several."""
         return self.weights[0].bytes
 
     @property
@@ -223,6 +233,8 @@ def _check(card: Card, classes: int) -> None:
         raise CardError(f"Card {card.id}: `{wrong[0]}` of the schedule must be a number such as 0.0001, not {numbers[wrong[0]]!r}.")
     if card.generates and not card.latent and card.arch.get("in_channels", 3) != 3:
         raise CardError(f"Card {card.id}: a model of {card.arch['in_channels']} in_channels draws latents: say whose under `latent`.")
+    if card.sampling and card.sampling.spacing not in ("even", "stride"):
+        raise CardError(f"Card {card.id}: the spacing of its sampling must be even or stride, not {card.sampling.spacing!r}.")
     if card.labels and classes != card.arch.get("num_classes"):
         raise CardError(f"Card {card.id}: {classes} labels for {card.arch.get('num_classes')} classes.")
 

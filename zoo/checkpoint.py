@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,13 +115,14 @@ def weights_in(content: Any, said: str) -> dict[str, Tensor]:
     return state
 
 
-def load_into(module: nn.Module, source: Path | str | Mapping[str, Tensor]) -> None:
-    """Load a file or state dict strictly into `module`, in the module's own dtype, whether it has memory yet or is on meta.
+def load_into(module: nn.Module, source: Path | str | Sequence[Path] | Mapping[str, Tensor]) -> None:
+    """Load a file, all its shards, or a state dict strictly into `module`, in the module's own dtype; it may still be on meta.
 
     The layout (official, diffusers, CompVis) is recognised by its keys. Raises CheckpointError that names what is missing,
     unexpected or of another shape, the first five and how many, with the likely cause; the module is then unchanged.
     """
-    state = source if isinstance(source, Mapping) else read(Path(source))
+    files = [] if isinstance(source, Mapping) else [Path(source)] if isinstance(source, (Path, str)) else source
+    state = {key: value for file in files for key, value in read(file).items()} if files else source
     own = module.state_dict()
     made_of, tables = sources(state), {}
     if any(len(parts) > 1 for parts in made_of.values()):  # this layout leaves out what can be computed
@@ -135,7 +136,7 @@ def load_into(module: nn.Module, source: Path | str | Mapping[str, Tensor]) -> N
         if key in shapes and shapes[key] not in (tuple(value.shape), (*value.shape, 1, 1))
     ]
     if faults:
-        name = "This state dict" if isinstance(source, Mapping) else str(source)
+        name = " with ".join(map(str, files)) or "This state dict"
         cause = likely_cause(shapes, {key: tuple(value.shape) for key, value in own.items()})
         count = f"{len(faults)} fault{'s' * (len(faults) > 1)} in all"
         raise CheckpointError(f"{name} does not fit this {type(module).__name__}{cause}: {'; '.join(faults[:5])} ({count}).")

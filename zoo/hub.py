@@ -53,6 +53,7 @@ class Hub:
         self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
         self.results = Results(self.cache_dir / "results")
         self.store = Store(self.cache_dir / "models")
+        self.contexts = text.Contexts(self.cache_dir / "prompts")
         self.residents = Residents(self.store, self.device, dtype)
         self.cards = cards()
         self.offered = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
@@ -105,7 +106,8 @@ class Hub:
     def decodes(self, autoencoder: Card, card: Card) -> bool:
         """Whether an autoencoder is of the same shape as the own one of a latent model."""
         same, own = ("latent_channels", "block_out_channels"), self.card(card.latent.vae)
-        return autoencoder.task == "autoencoder" and all(autoencoder.arch[word] == own.arch[word] for word in same)
+        fits = autoencoder.task == "autoencoder" and all(autoencoder.arch[word] == own.arch[word] for word in same)
+        return fits and (card.video or autoencoder.family != "autoencoder-kl-temporal")
 
     def load(self, card: Card) -> Resident:
         """The model of a card, loaded once however many ask, on the hub's device and free of gradients."""
@@ -138,30 +140,32 @@ class Hub:
             ) from None
 
     def _run(self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None) -> Iterator[Progress | Result]:
-        model = self.load(card)
-        autoencoder = self.load(self._autoencoder(card, request)) if card.latent else None
-        encoder = self.load(self.card(card.text)) if card.text else None
-        begun = time.monotonic()
-
         def compute(work: Callable, *arguments: Any) -> Any:
             return self._worker.submit(work, *arguments).result()
+
+        for part in self.parts(card):
+            sources.present(part, self.store)  # what is missing is said before anything is loaded
+        context = compute(self._context, card, request) if card.text else None
+        model = self.load(card)
+        autoencoder = self.load(self._autoencoder(card, request)) if card.latent else None
+        begun = time.monotonic()
 
         def picture(x: Tensor, draft: bool) -> Any:
             return media.to_uint8(compute(latents.decode, autoencoder.module, x, card.latent.scale, draft) if autoencoder else x)
 
         def finish(images: Any, stopped: int | None) -> Result:
             seconds = time.monotonic() - begun
-            used = {card.id: model, request.vae: autoencoder, card.text: encoder}
-            weights = {name: resident.kept.sha256 for name, resident in used.items() if resident}
+            loaded = {card.id: model, request.vae: autoencoder}
+            weights = {name: resident.kept.sha256 for name, resident in loaded.items() if resident}
+            weights |= {card.text: sources.present(self.card(card.text), self.store).sha256} if card.text else {}
             receipts = self._receipts(card, request, images, weights, seconds, stopped)
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
             return Result(request, images, files, tuple(receipts), seconds, stopped)
 
         noise = self._noise(card, request.seeds, request.frames)
-        options = {"eta": request.eta} if request.solver == "ddim" else {}
-        context = compute(text.encode, encoder.module, encoder.kept.also, [request.prompt, ""]) if encoder else None
         predict = self._predict(card, request, model.module, context)
-        steps = sample(predict, noise(-1), Schedule.from_card(card.schedule), request.solver, request.steps, noise=noise, **options)
+        schedule = Schedule.from_card(card.schedule)
+        steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **_options(card, request, schedule))
         lap, laps, drawn = begun, [], 0.0
         compute(torch.set_num_threads, self._use_threads(card))
         try:
@@ -195,6 +199,25 @@ class Hub:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         shape = (frames,) * card.video + (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
         return lambda _: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
+
+    def _context(self, card: Card, request: Request) -> Tensor:
+        """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it.
+
+        The encoder, which may be larger than the model, is in memory for this only, and only for prompts that are new.
+        Source of the cut: diffusers, LattePipeline.encode_prompt.
+        """
+        encoder = self.card(card.text)
+        kept = sources.present(encoder, self.store)
+        what = " ".join([encoder.id, str(self.residents.dtype(encoder)), self.device.type, *kept.digests.values()])
+
+        def said(prompt: str) -> tuple[Tensor, int]:
+            return self.contexts.get(what, prompt, lambda: text.encode(self.load(encoder).module, encoder.arch, kept.also, prompt))
+
+        try:
+            (context, filled), (other, _) = said(request.prompt), said(request.negative_prompt)
+        finally:
+            self.residents.release(encoder.id)
+        return torch.stack([context[:filled], other[:filled]]).to(self.device)
 
     def _autoencoder(self, card: Card, request: Request) -> Card:
         """The card of the autoencoder asked for. Raises RequestError where its latents are not those of the model."""
@@ -256,3 +279,13 @@ class Hub:
 
     def _use_threads(self, card: Card) -> int:
         return 1 if card.cost.params < SMALL else self._threads
+
+
+def _options(card: Card, request: Request, schedule: Schedule) -> dict[str, Any]:
+    """What a solver is told besides: ddim's eta; the card's spacing of steps where it gives so many, for those who keep a chain."""
+    options = {"eta": request.eta} if request.solver == "ddim" else {}
+    if request.solver in ("ddim", "ddpm") and card.sampling.spacing == "stride":
+        with contextlib.suppress(RequestError):
+            schedule.respaced(request.steps, "stride")
+            options["spacing"] = "stride"
+    return options

@@ -10,6 +10,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torch import nn
 
+CHUNK = 4 << 30
+"""Bytes that decoding several frames together may take."""
 LARGE = 10_000_000
 """Parameters from which a draft is worth computing with less precision."""
 
@@ -23,21 +25,41 @@ def build(arch: dict) -> nn.Module:
     return AutoencoderKL(down_block_types=("DownEncoderBlock2D",) * stages, up_block_types=("UpDecoderBlock2D",) * stages, **arch)
 
 
+def build_temporal(arch: dict) -> nn.Module:
+    """Build diffusers' AutoencoderKLTemporalDecoder, randomly initialised, whose decoder looks at neighbouring frames, from its
+    words: block_out_channels, layers_per_block, latent_channels, sample_size."""
+    from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+
+    return AutoencoderKLTemporalDecoder(down_block_types=("DownEncoderBlock2D",) * len(arch["block_out_channels"]), **arch)
+
+
 @torch.no_grad()
 def decode(autoencoder: nn.Module, z: Tensor, scale: float, draft: bool = False) -> Tensor:
     """Decode latents (b, 4, h, w) to RGB in [-1, 1], (b, 3, H, W), or videos (b, f, 4, h, w), one picture at a time: none depends
     on its neighbours, and the memory is that of one.
 
+    A temporal decoder takes as many frames of a video together as CHUNK allows; across the seam of two chunks it sees nothing.
     The diffusion model's latents are the autoencoder's times `scale` (0.18215 for sd-vae: DiT, sample.py). draft: a large
     autoencoder computes in bfloat16, several times as fast and a grey level off.
     """
-    if z.ndim == 5:
+    temporal = hasattr(autoencoder.decoder, "time_conv_out")
+    if z.ndim == 5 and not temporal:
         return decode(autoencoder, z.flatten(0, 1), scale, draft).unflatten(0, z.shape[:2])
     dtype = next(autoencoder.parameters()).dtype
     large = sum(p.numel() for p in autoencoder.parameters()) > LARGE
+    pieces = [piece for video in z for piece in video.split(together(autoencoder, z))] if temporal else z.split(1)
     with torch.autocast(z.device.type, torch.bfloat16, enabled=draft and large):
-        parts = [autoencoder.decode((part / scale).to(dtype)).sample for part in z.split(1)]
-    return torch.cat(parts).float().clamp(-1, 1)
+        words = [{"num_frames": len(piece)} if temporal else {} for piece in pieces]
+        parts = [autoencoder.decode((piece / scale).to(dtype), **word).sample for piece, word in zip(pieces, words, strict=True)]
+    pixels = torch.cat(parts).float().clamp(-1, 1)
+    return pixels.unflatten(0, z.shape[:2]) if temporal else pixels
+
+
+def together(autoencoder: nn.Module, z: Tensor) -> int:
+    """How many frames of latents (..., h, w) a temporal decoder takes at once: one needs about eight arrays of the last width."""
+    widths = autoencoder.config.block_out_channels
+    frame = 8 * widths[0] * z.shape[-2] * z.shape[-1] * 4 ** (len(widths) - 1) * z.element_size()
+    return max(1, CHUNK // frame)
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Our name of each weight, and the names in the file that it is made of, to be joined along their first axis.
 
     Known are our own (the authors') layout, diffusers' DiTTransformer2DModel, for the autoencoder that of CompVis and that of
-    diffusers before 0.18, and a whole CLIP, of which the text encoder is taken.
+    diffusers before 0.18, and a whole CLIP or T5, of which the text encoder is taken.
     Sources: diffusers scripts/convert_dit_to_diffusers.py; the names in U-ViT libs/autoencoder.py.
     """
     keys = list(keys)
@@ -40,6 +40,9 @@ def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if "text_model.embeddings.token_embedding.weight" in keys:
         text = [key for key in keys if key.startswith("text_model.") and not key.endswith("position_ids")]
         return {key.removeprefix("text_model."): (key,) for key in text}
+    if "encoder.block.0.layer.0.SelfAttention.q.weight" in keys:  # T5, whose embedding is shared with the decoder, left out
+        inner = [key for key in keys if key.startswith("encoder.") and key != "encoder.embed_tokens.weight"]
+        return {"embed_tokens.weight": ("shared.weight",)} | {key.removeprefix("encoder."): (key,) for key in inner}
     if "caption_projection.linear_1.weight" in keys:  # Latte-1, whose file holds a null caption that diffusers' class does not know
         return {key: (key,) for key in keys if key != "caption_projection.y_embedding"}
     old = re.compile(r"(mid_block\.attentions\.0\.)(query|key|value|proj_attn)\.")
@@ -87,9 +90,11 @@ KINDS = (
     ("label_emb.weight", "a class-conditional U-ViT"),
     ("mid_block.norm1.weight", "a U-ViT"),
     ("blocks.0.adaLN_modulation.1.weight", "a DiT"),
+    ("decoder.time_conv_out.weight", "an autoencoder with a temporal decoder"),
     ("decoder.conv_in.weight", "an autoencoder"),
     ("vit.embeddings.cls_token", "a vision transformer"),
-    ("embeddings.token_embedding.weight", "a text encoder"),
+    ("embeddings.token_embedding.weight", "CLIP's text encoder"),
+    ("block.0.layer.0.SelfAttention.q.weight", "T5's text encoder"),
 )
 """A key that only this kind of model has; the first that is found decides."""
 

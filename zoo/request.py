@@ -32,9 +32,9 @@ class Request:
     """Pictures, or videos, of one model: number k shows labels[k] and starts from the noise of seeds[k].
 
     labels: class indices, one a seed or one for all (empty where the model has no classes); prompt: what a text-to-image model
-    draws; None in steps, solver, guidance or vae means the card's own. guidance is w of eps = uncond + w (cond - uncond); 1
-    switches it off. eta is ddim's. vae: card id of another autoencoder for the same latents. frames: of a video, None for as many
-    as its model was trained on; fps: at which it plays.
+    or video model draws; negative_prompt: what guidance leads it away from; None in steps, solver, guidance or vae means the card's
+    own. guidance is w of eps = uncond + w (cond - uncond); 1 switches it off. eta is ddim's. vae: card id of another autoencoder for
+    the same latents. frames: of a video, None for as many as its model was trained on, 1 for a picture; fps: at which it plays.
     """
 
     model: str
@@ -48,6 +48,7 @@ class Request:
     prompt: str = ""
     vae: str | None = None
     fps: int = 8
+    negative_prompt: str = ""
 
     def __post_init__(self) -> None:
         for name in ("labels", "seeds"):
@@ -99,7 +100,7 @@ class Request:
             )
         for label in labels:
             _whole("A label", label, 0, classes - 1)
-        self._check_prompt(card)
+        self._check_prompts(card, guidance)
         vae = self.vae or (card.latent.vae if card.latent else None)
         if vae and not card.latent:
             raise RequestError(f"{card.id} draws pixels itself: leave the autoencoder out.")
@@ -117,12 +118,15 @@ class Request:
             raise RequestError(f"{card.id} makes single pictures: leave frames at 1, not {short(self.frames)}.")
         return 1
 
-    def _check_prompt(self, card: Card) -> None:
-        if not isinstance(self.prompt, str) or len(self.prompt) > MAX_PROMPT:
-            raise RequestError(f"A prompt must be text of at most {MAX_PROMPT} characters, not {short(self.prompt)}.")
+    def _check_prompts(self, card: Card, guidance: float) -> None:
+        for prompt in (self.prompt, self.negative_prompt):
+            if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
+                raise RequestError(f"A prompt must be text of at most {MAX_PROMPT} characters, not {short(prompt)}.")
         if card.text and not self.prompt.strip():
             raise RequestError(f"{card.id} draws what a text says: give a prompt, such as 'a red bus in front of a green house'.")
-        if self.prompt and not card.text:
+        if self.negative_prompt and guidance == 1:
+            raise RequestError("A negative prompt works through guidance, which 1 switches off: raise guidance, or leave that prompt out.")
+        if (self.prompt or self.negative_prompt) and not card.text:
             raise RequestError(f"{card.id} reads no text: leave the prompt out{' and choose a class' if card.label_names else ''}.")
 
 

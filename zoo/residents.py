@@ -47,8 +47,8 @@ class Residents:
                 kept = sources.present(card, self.store)
                 with torch.device("meta"):
                     module = nn.Module.to(build_module(card), self.dtype(card))  # diffusers' own `to` warns of nothing
-                checkpoint.load_into(module, kept.path)
-                layout = torch.channels_last if card.task == "autoencoder" else torch.preserve_format  # 1.4 times as fast on a CPU
+                checkpoint.load_into(module, kept.weights)
+                layout = torch.channels_last if card.family == "autoencoder-kl" else torch.preserve_format  # 1.4 times as fast on a CPU
                 module = nn.Module.to(module, self.device, memory_format=layout).eval().requires_grad_(False)
                 size = sum(p.numel() * p.element_size() for p in module.parameters())
                 self._models[card.id] = Resident(module, kept, size)
@@ -56,6 +56,11 @@ class Residents:
             while len(self._models) > AT_ONCE and sum(r.bytes for r in self._models.values()) > BUDGET:
                 self._models.popitem(last=False)
             return self._models[card.id]
+
+    def release(self, identity: str) -> None:
+        """Let go of a model that has done its part."""
+        with self._loading:
+            self._models.pop(identity, None)
 
     def sizes(self) -> dict[str, int]:
         """Ids of the models in memory, and their bytes."""
@@ -81,7 +86,10 @@ class Residents:
 
 def build_module(card: Card) -> nn.Module:
     """The module of any card, randomly initialised: a backbone, an autoencoder, a vision transformer or a text encoder."""
-    builders = {"autoencoder-kl": latents.build, "vit": perception.build, "vivit": perception.build, "clip-text": text.build}
+    builders = {
+        "autoencoder-kl": latents.build, "autoencoder-kl-temporal": latents.build_temporal, "vit": perception.build,
+        "vivit": perception.build, "clip-text": text.build_clip, "t5": text.build_t5,
+    }  # fmt: skip
     return builders[card.family](card.arch) if card.family in builders else backbones.build(card.family, card.arch)
 
 

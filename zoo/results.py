@@ -25,6 +25,7 @@ class Results:
 
     def keep(self, images: np.ndarray, receipts: Sequence[dict[str, Any]], visitor: str) -> tuple[Path, ...]:
         """Write pictures (b, h, w, 3), or videos (b, f, h, w, 3), uint8 and their receipts; the paths of the PNGs or MP4s.
+        A video of one frame is also written as a PNG.
 
         Raises MediaError where the disk refuses.
         """
@@ -32,10 +33,12 @@ class Results:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for image, path, receipt in zip(images, files, receipts, strict=True):
-                if image.ndim == 4:
-                    video.save(image, path, receipt["request"]["fps"], receipt)
-                else:
+                if image.ndim == 3:
                     media.save_png(image, path, receipt)
+                    continue
+                video.save(image, path, receipt["request"]["fps"], receipt)
+                if len(image) == 1:
+                    media.save_png(image[0], path.with_suffix(".png"), receipt | {"pixels": media.digest(image[0])})
             if page := self._page(visitor):
                 with page.open("a", encoding="utf-8") as lines:
                     lines.writelines(f"{path.name}\n" for path in files)

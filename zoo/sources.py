@@ -145,7 +145,7 @@ def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tel
 def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading.Event, notes: list[str]) -> Kept:
     """All files of one source into the store, and the card pinned to them."""
     remotes = {}
-    for file in (source.file, *source.also):
+    for file in source.files:
         remotes[file] = ask(source, file)
         if stop.is_set():
             raise CancelledError(f"The download of {card.id} was stopped before it began.")
@@ -212,7 +212,7 @@ def _whole(card: Card, kept: Kept) -> Kept:
 
 def _cached(card: Card, source: Source, store: Store) -> Kept | None:
     """The files of a source that the hubs' own clients have fetched before: used where they lie."""
-    found = {file: download.in_cache(source, file) for file in (source.file, *source.also)}
+    found = {file: download.in_cache(source, file) for file in source.files}
     if not all(found.values()):
         return None
     entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in found.items()}
@@ -232,9 +232,9 @@ def place(source: Source) -> str:
 def by_hand(card: Card) -> str:
     """How a person brings the files of a card here without this program's network, as the end of a sentence."""
     source = card.weights[0]
-    names = [name.rpartition("/")[2] for name in (source.file, *source.also)]
+    names = [name.rpartition("/")[2] for name in source.files]
     how = {
-        "huggingface": f"where there is a network, hf download {source.repo} {' '.join((source.file, *source.also))}",
-        "modelscope": f"where there is a network, modelscope download --model {source.repo} {source.file}",
+        "huggingface": f"where there is a network, hf download {source.repo} {' '.join(source.files)}",
+        "modelscope": f"where there is a network, modelscope download --model {source.repo} {' '.join(source.files)}",
     }.get(source.origin, f"get {source.file} from {source.url}")
     return f"{how}, then here python -m zoo import {card.id} {' '.join(names)}."

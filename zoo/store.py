@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from zoo.card import Card
+from zoo.card import SHARD, Card
 from zoo.errors import DownloadError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -38,6 +38,13 @@ class Kept:
     origin: str = ""
     """bundled, or where the files came from, in words."""
     bytes: int = 0
+    digests: Mapping[Path, str] = field(default_factory=dict)
+    """What the sha256 of each file was when it arrived."""
+
+    @property
+    def weights(self) -> list[Path]:
+        """The weights, shard by shard where they are cut."""
+        return [self.path, *(path for name, path in self.also.items() if SHARD.fullmatch(name))]
 
 
 class Store:
@@ -54,7 +61,8 @@ class Store:
         """The files of a card, None unless all of them are here. Nothing is read but their sizes."""
         for source in card.weights:
             if source.origin == "bundled" and (WEIGHTS / source.file).is_file():
-                return Kept(WEIGHTS / source.file, source.sha256, origin="bundled", bytes=source.bytes)
+                path = WEIGHTS / source.file
+                return Kept(path, source.sha256, origin="bundled", bytes=source.bytes, digests={path: source.sha256})
         pin = self.pin(card.id)
         files = pin.get("files", {})
         paths = {name: self._place(entry) for name, entry in files.items()}
@@ -62,7 +70,9 @@ class Store:
             return None
         (main, path), *others = paths.items()
         also = {name.rpartition("/")[2]: other for name, other in others}
-        return Kept(path, files[main]["sha256"], also, pin.get("origin", ""), sum(entry["bytes"] for entry in files.values()))
+        digests = {paths[name]: entry["sha256"] for name, entry in files.items()}
+        size = sum(entry["bytes"] for entry in files.values())
+        return Kept(path, files[main]["sha256"], also, pin.get("origin", ""), size, digests)
 
     def pin(self, identity: str) -> dict[str, Any]:
         """What is kept of a model: its files with digests and sizes, where they came from, its fingerprint; empty if none is."""

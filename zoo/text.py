@@ -1,24 +1,29 @@
-"""Text encoders from transformers: prompts to the context that a text-to-image model attends to."""
+"""Text encoders from transformers: a prompt to the context that a text-to-image or text-to-video model attends to."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from zoo.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-VOCABULARY, MERGES = "vocab.json", "merges.txt"
+VOCABULARY, MERGES, PIECES = "vocab.json", "merges.txt", "spiece.model"
+KEPT = 100
+"""Contexts that stay on disk, at most 2 MB each."""
 
 
-def build(arch: dict) -> nn.Module:
+def build_clip(arch: dict) -> nn.Module:
     """Build transformers' CLIPTextModel, randomly initialised, from vocab_size num_context_tokens hidden_size depth num_heads mlp_ratio."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -39,29 +44,90 @@ def build(arch: dict) -> nn.Module:
     return model
 
 
-def tokenizer(files: Mapping[str, Path]) -> Any:
-    """CLIP's tokenizer from its vocab.json and merges.txt, wherever they lie. Raises CheckpointError for damaged ones."""
-    from transformers import CLIPTokenizer
+def build_t5(arch: dict) -> nn.Module:
+    """Build the encoder of transformers' T5 v1.1, randomly initialised, from vocab_size hidden_size depth num_heads mlp_ratio."""
+    from transformers import T5Config
+    from transformers.models.t5.modeling_t5 import T5Stack
 
+    return T5Stack(
+        T5Config(
+            vocab_size=arch["vocab_size"],
+            d_model=arch["hidden_size"],
+            d_kv=arch["hidden_size"] // arch["num_heads"],
+            d_ff=int(arch["hidden_size"] * arch["mlp_ratio"]),
+            num_layers=arch["depth"],
+            num_heads=arch["num_heads"],
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    )
+
+
+def tokens(arch: Mapping[str, Any], files: Mapping[str, Path], prompt: str) -> tuple[list[int], int]:
+    """Cut a prompt into the num_context_tokens numbers that its encoder takes, padded, and how many of them are the prompt's.
+
+    CLIP's encoder sees no padding mask, as U-ViT's libs/clip.py gives none: all its numbers count. T5's prompts are lowered and
+    stripped, as diffusers' LattePipeline does with clean_caption=False. Raises CheckpointError for missing or damaged files.
+    """
+    count = arch["num_context_tokens"]
     try:
-        vocabulary = json.loads(files[VOCABULARY].read_text(encoding="utf-8"))
-        lines = files[MERGES].read_text(encoding="utf-8").splitlines()
-        merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-        return CLIPTokenizer(vocab=vocabulary, merges=merges)
+        if PIECES in files:
+            from sentencepiece import SentencePieceProcessor
+
+            pieces = SentencePieceProcessor(model_file=str(files[PIECES]))
+            found = [*pieces.encode(prompt.lower().strip())[: count - 1], pieces.eos_id()]
+            return found + [pieces.pad_id()] * (count - len(found)), len(found)
+        words = _clip_tokenizer(files)(prompt, padding="max_length", truncation=True, max_length=count)
+        return words["input_ids"], count
     except KeyError as error:
         raise CheckpointError(f"The text encoder lacks {error.args[0]}: fetch it again, or import that file with it.") from None
     except Exception as error:  # tokenizers raises bare Exception for merges that do not fit the vocabulary
         reason = " ".join(str(error).split())[:100]
-        raise CheckpointError(f"{VOCABULARY} or {MERGES} of the text encoder is damaged ({reason}): fetch it again.") from None
+        damaged = PIECES if PIECES in files else f"{VOCABULARY} or {MERGES}"
+        raise CheckpointError(f"{damaged} of the text encoder is damaged ({reason}): fetch it again.") from None
+
+
+def _clip_tokenizer(files: Mapping[str, Path]) -> Any:
+    from transformers import CLIPTokenizer
+
+    vocabulary = json.loads(files[VOCABULARY].read_text(encoding="utf-8"))
+    lines = files[MERGES].read_text(encoding="utf-8").splitlines()
+    merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges)
 
 
 @torch.no_grad()
-def encode(encoder: nn.Module, files: Mapping[str, Path], prompts: Sequence[str]) -> Tensor:
-    """Encode prompts as the last hidden states (b, n, d) in float32, each cut or padded to the n tokens that the encoder holds.
+def encode(encoder: nn.Module, arch: Mapping[str, Any], files: Mapping[str, Path], prompt: str) -> tuple[Tensor, int]:
+    """Encode one prompt as the last hidden states (n, d) in float32 on the CPU, and how many of them, from the first, the prompt fills."""
+    numbers, filled = tokens(arch, files, prompt)
+    ids = torch.tensor([numbers], device=next(encoder.parameters()).device)
+    mask = (torch.arange(len(numbers), device=ids.device) < filled)[None] if filled < len(numbers) else None
+    return encoder(input_ids=ids, attention_mask=mask).last_hidden_state[0].float().cpu(), filled
 
-    No padding mask is given, as U-ViT's libs/clip.py gives none.
-    """
-    length = encoder.config.max_position_embeddings
-    words = tokenizer(files)(list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-    device = next(encoder.parameters()).device
-    return encoder(input_ids=words["input_ids"].to(device)).last_hidden_state.float()
+
+class Contexts:
+    """What prompts were encoded to, kept in a folder, so that a text encoder is loaded for new prompts only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, what: str, prompt: str, encode: Callable[[], tuple[Tensor, int]]) -> tuple[Tensor, int]:
+        """The context of a prompt and its filled part, from the folder or encoded now; what: the encoder, its digest and dtype."""
+        name = hashlib.sha256(json.dumps([what, prompt]).encode()).hexdigest()
+        path = self.folder / f"{name}.safetensors"
+        try:
+            known = load_file(path)
+            return known["context"], int(known["filled"])
+        except (OSError, SafetensorError, KeyError):
+            context, filled = encode()
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file({"context": context.contiguous(), "filled": torch.tensor(filled)}, part)
+            os.replace(part, path)
+            for old in sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
+                old.unlink(missing_ok=True)
+        except (OSError, SafetensorError):
+            part.unlink(missing_ok=True)  # a full disk costs the encoding, not the picture
+        return context, filled

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import checkpoint, sources
-from zoo.card import Card
+from zoo.card import SHARD, Card
 from zoo.errors import CheckpointError, ChecksumError, RequestError
 from zoo.residents import build_module
 from zoo.store import Kept, Store, sha256
@@ -25,7 +25,7 @@ def verify(store: Store, card: Card) -> Iterator[str]:
     """
     kept = sources.fetch(card, store, offline=True)
     yield _digests(card, kept)
-    module = loaded(card, kept.path)
+    module = loaded(card, kept.weights)
     numbers = sum(value.numel() for value in module.state_dict().values())
     yield (
         f"manifest: {len(module.state_dict())} tensors of {numbers:,} numbers, every key and shape that {card.title} has and no other, "
@@ -42,7 +42,7 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
     source = card.weights[0]
     if source.origin == "bundled":
         raise RequestError(f"{card.id} ships with the repository: restore its file with git checkout zoo/weights.")
-    needed = {name.rpartition("/")[2]: name for name in source.also}
+    needed = {name.rpartition("/")[2]: name for name in source.files[1:]}
     others = {path.name: path for path in files[1:]}
     if missing := sorted(needed.keys() - others.keys()):
         raise RequestError(f"{card.id} also needs {', '.join(missing)}: name {'them' if len(missing) > 1 else 'it'} after the weights.")
@@ -50,16 +50,16 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
         raise RequestError(
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(needed) if needed else ' alone'}."
         )
-    loaded(card, files[0])
+    loaded(card, [files[0], *(others[name] for name in needed if SHARD.fullmatch(name))])
     digests = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
     return store.keep(card, {name: store.entry(digest) for name, digest in digests.items()}, f"imported from {files[0].name}")
 
 
-def loaded(card: Card, path: Path) -> nn.Module:
-    """The model of a card in float32 with the weights of a file, which fit it strictly. Raises CheckpointError."""
+def loaded(card: Card, weights: Sequence[Path]) -> nn.Module:
+    """The model of a card in float32 with the weights of a file, or its shards, which fit it strictly. Raises CheckpointError."""
     with torch.device("meta"):
         module = build_module(card)
-    checkpoint.load_into(module, path)
+    checkpoint.load_into(module, weights)
     return module.eval().requires_grad_(False)
 
 
@@ -76,11 +76,13 @@ def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tenso
 
     arch = card.arch
     if card.task == "autoencoder":
-        return module.decode(noise(1, arch["latent_channels"], 8, 8)).sample
+        words = {"num_frames": 1} if card.family == "autoencoder-kl-temporal" else {}
+        return module.decode(noise(1, arch["latent_channels"], 8, 8), **words).sample
     if card.task == "text-encoder":
         return module(input_ids=torch.arange(arch["num_context_tokens"])[None] % arch["vocab_size"]).last_hidden_state
-    x = noise(1, arch["in_channels"], arch["input_size"], arch["input_size"])
-    if card.task == "image-classification":
+    frames = (arch["num_frames"],) if card.video or card.task == "video-classification" else ()
+    x = noise(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"])
+    if card.task.endswith("classification"):
         return module(x).logits
     y = torch.zeros(1, dtype=torch.long) if arch.get("num_classes") else None
     if card.text:
@@ -89,15 +91,16 @@ def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tenso
 
 
 def _digests(card: Card, kept: Kept) -> str:
-    digest = sha256(kept.path)
-    promised = next((source.sha256 for source in card.weights if source.sha256 == digest), "")
-    if digest != kept.sha256:
-        raise ChecksumError(
-            f"{kept.path} ({kept.path.stat().st_size} bytes) has changed: its sha256 is {digest[:12]}..., not {kept.sha256[:12]}... as "
-            f"when it arrived; remove it with python -m zoo cache --remove {card.id}, and fetch it again."
-        )
+    for path, wanted in kept.digests.items():
+        if wanted and sha256(path) != wanted:
+            raise ChecksumError(
+                f"{path} ({path.stat().st_size} bytes) has changed: its sha256 is {sha256(path)[:12]}..., not {wanted[:12]}... as "
+                f"when it arrived; remove it with python -m zoo cache --remove {card.id}, and fetch it again."
+            )
+    promised = any(source.sha256 == kept.sha256 for source in card.weights)
     whose = "as the card says" if promised else f"as when it arrived ({kept.origin}); the card names none"
-    return f"digest: {kept.path.stat().st_size:,} bytes, sha256 {digest}, {whose}."
+    others = f"; {len(kept.digests) - 1} other files as when they arrived" if len(kept.digests) > 1 else ""
+    return f"digest: {kept.path.stat().st_size:,} bytes, sha256 {kept.sha256}, {whose}{others}."
 
 
 def _compared(store: Store, card: Card, found: tuple[float, ...]) -> str:

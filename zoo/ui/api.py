@@ -41,18 +41,19 @@ def endpoints(hub: Hub) -> None:
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
-    def generate_video(model, label, prompt, frames, fps, seed, steps, solver, guidance) -> tuple[str, Any]:
+    def generate_video(model, label, prompt, frames, fps, seed, steps, solver, guidance, negative_prompt) -> tuple[str, Any]:
         """Generate a video: an MP4 file and its receipt.
 
-        model: an id of /list_models; label: class name or number; prompt: for a text-to-video model; frames, steps, solver,
-        guidance: empty takes the model's own; fps: 1 to 60; seed: empty draws one.
+        model: an id of /list_models; label: class name or number; prompt, negative_prompt: for a text-to-video model; frames,
+        steps, solver, guidance: empty takes the model's own; fps: 1 to 60; seed: empty draws one.
         """
         try:
             card = hub.card(str(model))
             if not card.video:
                 raise RequestError(f"{card.id} makes no videos: choose one of {', '.join(c.id for c in hub.offered if c.video)}.")
             subject = prompt if card.text else label
-            request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, frames=frames, fps=fps)
+            more = {"frames": frames, "fps": fps, "negative_prompt": negative_prompt}
+            request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, **more)
             *_, result = hub.generate(request, preview=False)
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -82,6 +83,7 @@ def endpoints(hub: Hub) -> None:
             gr.Number(None, label="steps"),
             gr.Textbox(None, label="solver"),
             gr.Number(None, label="guidance"),
+            gr.Textbox("", label="negative_prompt"),
         ]
         outputs = [gr.File(label="video"), gr.JSON(label="receipt")]
         gr.Button("generate_video").click(generate_video, inputs, outputs, api_name="generate_video", preprocess=False)

@@ -79,8 +79,9 @@ def make_request(
     vae: str | None = None,
     frames: Any = None,
     fps: Any = 8,
+    negative_prompt: str = "",
 ) -> Request:
-    """A checked request from the values of the controls; label is the prompt of a text-to-image model; an empty seed draws one.
+    """A checked request from the values of the controls; label is the prompt of a model that reads text; an empty seed draws one.
     Raises RequestError."""
     video = {"frames": None if frames is None else whole("Frames", frames, 1, MAX_FRAMES), "fps": whole("Frames a second", fps, 1, 60)}
     number = whole("Images", count, 1, MAX_IMAGES)
@@ -91,8 +92,8 @@ def make_request(
     if steps is not None:
         steps = whole("Steps", steps, 1, 1000)
     seeds = tuple(range(first, first + number))
-    prompt = label if card.text else ""
-    return Request(card.id, labels, seeds, steps, solver or None, guidance, eta=eta or 0.0, prompt=prompt, vae=vae, **video).resolved(card)
+    words = {"eta": eta or 0.0, "vae": vae, "prompt": label if card.text else "", "negative_prompt": negative_prompt or ""} | video
+    return Request(card.id, labels, seeds, steps, solver or None, guidance, **words).resolved(card)
 
 
 def duration(seconds: float) -> str:

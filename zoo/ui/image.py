@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class ImageTab:
         outputs = [
             *shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *kept,
         ]  # fmt: skip
-        run = self.go.click(self.generate, [*chosen.asked, self.visitor, self.origin], outputs, **PRIVATE)
+        run = self.go.click(self.generate, [self.visitor, self.origin, *chosen.asked], outputs, **PRIVATE)
         self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
         chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
@@ -103,25 +104,23 @@ class ImageTab:
 
     # ---- what happens
 
-    def generate(
-        self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps, visitor, origin, session: gr.Request
-    ) -> Iterator[dict]:
+    def generate(self, session: gr.Request, visitor: str, origin: dict | None, *asked: Any) -> Iterator[dict]:
         """Run a request and show it as it comes; every ending gives the Generate button back."""
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         number = 1
         with self.switches.held(session) as stop:
             try:
-                card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps)
+                card, request = self.settings.request(*asked)
                 number = len(request.seeds)
                 name = card.label_names[request.labels[0]] if request.labels else request.prompt
 
-                def asked(ending: str) -> str:
+                def summary(ending: str) -> str:
                     return controls.facts(request, card.title, name, request.seeds, ending)
 
                 yield {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
                     self.preview: gr.update(value=controls.pictures(None, number), visible=True), self.last_seed: request.seeds[0],
-                    self.facts: asked("running"), self.verdict: "", self.progress: controls.note("starting"),
+                    self.facts: summary("running"), self.verdict: "", self.progress: controls.note("starting"),
                 }  # fmt: skip
                 earlier, made = _earlier(origin, request), None
                 for item in self.hub.generate(request, stop=stop, visitor=visitor):
@@ -139,7 +138,7 @@ class ImageTab:
                             made = item.images[earlier["place"]]
                         verdict = _verdict(made, earlier, item)
                         yield idle | self._show(list(item.files)) | {
-                            self.progress: "", self.facts: asked(controls.ending(item)), self.verdict: verdict,
+                            self.progress: "", self.facts: summary(controls.ending(item)), self.verdict: verdict,
                         } | self._history(visitor)  # fmt: skip
                         return
                 yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
@@ -251,7 +250,7 @@ def _earlier(origin: dict | None, request: Request) -> dict | None:
         return None
     old: Request = origin["request"]
     seed, label = old.seeds[origin["place"]], old.labels[origin["place"]] if old.labels else None
-    same = all(getattr(old, word) == getattr(request, word) for word in ("model", "steps", "solver", "guidance", "eta", "prompt", "vae"))
+    same = replace(old, seeds=request.seeds, labels=request.labels) == request
     if not same or seed not in request.seeds or (request.labels and request.labels[0] != label):
         return None
     return origin | {"place": request.seeds.index(seed)}

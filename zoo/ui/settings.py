@@ -32,6 +32,10 @@ class Settings:
         self.model = gr.Dropdown(controls.model_choices(hub, video), value=card.id, label="Model", elem_id=f"{prefix}model")
         self.label = gr.Dropdown(**shown["label"], label="Class (type to search)", elem_id=f"{prefix}label")
         self.prompt = gr.Textbox(**shown["prompt"], label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id=f"{prefix}prompt")
+        self.negative = gr.Textbox(
+            **shown["negative"], label="Negative prompt", max_lines=1, max_length=MAX_PROMPT, elem_id=f"{prefix}negative",
+            placeholder="what guidance leads away from",
+        )  # fmt: skip
         self.count = gr.Slider(1, 16, 1 if video else 4, step=1, label="Images", elem_id=f"{prefix}count", buttons=[], visible=not video)
         with gr.Row(visible=video):
             self.frames = gr.Number(**shown["frames"], precision=0, label="Frames", elem_id=f"{prefix}frames", min_width=100)
@@ -59,8 +63,8 @@ class Settings:
     def asked(self) -> list[Any]:
         """The components whose values `request` takes."""
         return [
-            self.model, self.label, self.prompt, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta, self.vae,
-            self.frames, self.fps,
+            self.model, self.label, self.prompt, self.negative, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta,
+            self.vae, self.frames, self.fps,
         ]  # fmt: skip
 
     @property
@@ -68,10 +72,12 @@ class Settings:
         """The components that `choose` and `restored` set."""
         return [*self.asked, self.preset]
 
-    def request(self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps) -> tuple[Card, Request]:
+    def request(self, model, label, prompt, negative, count, seed, steps, solver, guidance, eta, vae, frames, fps) -> tuple[Card, Request]:
         """The card and the checked request of these values. Raises RequestError."""
         card = self.hub.card(model)
-        words = {"eta": eta, "vae": vae or None} | ({"frames": frames, "fps": fps} if self.video else {})
+        words = {"eta": eta, "vae": vae or None, "negative_prompt": negative if card.text else ""} | (
+            {"frames": frames, "fps": fps} if self.video else {}
+        )
         return card, controls.make_request(card, prompt if card.text else label, count, seed, steps, solver, guidance, **words)
 
     def choose(self, model: str, preset: str | None = None) -> dict:
@@ -93,7 +99,8 @@ class Settings:
             shown[self.label] = gr.update(choices=_labels(card), value=request.labels[place], visible=True)
         if request.vae:
             shown[self.vae] = gr.update(choices=self._autoencoders(card), value=request.vae)
-        return shown | ({self.prompt: gr.update(value=request.prompt, visible=True)} if card.text else {})
+        prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
+        return shown | {box: gr.update(value=prompt, visible=True) for box, prompt in prompts.items()}
 
     def _of(self, card: Card, preset: str | None) -> dict[str, dict[str, Any]]:
         wanted = card.preset(preset) if preset else card.sampling
@@ -103,6 +110,7 @@ class Settings:
         return {
             "label": {"choices": _labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
             "prompt": {"visible": bool(card.text)},
+            "negative": {"visible": bool(card.text)},
             "steps": {"value": wanted.steps},
             "solver": {"choices": list(SOLVERS), "value": wanted.solver},
             "guidance": {"value": guidance, "visible": card.guidable},

@@ -68,7 +68,7 @@ class VideoTab:
         shown = [self.preview, self.player, *self.saves, self.strip, self.row, self.slice, self.receipt, self.file]
         outputs = [*shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, self.history]
         settings = [*chosen.shown, self.verdict]
-        run = self.go.click(self.generate, [*chosen.asked, self.visitor, self.origin], outputs, **PRIVATE)
+        run = self.go.click(self.generate, [self.visitor, self.origin, *chosen.asked], outputs, **PRIVATE)
         self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
         chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
@@ -85,24 +85,22 @@ class VideoTab:
 
     # ---- what happens
 
-    def generate(
-        self, model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps, visitor, origin, session: gr.Request
-    ) -> Iterator[dict]:
+    def generate(self, session: gr.Request, visitor: str, origin: dict | None, *asked: Any) -> Iterator[dict]:
         """Run a request and show it as it comes; every ending gives the Generate button back."""
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         with self.switches.held(session) as stop:
             try:
-                card, request = self.settings.request(model, label, prompt, count, seed, steps, solver, guidance, eta, vae, frames, fps)
+                card, request = self.settings.request(*asked)
                 name = card.label_names[request.labels[0]] if request.labels else request.prompt
                 outside = f" (trained on {card.arch['num_frames']})" if request.frames != card.arch["num_frames"] else ""
 
-                def asked(ending: str) -> str:
+                def summary(ending: str) -> str:
                     return controls.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
 
                 yield {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.player: gr.update(visible=False),
                     self.preview: gr.update(value=controls.pictures(None, 1), visible=True), self.last_seed: request.seeds[0],
-                    self.facts: asked("running"), self.verdict: "", self.progress: controls.note("starting"),
+                    self.facts: summary("running"), self.verdict: "", self.progress: controls.note("starting"),
                 }  # fmt: skip
                 for item in self.hub.generate(request, stop=stop, visitor=visitor):
                     if isinstance(item, Progress):
@@ -110,7 +108,7 @@ class VideoTab:
                         yield shown | {self.progress: controls.progress_line(item, card)}
                     else:
                         yield idle | self._show(item.images[0], item.files[0], item.receipts[0]) | {
-                            self.progress: "", self.facts: asked(controls.ending(item)), self.verdict: _verdict(item, origin),
+                            self.progress: "", self.facts: summary(controls.ending(item)), self.verdict: _verdict(item, origin),
                             self.history: self.arrive(visitor),
                         }  # fmt: skip
                         return
