@@ -447,9 +447,21 @@ def test_pruning_spares_what_is_needed_and_what_somebody_is_at(remote: LoopbackH
     held = store.parts / "held.part"
     held.write_bytes(b"being written")
     with download.FileLock(held.with_suffix(".lock")):
-        assert store.prune() == len(b"nobody's" + b"unfinished")
+        assert store.prune() == len(b"unfinished")
     assert held.exists()
+    assert store.prune() == len(b"nobody's" + b"being written")
     assert store.find(card_of(source("huggingface", remote)))
+
+
+def test_pruning_spares_the_files_of_a_model_that_is_still_arriving(remote: LoopbackHub, store: Store) -> None:
+    remote.files[REPO, "words.txt"] = b"the second file"
+    pruned: list[int] = []
+    card = card_of(source("huggingface", remote, also=["words.txt"]))
+    kept = sources.fetch(card, store, tell=lambda item: pruned.append(store.prune()))
+    assert kept.path.read_bytes() == bytes_of(remote)
+    assert kept.also["words.txt"].read_bytes() == b"the second file"
+    assert len(pruned) > 2
+    assert not any(pruned)
 
 
 def test_a_hub_is_asked_about_the_file_and_nothing_else(remote: LoopbackHub, store: Store, tmp_path: Path) -> None:

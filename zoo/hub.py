@@ -260,10 +260,13 @@ class Hub:
         return self.pace.seconds(request.resolved(self.card(request.model)))
 
     def prepare(self, identity: str) -> bool:
-        """Load a model and measure a few of its steps in the background, once; whether that is still going on.
+        """Load a small model and measure a few of its steps in the background, once; whether that is still going on.
 
-        So the first visitor does not wait, and is told the cost. What is wrong with a model is said to whoever runs it.
+        So the first visitor does not wait, and is told the cost. What is wrong with a model is said to whoever runs it; a large one
+        is measured as it runs, for its first steps would keep others waiting.
         """
+        if self.card(identity).cost.params >= SMALL:
+            return False
         if identity not in self._prepared:
             self._prepared[identity] = threading.Thread(target=self._warm_up, args=(identity,), daemon=True)
             self._prepared[identity].start()

@@ -134,7 +134,8 @@ def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tel
     wrong = False
     for source in sources:
         try:
-            return _bring(card, source, store, tell, stop, notes)
+            with store.arriving(card.id):
+                return _bring(card, source, store, tell, stop, notes)
         except UnavailableError as reason:
             notes.append(f"{place(source)}: {reason}")
             wrong = wrong or reason.wrong

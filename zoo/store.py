@@ -11,7 +11,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,18 +158,22 @@ class Store:
         shared = {entry["sha256"] for other in self.kept().values() for entry in other["files"].values()}
         return sum(_delete(self.blobs / digest) for digest in known.values() if digest not in shared)
 
+    def arriving(self, identity: str) -> AbstractContextManager[bool]:
+        """Tell other processes that files of a model arrive one by one, which no pin names before the last."""
+        self.parts.mkdir(parents=True, exist_ok=True)
+        return _held(self.parts / f"{identity}.lock")
+
     def prune(self) -> int:
-        """Delete unfinished downloads that nobody is at, and files that no model needs; the bytes freed."""
-        needed = {entry["sha256"] for pin in self.kept().values() for entry in pin["files"].values()}
-        freed = sum(_delete(path) for path in self.blobs.glob("*") if path.name not in needed)
+        """Delete unfinished downloads that nobody is at, and files that no model needs or is about to; the bytes freed."""
+        freed, busy = 0, False
         for path in self.parts.glob("*.part"):
-            lock = FileLock(path.with_suffix(".lock"))
-            try:
-                with lock.acquire(timeout=0):
-                    freed += _delete(path)
-            except Timeout:
-                continue  # somebody is downloading it
-        return freed
+            with _held(path.with_suffix(".lock")) as free:
+                freed += _delete(path) if free else 0
+        for path in self.parts.glob("*.lock"):
+            with _held(path) as free:
+                busy = busy or not free
+        needed = {entry["sha256"] for pin in self.kept().values() for entry in pin["files"].values()}
+        return freed + sum(_delete(path) for path in self.blobs.glob("*") if not busy and path.name not in needed)
 
     def unfinished(self) -> int:
         """Bytes of downloads that were begun and not finished."""
@@ -227,6 +232,21 @@ class Part:
             os.fsync(file.fileno())
         os.replace(self.path, self.store.blobs / self.digest.hexdigest())
         return self.digest.hexdigest()
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Hold a lock file, unless somebody does; whether it is held."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _delete(path: Path) -> int:

@@ -205,22 +205,9 @@ class ImageTab:
         return self._history(visitor)
 
     def price(self, model, count, steps, solver, guidance) -> tuple[str, Any, Any]:
-        """Say beforehand what a run will cost, or that the model is not here; the timer ticks until that is known."""
-        here, idle = gr.update(visible=False), gr.Timer(active=False)
-        try:
-            card = self.hub.card(model)
-            if not self.hub.local(card):
-                return controls.note(f"{card.title} is not on this machine ({card.size})."), idle, gr.update(visible=True)
-            subject = "a" if card.text else 0
-            seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance if card.guidable else 1))
-        except ZooError as error:
-            return controls.note(str(error), "error"), gr.skip(), here
-        if seconds is None and self.hub.prepare(card.id):
-            return controls.note("measuring how fast this machine is ..."), gr.Timer(active=True), here
-        words = (
-            f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
-        )
-        return controls.note(words), idle, here
+        """Say beforehand what a run will cost, or offer to bring the model."""
+        words, timer = self.settings.price(model, count, None, steps, solver, guidance)
+        return words, timer, gr.update(visible=model in self.hub.cards and not self.hub.local(self.hub.card(model)))
 
     def _show(self, files: list[Path]) -> dict:
         names = [str(path) for path in files]

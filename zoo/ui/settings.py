@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo.errors import ZooError
 from zoo.request import MAX_PROMPT, SOLVERS, Request
 from zoo.ui import controls
 
@@ -101,6 +102,24 @@ class Settings:
             shown[self.vae] = gr.update(choices=self._autoencoders(card), value=request.vae)
         prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
         return shown | {box: gr.update(value=prompt, visible=True) for box, prompt in prompts.items()}
+
+    def price(self, model, count, frames, steps, solver, guidance) -> tuple[str, Any]:
+        """Say beforehand what a run will cost, or that the model is not here; the timer ticks until that is known."""
+        idle = gr.Timer(active=False)
+        try:
+            card = self.hub.card(model)
+            if not self.hub.local(card):
+                return controls.note(f"{card.title} is not on this machine ({card.size}): the Models tab brings it."), idle
+            subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
+            seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames))
+        except ZooError as error:
+            return controls.note(str(error), "error"), gr.skip()
+        if seconds is None and self.hub.prepare(card.id):
+            return controls.note("measuring how fast this machine is ..."), gr.Timer(active=True)
+        known = (
+            f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
+        )
+        return controls.note(known), idle
 
     def _of(self, card: Card, preset: str | None) -> dict[str, dict[str, Any]]:
         wanted = card.preset(preset) if preset else card.sampling

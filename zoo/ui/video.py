@@ -78,10 +78,17 @@ class VideoTab:
         self.row.release(lambda path, row: _slice(video.read(path)[0], row) if path else "", [self.file, self.row], self.slice, **PRIVATE)
         self.history.input(self.recall, [self.history, self.visitor], [*shown, self.facts], **PRIVATE)
         self.tab.select(self.arrive, self.visitor, self.history, **PRIVATE)
-        priced = [chosen.model, chosen.frames, chosen.steps, chosen.solver, chosen.guidance]
+        priced = [chosen.model, chosen.count, chosen.frames, chosen.steps, chosen.solver, chosen.guidance]
         timer = gr.Timer(2)
-        run.then(self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
-        gr.on([self.tab.select, timer.tick, *(c.change for c in priced)], self.price, priced, [self.cost, timer], queue=False, **PRIVATE)
+        run.then(chosen.price, priced, [self.cost, timer], queue=False, **PRIVATE)
+        gr.on(
+            [self.tab.select, timer.tick, *(c.change for c in priced)],
+            self.settings.price,
+            priced,
+            [self.cost, timer],
+            queue=False,
+            **PRIVATE,
+        )
 
     # ---- what happens
 
@@ -145,25 +152,6 @@ class VideoTab:
         """This browser's videos, the newest first."""
         names = [path.name for path in self.hub.results.history(visitor or "", ".mp4")]
         return gr.update(choices=names, visible=bool(names), value=None)
-
-    def price(self, model, frames, steps, solver, guidance) -> tuple[str, Any]:
-        """Say beforehand what a run will cost; the timer ticks until that is known."""
-        idle = gr.Timer(active=False)
-        try:
-            card = self.hub.card(model)
-            if not self.hub.local(card):
-                return controls.note(f"{card.title} is not on this machine ({card.size}): the Models tab brings it."), idle
-            subject = "a" if card.text else 0
-            guidance = guidance if card.guidable else 1
-            seconds = self.hub.seconds(controls.make_request(card, subject, 1, 0, steps, solver, guidance, frames=frames))
-        except ZooError as error:
-            return controls.note(str(error), "error"), gr.skip()
-        if seconds is None and self.hub.prepare(card.id):
-            return controls.note("measuring how fast this machine is ..."), gr.Timer(active=True)
-        words = (
-            f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
-        )
-        return controls.note(words), idle
 
     def _show(self, frames: np.ndarray, path: Path, receipt: dict) -> dict:
         files = {save: gr.update(value=str(path.with_suffix(kind)), interactive=True) for save, kind in zip(self.saves, KINDS, strict=True)}
