@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "checkpoint": {"errors", "layouts"},
     "layouts": set(),
     "line": set(),
+    "attention": {"backbones", "errors"},
     "backbones": {"errors"},
     "sampling": {"errors"},
     "latents": set(),
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "hub": {
         "card", "errors", "latents", "line", "media", "pace", "request", "residents", "results", "sampling", "sources", "store", "text",
     },
-    "training": {"card", "checkpoint", "errors", "hub", "latents", "media", "residents", "sampling"},
+    "training": {"card", "checkpoint", "errors", "hub", "latents", "media", "residents", "sampling", "video"},
 }  # fmt: skip
 """Modules and packages, and which of zoo's they may know: only hub and training know the stages, nobody knows training."""
 

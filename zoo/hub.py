@@ -148,6 +148,8 @@ class Hub:
         context = compute(self._context, card, request) if card.text else None
         model = self.load(card)
         autoencoder = self.load(self._autoencoder(card, request)) if card.latent else None
+        if stop.is_set():
+            return
         begun = time.monotonic()
 
         def picture(x: Tensor, draft: bool) -> Any:
