@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import backbones
-from zoo.attention import attentions, entropy, mean_distance, record_attention, relevance, rollout
+from zoo.attention import attentions, entropy, look_from, mean_distance, record_attention, relevance, rollout, window_places
 from zoo.backbones.layers import Attend
 from zoo.errors import RequestError
 
@@ -97,6 +97,74 @@ def test_a_planted_attention_is_found_where_it_was_planted() -> None:
         module[0](40 * keys[:, :, target], keys, torch.randn(1, 1, 6, 6))
     assert torch.equal(maps[0][0, 0].argmax(-1), target)
     assert attentions(module) == [module[0]]
+
+
+def vision(family: str) -> tuple[nn.Module, Tensor]:
+    """A tiny vision model of transformers, randomly initialised, and what it looks at."""
+    import transformers as t
+
+    torch.manual_seed(0)
+    same = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
+    made = {
+        "vit": lambda: t.ViTForImageClassification(t.ViTConfig(**same)),
+        "deit": lambda: t.DeiTForImageClassification(t.DeiTConfig(**same)),
+        "dinov2": lambda: t.Dinov2Model(t.Dinov2Config(**same)),
+        "dinov2 with registers": lambda: t.Dinov2WithRegistersModel(t.Dinov2WithRegistersConfig(**same)),
+        "clip": lambda: t.CLIPVisionModel(t.CLIPVisionConfig(**same)),
+        "vivit": lambda: t.VivitForVideoClassification(t.VivitConfig(**same | {"tubelet_size": [2, 8, 8], "num_frames": 4})),
+        "swin": lambda: t.SwinForImageClassification(
+            t.SwinConfig(image_size=32, patch_size=4, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4)
+        ),
+    }
+    model = made[family]().eval()
+    return model, torch.randn(2, *[4] * (family == "vivit"), 3, 32, 32)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["vit", "deit", "dinov2", "dinov2 with registers", "clip", "vivit", "swin"])
+def test_the_maps_of_a_vision_model_are_its_own(family: str) -> None:
+    model, pixels = vision(family)
+    with record_attention(model) as maps:
+        model(pixels)
+    assert model.config._attn_implementation == "sdpa"
+    assert all((one.sum(-1) - 1).abs().max() < 1e-5 for one in maps.values())
+    model.set_attn_implementation("eager")
+    theirs = model(pixels, output_attentions=True).attentions
+    if family == "swin":  # theirs are the last of each stage
+        maps = {0: maps[1], 1: maps[3]}
+    assert len(maps) == len(theirs)
+    for one, wanted in zip(maps.values(), theirs, strict=True):
+        assert torch.equal(one, wanted)
+
+
+def test_what_spoke_for_a_class_is_traced_through_the_graph() -> None:
+    model, pixels = vision("vit")
+    with record_attention(model) as maps:
+        logits = model(pixels).logits
+    found = relevance([one.detach() for one in maps.values()], torch.autograd.grad(logits[:, 1].sum(), list(maps.values())))
+    assert found.shape == (2, 17, 17)
+    assert (found[:, 0, 1:] > 0).any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("side", "shift"), [(8, 0), (8, 2), (6, 2)])
+def test_shifted_windows_are_rolled_back_to_where_they_belong(side: int, shift: int) -> None:
+    from transformers.models.swin.modeling_swin import SwinLayer, window_partition
+
+    model, _ = vision("swin")
+    layer: SwinLayer = model.swin.encoder.layers[0].blocks[shift // 2]
+    image = torch.arange(1.0, side * side + 1).view(1, side, side, 1)  # each patch says its number
+    padded, _ = layer.maybe_pad(image, side, side)
+    theirs = window_partition(layer.cyclic_shift(padded), 4).view(-1, 16).long() - 1
+    places = window_places(side, side, 4, shift)
+    assert torch.equal(places, theirs)
+    planted = torch.zeros(len(places), 1, 16, 16)
+    window, slot = (places == 9).nonzero()[0]
+    planted[window, 0, :, slot] = 1.0  # all of that window look at patch 9
+    for patch in places[window][places[window] >= 0].tolist():
+        seen = look_from(planted, places, patch)
+        assert seen.shape == (1, side * side)
+        assert (seen.argmax().item(), seen.sum().item()) == (9, 1.0)
 
 
 def test_rollout_is_that_of_the_paper() -> None:

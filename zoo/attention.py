@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from zoo.backbones.layers import Attend
@@ -20,8 +22,13 @@ BUDGET = 512 << 20
 
 
 def attentions(module: nn.Module) -> list[nn.Module]:
-    """The attention modules of a backbone in the order in which they run; in a Latte even ones are spatial, odd ones temporal."""
-    return [part for part in module.modules() if isinstance(part, Attend)]
+    """The attention modules of a backbone, or of a vision model of transformers, in the order in which they run; in a Latte even
+    ones are spatial, odd ones temporal."""
+    return [
+        part
+        for part in module.modules()
+        if isinstance(part, Attend) or (type(part).__module__.startswith("transformers.") and type(part).__name__.endswith("Attention"))
+    ]
 
 
 @contextmanager
@@ -31,8 +38,10 @@ def record_attention(
     """Record who attends to whom while `module` runs: layer -> map (b, k, n, n) float32 on the CPU, rows sum to 1, of the last pass.
 
     layers, heads: only these (all where None). Latte's spatial layers have b f rows, its temporal ones b n, as they run. The
-    module's output is the same to the bit, for the fused attention still makes it; without this it pays nothing. Raises
-    RequestError for a layer or head that there is not, and before a map would go beyond `budget` bytes.
+    module's output is the same to the bit, for the fused attention still makes it; without this it pays nothing. A model of
+    transformers computes its attention openly (eager) meanwhile, and with gradients on its maps stay in the graph, all heads; a
+    Swin's are of windows, (b w, k, m, m). Raises RequestError for a layer or head that there is not, and where a map would go
+    beyond `budget` bytes.
     """
     found = attentions(module)
     chosen = range(len(found)) if layers is None else layers
@@ -40,7 +49,8 @@ def record_attention(
         raise RequestError(f"There is no layer {wrong[0]} in a model of {len(found)} attention layers: choose 0 to {len(found) - 1}.")
     maps: dict[int, Tensor] = {}
 
-    def keep(layer: int, q: Tensor, k: Tensor) -> None:
+    def keep(layer: int, part: nn.Module, inputs: tuple, output: Any) -> None:
+        q, k = inputs[:2] if isinstance(part, Attend) else (output[1], output[1])
         if heads is not None:
             if wrong := [head for head in heads if not 0 <= head < q.shape[1]]:
                 raise RequestError(f"There is no head {wrong[0]} in a layer of {q.shape[1]}: choose 0 to {q.shape[1] - 1}.")
@@ -50,14 +60,19 @@ def record_attention(
             raise RequestError(
                 f"These maps need {needed / 1e6:.0f} MB, more than the {budget / 1e6:.0f} MB of a recording: choose fewer layers or heads."
             )
-        maps[layer] = weights(q, k).cpu()
+        maps[layer] = weights(q, k).cpu() if isinstance(part, Attend) else q if q.requires_grad else q.float().cpu()
 
-    hooks = [found[layer].register_forward_hook(lambda _, inputs, __, layer=layer: keep(layer, *inputs[:2])) for layer in chosen]
+    hooks = [found[layer].register_forward_hook(partial(keep, layer)) for layer in chosen]
+    fused = module.config._attn_implementation if hasattr(module, "set_attn_implementation") else ""
     try:
+        if fused:
+            module.set_attn_implementation("eager")
         yield maps
     finally:
         for hook in hooks:
             hook.remove()
+        if fused:
+            module.set_attn_implementation(fused)
 
 
 @torch.no_grad()
@@ -108,3 +123,23 @@ def mean_distance(one: Tensor, grid: tuple[int, int], extra: int = 0) -> Tensor:
 def entropy(one: Tensor) -> Tensor:
     """How widely each head of a layer looks, in bits: (b, k, n, n) to (k,), 0 for one token, log2 n for all alike."""
     return -torch.special.xlogy(one, one).sum(-1).mean((0, 2)) / torch.log(torch.tensor(2.0))
+
+
+def window_places(height: int, width: int, size: int, shift: int) -> Tensor:
+    """Which patch of a grid each token of each window is, (windows, size * size) long, row by row; -1 for padding.
+
+    A Swin pads the grid to whole windows, rolls it by `shift` up and to the left, and cuts it into windows: this is the way back.
+    Source: Liu et al., arXiv 2103.14030, figure 4.
+    """
+    places = torch.full((-(-height // size) * size, -(-width // size) * size), -1)
+    places[:height, :width] = torch.arange(height * width).view(height, width)
+    return rearrange(places.roll((-shift, -shift), (0, 1)), "(h p) (w q) -> (h w) (p q)", p=size, q=size)
+
+
+def look_from(windows: Tensor, places: Tensor, patch: int) -> Tensor:
+    """Where one patch looks in the whole grid: maps of the windows of one picture (w, k, m, m) and their places (w, m) to (k, n)."""
+    window, token = (places == patch).nonzero()[0].tolist()
+    inside = places[window] >= 0
+    grid = torch.zeros(windows.shape[1], int(places.max()) + 1)
+    grid[:, places[window][inside]] = windows[window, :, token][:, inside]
+    return grid

@@ -119,9 +119,9 @@ class Hub:
         """Make the pictures of a request: Progress at every step, then one Result.
 
         preview: decode the clean prediction of each step. stop: once set, the run ends within one step with a Result that holds
-        the last clean prediction. Closing the generator ends the run as well, keeps that prediction on disk, and gives the
-        device to the next in line. visitor: whose history the pictures enter; None is a rehearsal, of which nothing is kept.
-        Raises a ZooError for anything that the user can mend.
+        the last clean prediction, before the first step without any. Closing the generator ends the run as well, keeps that
+        prediction on disk, and gives the device to the next in line. visitor: whose history the pictures enter; None is a rehearsal,
+        of which nothing is kept. Raises a ZooError for anything that the user can mend.
         """
         card = self.card(request.model)
         request = request.resolved(card)
@@ -143,11 +143,10 @@ class Hub:
         def compute(work: Callable, *arguments: Any) -> Any:
             return self._worker.submit(work, *arguments).result()
 
-        for part in self.parts(card):
-            sources.present(part, self.store)  # what is missing is said before anything is loaded
-        context = compute(self._context, card, request) if card.text else None
+        decoder = self._autoencoder(card, request) if card.latent else None
+        context = compute(self._context, card, request, decoder) if card.text else None
         model = self.load(card)
-        autoencoder = self.load(self._autoencoder(card, request)) if card.latent else None
+        autoencoder = self.load(decoder) if decoder else None
         if stop.is_set():
             return
         begun = time.monotonic()
@@ -202,14 +201,14 @@ class Hub:
         shape = (frames,) * card.video + (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
         return lambda _: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
 
-    def _context(self, card: Card, request: Request) -> Tensor:
+    def _context(self, card: Card, request: Request, decoder: Card | None) -> Tensor:
         """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it.
 
         The encoder, which may be larger than the model, is in memory for this only, and only for prompts that are new.
         Source of the cut: diffusers, LattePipeline.encode_prompt.
         """
         encoder = self.card(card.text)
-        kept = sources.present(encoder, self.store)
+        kept, *_ = [sources.present(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
         what = " ".join([encoder.id, str(self.residents.dtype(encoder)), self.device.type, *kept.digests.values()])
 
         def said(prompt: str) -> tuple[Tensor, int]:

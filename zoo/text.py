@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +117,10 @@ class Contexts:
         """The context of a prompt and its filled part, from the folder or encoded now; what: the encoder, its digest and dtype."""
         name = hashlib.sha256(json.dumps([what, prompt]).encode()).hexdigest()
         path = self.folder / f"{name}.safetensors"
-        try:
+        with suppress(OSError, SafetensorError, KeyError):  # not there, or damaged: encoded again
             known = load_file(path)
             return known["context"], int(known["filled"])
-        except (OSError, SafetensorError, KeyError):
-            context, filled = encode()
+        context, filled = encode()
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
