@@ -94,3 +94,70 @@ def test_a_grid_puts_pictures_row_by_row_with_a_gap() -> None:
     sheet = np.asarray(media.grid(images, columns=2, scale=2, gap=4))
     assert sheet.shape == (36, 36, 3)
     assert [int(sheet[8, 8, 0]), int(sheet[8, 28, 0]), int(sheet[28, 8, 0]), int(sheet[28, 28, 0])] == [0, 50, 100, 255]
+
+
+# ---- pictures that people bring
+
+
+def blocks(width: int, height: int) -> Image.Image:
+    """Red above, blue below on the left, green on the right half."""
+    picture = Image.new("RGB", (width, height), (0, 160, 0))
+    picture.paste((200, 0, 0), (0, 0, width // 2, height // 2))
+    picture.paste((0, 0, 200), (0, height // 2, width // 2, height))
+    return picture
+
+
+def test_whatever_a_camera_or_a_browser_saves_is_opened_upright_and_opaque(tmp_path: Path) -> None:
+    plain = np.asarray(blocks(40, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: turn it to the right
+    saved = {
+        "plain.png": (blocks(40, 20), {}),
+        "turned.png": (blocks(40, 20).transpose(Image.Transpose.ROTATE_90), {"exif": exif}),
+        "palette.png": (blocks(40, 20).convert("P", palette=Image.Palette.ADAPTIVE), {}),
+        "cmyk.tiff": (blocks(40, 20).convert("CMYK"), {}),
+        "moving.gif": (blocks(40, 20), {"save_all": True, "append_images": [Image.new("RGB", (40, 20))]}),
+        "web.webp": (blocks(40, 20), {"lossless": True}),
+    }
+    for name, (picture, words) in saved.items():
+        picture.save(tmp_path / name, **words)
+        opened = media.open_picture(tmp_path / name)
+        assert opened.mode == "RGB"
+        assert np.abs(np.asarray(opened).astype(int) - plain).max() <= 2, name
+
+
+def test_a_transparent_picture_lies_on_white_and_sixteen_bits_keep_their_shades(tmp_path: Path) -> None:
+    ghost = blocks(8, 8).convert("RGBA")
+    ghost.putalpha(0)
+    ghost.save(tmp_path / "ghost.png")
+    assert np.asarray(media.open_picture(tmp_path / "ghost.png")).min() == 255
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert np.abs(np.asarray(media.open_picture(tmp_path / "deep.png"))[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+    Image.new("1", (3, 3), 1).save(tmp_path / "bits.png")
+    assert np.asarray(media.open_picture(tmp_path / "bits.png")).min() == 255
+    Image.new("L", (1, 1), 7).save(tmp_path / "dot.png")
+    assert media.open_picture(tmp_path / "dot.png").getpixel((0, 0)) == (7, 7, 7)
+
+
+def test_a_photograph_of_forty_megapixels_is_opened_and_a_bomb_is_not(tmp_path: Path, says) -> None:
+    blocks(8000, 5000).save(tmp_path / "photo.jpg", quality=50)
+    opened = media.open_picture(tmp_path / "photo.jpg")
+    assert opened.getpixel((10, 10))[0] > 150
+    assert opened.width * 5 == opened.height * 8
+    Image.new("1", (16000, 5500)).save(tmp_path / "large.png")
+    with says(MediaError, "16000x5500 pixels", "80 million"):
+        media.open_picture(tmp_path / "large.png")
+    Image.new("1", (40000, 40000)).save(tmp_path / "bomb.png")
+    with says(MediaError, "more than 80 million pixels"):
+        media.open_picture(tmp_path / "bomb.png")
+
+
+def test_what_is_no_picture_is_refused_in_a_sentence(tmp_path: Path, says) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    blocks(64, 64).save(tmp_path / "whole.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:120])
+    for name in ("text.png", "empty.jpg", "half.png", "nowhere.png"):
+        with says(MediaError, "cannot be read as a picture", "bring a JPEG"):
+            media.open_picture(tmp_path / name)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import serving
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 from loopback_hub import LoopbackHub
 from PIL import Image
+from playwright.sync_api import Browser, expect
 from safetensors.torch import save_file
 from torch import nn
 
@@ -289,6 +294,7 @@ def test_one_frame_is_a_picture(film: Hub) -> None:
     assert np.array_equal(np.asarray(picture), result.images[0, 0])
     assert media.read_png(result.files[0].with_suffix(".png"))[1]["request"]["frames"] == 1
     assert video.read(result.files[0])[0].shape == (1, 16, 16, 3)
+    assert json.loads(result.files[0].with_suffix(".json").read_text()) == result.receipts[0]
 
 
 def test_any_number_of_steps_is_taken_where_no_stride_gives_it(film: Hub) -> None:
@@ -296,6 +302,34 @@ def test_any_number_of_steps_is_taken_where_no_stride_gives_it(film: Hub) -> Non
     assert run(film, Request(**ASKED.__dict__ | {"steps": 7})).stopped_at is None
     strided, even = Schedule.linear(1e-4, 0.02, 1000).respaced(10, "stride"), Schedule.linear(1e-4, 0.02, 1000).respaced(10)
     assert strided != even
+
+
+def test_a_prompt_and_what_it_leads_away_from_are_on_the_page_and_in_the_api(film: Hub, browser: Browser) -> None:
+    brought(film)
+    with serving(film) as url:
+        client = Client(url, verbose=False)
+        path, receipt = client.predict("film", "", "a red bus", 4, 8, 7, 10, "ddim", 7.5, "cat", api_name="/generate_video")
+        assert (receipt["request"]["prompt"], receipt["request"]["negative_prompt"]) == ("a red bus", "cat")
+        plain = client.predict("film", "", "a red bus", 4, 8, 7, 10, "ddim", 7.5, api_name="/generate_video")[1]
+        assert plain["pixels"] != receipt["pixels"]
+        with pytest.raises(AppError, match="give a prompt"):
+            client.predict("film", "", "", 4, 8, 7, 10, "ddim", 7.5, api_name="/generate_video")
+        client.close()
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(url)
+        page.get_by_role("tab", name="Video").click()
+        expect(page.locator("#video-negative")).to_have_count(0)  # the bundled model has classes
+        page.click("#video-model input")
+        page.get_by_role("option", name=re.compile("^Film-1 ")).click()
+        expect(page.locator("#video-label")).to_have_count(0)
+        page.click("#video-generate")
+        expect(page.locator("#video-progress .error")).to_contain_text("give a prompt")
+        page.set_input_files("#video-drop ~ input[type=file], .controls > input[type=file] >> nth=-1", path)
+        expect(page.locator("#video-prompt textarea")).to_have_value("a red bus")
+        expect(page.locator("#video-negative :is(input, textarea)")).to_have_value("cat")
+        page.click("#video-generate")
+        expect(page.locator("#video-verdict")).to_contain_text("Identical: every pixel of every frame")
+        page.close()
 
 
 @torch.no_grad()

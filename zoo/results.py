@@ -36,9 +36,9 @@ class Results:
                 if image.ndim == 3:
                     media.save_png(image, path, receipt)
                     continue
-                video.save(image, path, receipt["request"]["fps"], receipt)
                 if len(image) == 1:
                     media.save_png(image[0], path.with_suffix(".png"), receipt | {"pixels": media.digest(image[0])})
+                video.save(image, path, receipt["request"]["fps"], receipt)
             if page := self._page(visitor):
                 with page.open("a", encoding="utf-8") as lines:
                     lines.writelines(f"{path.name}\n" for path in files)
