@@ -87,6 +87,8 @@ def test_layers_and_heads_can_be_chosen_and_others_are_refused(says) -> None:
         module(*given)
         module(*given)  # a second pass takes the place of the first
     assert not any(part._forward_hooks for part in module.modules())
+    with says(RequestError, "attention of a Linear cannot be recorded"), record_attention(nn.Linear(2, 2)):
+        pass
 
 
 def test_a_planted_attention_is_found_where_it_was_planted() -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from zoo.card import Card, parse
 from zoo.errors import CancelledError, ChecksumError, DownloadError
 from zoo.residents import build_module
 from zoo.store import Store, sha256
+from zoo.verify import admit
 
 ROOT = Path(__file__).parent.parent
 SIZE = 3_000_000
@@ -405,7 +407,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said_and_what_has_come_is_kept(
         pytest.skip("this machine lets nobody mount a disk")
     try:
         store = Store(disk / "models")
-        monkeypatch.setattr(Store, "room", lambda *_: None)
+        monkeypatch.setattr("zoo.store.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 40))  # it is full only later
         with says(DownloadError, "No space left", "of 3,000,000 bytes", "what has arrived is kept"):
             sources.fetch(card_of(source("huggingface", remote)), store)
         assert 0 < store.unfinished() <= 2 << 20
@@ -444,12 +446,14 @@ def test_pruning_spares_what_is_needed_and_what_somebody_is_at(remote: LoopbackH
     sources.fetch(card_of(source("huggingface", remote)), store)
     (store.blobs / ("0" * 64)).write_bytes(b"nobody's")
     (store.parts / "left.part").write_bytes(b"unfinished")
+    (store.parts / "left.lock").touch()
+    (store.parts / "import-1-2.part").write_bytes(b"copied")
     held = store.parts / "held.part"
     held.write_bytes(b"being written")
     with download.FileLock(held.with_suffix(".lock")):
         assert store.prune() == len(b"unfinished")
     assert held.exists()
-    assert store.prune() == len(b"nobody's" + b"being written")
+    assert store.prune() == len(b"nobody's" + b"being written" + b"copied")
     assert store.find(card_of(source("huggingface", remote)))
 
 
@@ -462,6 +466,40 @@ def test_pruning_spares_the_files_of_a_model_that_is_still_arriving(remote: Loop
     assert kept.also["words.txt"].read_bytes() == b"the second file"
     assert len(pruned) > 2
     assert not any(pruned)
+
+
+def test_a_model_that_is_carried_in_is_spared_as_well(hub_with, store: Store, tmp_path: Path) -> None:
+    tiny = {"input_size": 8, "patch_size": 2, "in_channels": 3, "hidden_size": 32, "depth": 2, "num_heads": 2}
+    card = hub_with({"m": WORDS | {"arch": tiny, "weights": [{"from": "url", "url": "https://example.org/m.pt", "file": "m.pt"}]}}).card(
+        "m"
+    )
+    torch.save(build_module(card).state_dict(), tmp_path / "m.pt")
+    pruned: list[int] = []
+    kept = admit(store, card, [tmp_path / "m.pt"], lambda done: pruned.append(store.prune()))
+    assert pruned
+    assert not any(pruned)
+    assert kept.path.is_file()
+
+
+@pytest.mark.parametrize("folder", ["parts", "blobs"])
+def test_a_folder_that_cannot_be_used_is_said_at_once(remote: LoopbackHub, store: Store, says, folder: str) -> None:
+    store.folder.mkdir(parents=True)
+    (store.folder / folder).write_text("a file where a folder should be")
+    with says(DownloadError, "cannot be written", "PATCHWORK_CACHE"):
+        list(sources.stream([card_of(source("huggingface", remote))], store, "", False, threading.Event()))
+    assert store.prune() == 0
+
+
+def test_a_damaged_shard_in_the_cache_of_a_hub_is_not_taken(remote: LoopbackHub, store: Store, tmp_path: Path) -> None:
+    from huggingface_hub import hf_hub_download
+
+    names = ["weights/m-00001-of-00002.safetensors", "weights/m-00002-of-00002.safetensors"]
+    for name in names:
+        remote.files[REPO, name] = os.urandom(1000)
+        second = Path(hf_hub_download(REPO, name, endpoint=remote.url, cache_dir=tmp_path / "hf")).resolve()
+    second.write_bytes(bytes(1000))
+    kept = sources.fetch(card_of({"from": "huggingface", "repo": REPO, "file": names[0]}), store)
+    assert [path.read_bytes() for path in kept.weights] == [remote.files[REPO, name] for name in names]
 
 
 def test_a_hub_is_asked_about_the_file_and_nothing_else(remote: LoopbackHub, store: Store, tmp_path: Path) -> None:

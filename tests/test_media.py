@@ -158,6 +158,8 @@ def test_what_is_no_picture_is_refused_in_a_sentence(tmp_path: Path, says) -> No
     (tmp_path / "empty.jpg").write_bytes(b"")
     blocks(64, 64).save(tmp_path / "whole.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:120])
+    blocks(64, 64).save(tmp_path / "turned.jpg", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03")
+    media.open_picture(tmp_path / "turned.jpg")  # what its EXIF says is cut off: it stays as it is
     for name in ("text.png", "empty.jpg", "half.png", "nowhere.png"):
         with says(MediaError, "cannot be read as a picture", "bring a JPEG"):
             media.open_picture(tmp_path / name)

@@ -24,7 +24,7 @@ from zoo import backbones, latents, media, text, video
 from zoo.__main__ import main
 from zoo.card import cards
 from zoo.checkpoint import load_into
-from zoo.errors import CheckpointError, DownloadError, RequestError
+from zoo.errors import CheckpointError, ChecksumError, DownloadError, RequestError
 from zoo.hub import Hub
 from zoo.request import Request, Result
 from zoo.residents import build_module
@@ -297,11 +297,48 @@ def test_one_frame_is_a_picture(film: Hub) -> None:
     assert json.loads(result.files[0].with_suffix(".json").read_text()) == result.receipts[0]
 
 
-def test_any_number_of_steps_is_taken_where_no_stride_gives_it(film: Hub) -> None:
+def test_any_number_of_steps_is_taken_where_no_stride_gives_it(film: Hub, says) -> None:
     brought(film)
-    assert run(film, Request(**ASKED.__dict__ | {"steps": 7})).stopped_at is None
-    strided, even = Schedule.linear(1e-4, 0.02, 1000).respaced(10, "stride"), Schedule.linear(1e-4, 0.02, 1000).respaced(10)
-    assert strided != even
+    with says(RequestError, "No whole stride"):
+        Schedule.linear(1e-4, 0.02, 1000).respaced(400, "stride")
+    assert run(film, Request(**ASKED.__dict__ | {"steps": 400}), preview=False).stopped_at is None
+
+
+def test_a_number_of_frames_that_nobody_trained_interpolates_the_table(film: Hub) -> None:
+    brought(film)
+    assert run(film, Request(**ASKED.__dict__ | {"frames": 7})).images.shape == (1, 7, 16, 16, 3)
+    assert run(film, ASKED).images.shape == (1, 4, 16, 16, 3)
+
+
+def test_a_run_survives_the_removal_of_its_encoder(film: Hub) -> None:
+    brought(film)
+    for item in film.generate(ASKED):
+        if getattr(item, "step", 0) == 3:
+            film.residents.remove("words")
+    assert isinstance(item, Result)
+    assert len(item.receipts[0]["weights"]) == 3
+
+
+@pytest.mark.parametrize("name", ["film", "words", "frames", "smooth"])
+def test_every_part_is_verified_and_any_changed_file_is_noticed(film: Hub, says, name: str) -> None:
+    brought(film)
+    card = film.card(name)
+    assert len(list(verify(film.store, card))) == 3
+    *_, last = film.store.find(card).digests
+    content = bytearray(last.read_bytes())
+    content[-1] ^= 1
+    last.write_bytes(content)
+    with says(ChecksumError, "has changed"):
+        list(verify(film.store, card))
+
+
+def test_the_embedding_of_t5_is_asked_for_where_a_file_lacks_it(their_encoder: nn.Module, film: Hub, says) -> None:
+    state = {key: value for key, value in their_encoder.state_dict().items() if key != "shared.weight"}
+    module = build_module(film.card("words"))
+    load_into(module, state)  # some files name the encoder's own copy of it
+    assert torch.equal(module.embed_tokens.weight, their_encoder.shared.weight)
+    with says(CheckpointError, "embed_tokens.weight is missing"):
+        load_into(module, {key: value for key, value in state.items() if "embed" not in key})
 
 
 def test_a_prompt_and_what_it_leads_away_from_are_on_the_page_and_in_the_api(film: Hub, browser: Browser) -> None:

@@ -37,13 +37,17 @@ def record_attention(
 ) -> Iterator[dict[int, Tensor]]:
     """Record who attends to whom while `module` runs: layer -> map (b, k, n, n) float32 on the CPU, rows sum to 1, of the last pass.
 
-    layers, heads: only these (all where None). Latte's spatial layers have b f rows, its temporal ones b n, as they run. The
-    module's output is the same to the bit, for the fused attention still makes it; without this it pays nothing. A model of
-    transformers computes its attention openly (eager) meanwhile, and with gradients on its maps stay in the graph, all heads; a
-    Swin's are of windows, (b w, k, m, m). Raises RequestError for a layer or head that there is not, and where a map would go
+    layers, heads: only these (all where None). Latte's spatial layers have b f rows, its temporal ones b n, as they run. The output
+    of a backbone of ours is the same to the bit, for the fused attention still makes it; without this it pays nothing. A model of
+    transformers computes its attention openly (eager) meanwhile, and differs by rounding; with gradients on, its maps stay in the
+    graph. A Swin's are of windows, (b w, k, m, m). Raises RequestError for a layer or head that there is not, and where a map would go
     beyond `budget` bytes.
     """
     found = attentions(module)
+    if not found:
+        raise RequestError(
+            f"The attention of a {type(module).__name__} cannot be recorded: choose a DiT, U-ViT, Latte or a vision transformer."
+        )
     chosen = range(len(found)) if layers is None else layers
     if wrong := [layer for layer in chosen if not 0 <= layer < len(found)]:
         raise RequestError(f"There is no layer {wrong[0]} in a model of {len(found)} attention layers: choose 0 to {len(found) - 1}.")

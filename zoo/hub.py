@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ class Hub:
             return self._worker.submit(work, *arguments).result()
 
         decoder = self._autoencoder(card, request) if card.latent else None
-        context = compute(self._context, card, request, decoder) if card.text else None
+        context, encoder = compute(self._context, card, request, decoder) if card.text else (None, None)
         model = self.load(card)
         autoencoder = self.load(decoder) if decoder else None
         if stop.is_set():
@@ -156,9 +157,8 @@ class Hub:
 
         def finish(images: Any, stopped: int | None) -> Result:
             seconds = time.monotonic() - begun
-            loaded = {card.id: model, request.vae: autoencoder}
-            weights = {name: resident.kept.sha256 for name, resident in loaded.items() if resident}
-            weights |= {card.text: sources.present(self.card(card.text), self.store).sha256} if card.text else {}
+            used = {card.id: model.kept, request.vae: autoencoder and autoencoder.kept, card.text: encoder}
+            weights = {name: kept.digest for name, kept in used.items() if kept}
             receipts = self._receipts(card, request, images, weights, seconds, stopped)
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
             return Result(request, images, files, tuple(receipts), seconds, stopped)
@@ -201,15 +201,17 @@ class Hub:
         shape = (frames,) * card.video + (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
         return lambda _: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
 
-    def _context(self, card: Card, request: Request, decoder: Card | None) -> Tensor:
-        """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it.
+    def _context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, Kept]:
+        """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it. And the encoder's files.
 
         The encoder, which may be larger than the model, is in memory for this only, and only for prompts that are new.
         Source of the cut: diffusers, LattePipeline.encode_prompt.
         """
         encoder = self.card(card.text)
         kept, *_ = [sources.present(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
-        what = " ".join([encoder.id, str(self.residents.dtype(encoder)), self.device.type, *kept.digests.values()])
+        torch.set_num_threads(self._use_threads(encoder))
+        versions = (torch.__version__, version("transformers"), torch.get_num_threads())
+        what = f"{encoder.id} {encoder.revision} {kept.digest} {self.residents.dtype(encoder)} {self.device.type} {versions}"
 
         def said(prompt: str) -> tuple[Tensor, int]:
             return self.contexts.get(what, prompt, lambda: text.encode(self.load(encoder).module, encoder.arch, kept.also, prompt))
@@ -218,7 +220,7 @@ class Hub:
             (context, filled), (other, _) = said(request.prompt), said(request.negative_prompt)
         finally:
             self.residents.release(encoder.id)
-        return torch.stack([context[:filled], other[:filled]]).to(self.device)
+        return torch.stack([context[:filled], other[:filled]]).to(self.device), kept
 
     def _autoencoder(self, card: Card, request: Request) -> Card:
         """The card of the autoencoder asked for. Raises RequestError where its latents are not those of the model."""

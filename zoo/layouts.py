@@ -41,8 +41,8 @@ def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
         text = [key for key in keys if key.startswith("text_model.") and not key.endswith("position_ids")]
         return {key.removeprefix("text_model."): (key,) for key in text}
     if "encoder.block.0.layer.0.SelfAttention.q.weight" in keys:  # T5, whose embedding is shared with the decoder, left out
-        inner = [key for key in keys if key.startswith("encoder.") and key != "encoder.embed_tokens.weight"]
-        return {"embed_tokens.weight": ("shared.weight",)} | {key.removeprefix("encoder."): (key,) for key in inner}
+        inner = {key.removeprefix("encoder."): (key,) for key in keys if key.startswith("encoder.")}
+        return inner | ({"embed_tokens.weight": ("shared.weight",)} if "shared.weight" in keys else {})
     if "caption_projection.linear_1.weight" in keys:  # Latte-1, whose file holds a null caption that diffusers' class does not know
         return {key: (key,) for key in keys if key != "caption_projection.y_embedding"}
     old = re.compile(r"(mid_block\.attentions\.0\.)(query|key|value|proj_attn)\.")

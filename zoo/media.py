@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,27 +89,32 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
     """Open anybody's picture as upright, opaque RGB: turned as its EXIF says, over white where transparent, its first frame where it
     moves, 16 bits scaled to 8. Raises MediaError where it is no picture, damaged, or too large."""
     try:
-        with Image.open(path) as file:
-            if file.width * file.height > MAX_PHOTO:
-                raise MediaError(
-                    f"This picture has {file.width}x{file.height} pixels, more than {MAX_PHOTO // 10**6} million: make it smaller first."
-                )
-            file.draft("RGB", (2048, 2048))  # a large JPEG is decoded at a fraction of its size
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith("I") or picture.mode == "F":
-                levels = np.asarray(picture).astype(np.float32)
-                picture = Image.fromarray(
-                    (levels * (255 / max(levels.max(), 65535 if picture.mode != "F" else 1))).round().astype(np.uint8)
-                )
-            if picture.has_transparency_data:
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-            return picture.convert("RGB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged EXIF is only not obeyed
+            with Image.open(path) as file:
+                return _opaque(file)
+    except MediaError:
+        raise
     except Image.DecompressionBombError:
         raise MediaError(f"This picture has more than {MAX_PHOTO // 10**6} million pixels: make it smaller first.") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, MediaError):
-            raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         raise MediaError(f"This file cannot be read as a picture ({type(error).__name__}): bring a JPEG, PNG, WebP or GIF.") from None
+
+
+def _opaque(file: Image.Image) -> Image.Image:
+    if file.width * file.height > MAX_PHOTO:
+        raise MediaError(
+            f"This picture has {file.width}x{file.height} pixels, more than {MAX_PHOTO // 10**6} million: make it smaller first."
+        )
+    file.draft("RGB", (2048, 2048))  # a large JPEG is decoded at a fraction of its size
+    picture = ImageOps.exif_transpose(file)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        levels = np.nan_to_num(np.asarray(picture).astype(np.float32)).clip(min=0)
+        white = max(levels.max(), 65535 if picture.mode != "F" else 1)
+        picture = Image.fromarray((levels * (255 / white)).round().astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    return picture.convert("RGB")
 
 
 def parse_receipt(text: str) -> dict[str, Any]:

@@ -108,6 +108,8 @@ def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop
             told.put(None)
         except ZooError as error:
             told.put(error)
+        except OSError as error:  # of the folder itself: what files and servers do is said where it happens
+            told.put(DownloadError(f"{store.folder} cannot be used ({error.strerror or error}): set PATCHWORK_CACHE to another folder."))
 
     threading.Thread(target=work, daemon=True).start()
     stopped = 0
@@ -217,8 +219,8 @@ def _cached(card: Card, source: Source, store: Store) -> Kept | None:
     if not all(found.values()):
         return None
     entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in found.items()}
-    promised = source.sha256 or found[source.file][1]
-    if promised and entries[source.file]["sha256"] != promised:
+    promised = {file: digest for file, (_, digest) in found.items() if digest} | ({source.file: source.sha256} if source.sha256 else {})
+    if any(entries[file]["sha256"] != digest for file, digest in promised.items()):
         return None
     return store.keep(card, entries, f"from the cache of {source.origin}")
 

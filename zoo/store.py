@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ class Kept:
     bytes: int = 0
     digests: Mapping[Path, str] = field(default_factory=dict)
     """What the sha256 of each file was when it arrived."""
+
+    @property
+    def digest(self) -> str:
+        """What tells these files from others: the sha256 of the weights, or of all digests where the model needs several files."""
+        return self.sha256 if len(self.digests) < 2 else hashlib.sha256(" ".join(self.digests.values()).encode()).hexdigest()
 
     @property
     def weights(self) -> list[Path]:
@@ -112,8 +117,6 @@ class Store:
         part = self.parts / f"import-{os.getpid()}-{threading.get_ident()}.part"
         try:
             self.room(path.stat().st_size)
-            for folder in (self.blobs, self.parts):
-                folder.mkdir(parents=True, exist_ok=True)
             digest, done = hashlib.sha256(), 0
             with path.open("rb") as source, part.open("wb") as copy:
                 while piece := source.read(PIECE):
@@ -131,7 +134,8 @@ class Store:
     def room(self, needed: int) -> None:
         """Raise DownloadError unless the disk can take so many bytes more."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self.parts, self.blobs):
+                folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free
         except OSError as error:
             raise DownloadError(f"{self.folder} cannot be written ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
@@ -160,20 +164,22 @@ class Store:
 
     def arriving(self, identity: str) -> AbstractContextManager[bool]:
         """Tell other processes that files of a model arrive one by one, which no pin names before the last."""
-        self.parts.mkdir(parents=True, exist_ok=True)
-        return _held(self.parts / f"{identity}.lock")
+        with suppress(OSError):  # said in words by whoever writes there
+            self.parts.mkdir(parents=True, exist_ok=True)
+        return _held(self.parts / f"{identity}.lock", patience=1)
 
     def prune(self) -> int:
         """Delete unfinished downloads that nobody is at, and files that no model needs or is about to; the bytes freed."""
         freed, busy = 0, False
-        for path in self.parts.glob("*.part"):
-            with _held(path.with_suffix(".lock")) as free:
-                freed += _delete(path) if free else 0
         for path in self.parts.glob("*.lock"):
             with _held(path) as free:
                 busy = busy or not free
+                freed += _delete(path.with_suffix(".part")) if free else 0
+        if busy:
+            return freed
         needed = {entry["sha256"] for pin in self.kept().values() for entry in pin["files"].values()}
-        return freed + sum(_delete(path) for path in self.blobs.glob("*") if not busy and path.name not in needed)
+        unneeded = [path for path in self.blobs.glob("*") if path.name not in needed]
+        return freed + sum(_delete(path) for path in [*unneeded, *self.parts.glob("*.part")])
 
     def unfinished(self) -> int:
         """Bytes of downloads that were begun and not finished."""
@@ -190,8 +196,6 @@ class Part:
         self.store, self.path, self.told = store, store.parts / f"{key}.part", told
         self.digest, self.done = hashlib.sha256(), 0
         self._laps: deque[tuple[float, int]] = deque(maxlen=64)
-        for folder in (store.parts, store.blobs):
-            folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def size(self) -> int:
@@ -235,12 +239,12 @@ class Part:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Hold a lock file, unless somebody does; whether it is held."""
+def _held(path: Path, patience: float = 0) -> Iterator[bool]:
+    """Hold a lock file, unless somebody else does, or owns it; whether it is held."""
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
+        lock.acquire(timeout=patience)
+    except (Timeout, OSError):
         yield False
         return
     try:

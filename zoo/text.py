@@ -119,6 +119,7 @@ class Contexts:
         path = self.folder / f"{name}.safetensors"
         with suppress(OSError, SafetensorError, KeyError):  # not there, or damaged: encoded again
             known = load_file(path)
+            os.utime(path)
             return known["context"], int(known["filled"])
         context, filled = encode()
         part = path.with_suffix(f".{os.getpid()}.part")
@@ -128,6 +129,7 @@ class Contexts:
             os.replace(part, path)
             for old in sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
                 old.unlink(missing_ok=True)
-        except (OSError, SafetensorError):
-            part.unlink(missing_ok=True)  # a full disk costs the encoding, not the picture
+        except (OSError, SafetensorError):  # a full disk costs the encoding next time, not the picture
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
         return context, filled

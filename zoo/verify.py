@@ -51,8 +51,9 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(needed) if needed else ' alone'}."
         )
     loaded(card, [files[0], *(others[name] for name in needed if SHARD.fullmatch(name))])
-    digests = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
-    return store.keep(card, {name: store.entry(digest) for name, digest in digests.items()}, f"imported from {files[0].name}")
+    with store.arriving(card.id):
+        digests = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
+        return store.keep(card, {name: store.entry(digest) for name, digest in digests.items()}, f"imported from {files[0].name}")
 
 
 def loaded(card: Card, weights: Sequence[Path]) -> nn.Module:
@@ -86,7 +87,7 @@ def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tenso
         return module(x).logits
     y = torch.zeros(1, dtype=torch.long) if arch.get("num_classes") else None
     if card.text:
-        y = noise(1, arch["num_context_tokens"], arch["context_dim"])
+        y = noise(1, arch.get("num_context_tokens", 120), arch["context_dim"])
     return module(x, torch.full((1,), 500.0), y)
 
 

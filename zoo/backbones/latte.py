@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from zoo.backbones.dit import DiTBlock, FinalLayer, LabelEmbedder, TimestepEmbedder, initialize
-from zoo.backbones.layers import PatchEmbed, sincos_1d, sincos_2d, unpatchify
+from zoo.backbones.layers import PatchEmbed, frame_table, sincos_1d, sincos_2d, unpatchify
 
 
 class Latte(nn.Module):
@@ -42,13 +41,6 @@ class Latte(nn.Module):
         self.final_layer = FinalLayer(hidden_size, patch_size, in_channels * (2 if learn_sigma else 1))
         initialize(self)
 
-    def frame_table(self, frames: int) -> Tensor:
-        """The positions of frames (1, f, d): the stored table, or evenly interpolated for another number, which nobody published."""
-        if frames == self.temp_embed.shape[1]:
-            return self.temp_embed
-        table = F.interpolate(self.temp_embed.mT.float(), size=frames, mode="linear", align_corners=True).mT
-        return table.to(self.temp_embed.dtype)
-
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """Predict the noise, and the variance fraction after it where sigma is learned.
 
@@ -64,7 +56,7 @@ class Latte(nn.Module):
             tokens = self.blocks[index](tokens, c)
             tokens = rearrange(tokens, "(b f) n d -> (b n) f d", f=frames)
             if index == 0:
-                tokens = tokens + self.frame_table(frames)
+                tokens = tokens + frame_table(self.temp_embed, frames)
             tokens = self.blocks[index + 1](tokens, c)
             tokens = rearrange(tokens, "(b n) f d -> (b f) n d", b=len(x))
         return rearrange(unpatchify(self.final_layer(tokens, c), self.patch_size), "(b f) c h w -> b f c h w", f=frames)

@@ -41,6 +41,13 @@ def sincos_2d(dim: int, size: int) -> Tensor:
     return table.float()[None]
 
 
+def frame_table(table: Tensor, frames: int) -> Tensor:
+    """The positions of frames (1, f, d): the table as it is, or evenly interpolated for another number, which nobody published."""
+    if frames == table.shape[1]:
+        return table
+    return F.interpolate(table.mT.float(), size=frames, mode="linear", align_corners=True).mT.to(table.dtype)
+
+
 def unpatchify(x: Tensor, patch_size: int) -> Tensor:
     """Put tokens (b, n, p q c) of a square grid back as (b, c, h p, w q)."""
     side = math.isqrt(x.shape[1])

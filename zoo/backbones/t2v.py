@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from einops import rearrange
 
+from zoo.backbones.layers import frame_table
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -34,10 +36,15 @@ def build(
 
         def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
             """Predict noise and variance: x (b, f, c, h, w), t (b,), y (b, n, d) context -> (b, f, 2c, h, w). One frame is a picture,
-            made without the temporal blocks."""
+            made without the temporal blocks; other numbers than the model's interpolate its frame table."""
             dtype = self.proj_out.weight.dtype
             frames = rearrange(x, "b f c h w -> b c f h w").to(dtype)
-            out = super().forward(frames, t, y.to(dtype), enable_temporal_attentions=x.shape[1] > 1, return_dict=False)[0]
+            table = self.temp_pos_embed
+            try:
+                self.temp_pos_embed = frame_table(table, x.shape[1])
+                out = super().forward(frames, t, y.to(dtype), enable_temporal_attentions=x.shape[1] > 1, return_dict=False)[0]
+            finally:
+                self.temp_pos_embed = table
             return rearrange(out, "b c f h w -> b f c h w")
 
     words = {

@@ -95,7 +95,7 @@ class ImageTab:
         self.again.click(self.restore, self.download, [*settings, self.origin], **PRIVATE)
         self.clear.click(self.forget, self.visitor, kept, **PRIVATE)
         page.load(self.arrive, self.visitor, [self.visitor, *kept], **PRIVATE)
-        priced = [chosen.model, chosen.count, chosen.steps, chosen.solver, chosen.guidance]
+        priced = [chosen.model, chosen.count, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]
         timer = gr.Timer(2)
         run.then(self.price, priced, [self.cost, timer, self.get], queue=False, **PRIVATE)
         gr.on(
@@ -164,9 +164,7 @@ class ImageTab:
             request = request.resolved(card)
             if card.video:
                 raise RequestError(f"This is a still of a video of {card.id}: drop the video on the Video tab.")
-            place = receipt.get("index")
-            if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(request.seeds):
-                raise RequestError("The receipt in this file names an image that its request does not have: drop the original file.")
+            place = self.settings.place(receipt, request)
         except ZooError as error:
             return {self.verdict: controls.note(str(error), "error")}
         stopped = receipt.get("stopped_at") if isinstance(receipt.get("stopped_at"), int) else None
@@ -204,9 +202,9 @@ class ImageTab:
         self.hub.results.forget(visitor)
         return self._history(visitor)
 
-    def price(self, model, count, steps, solver, guidance) -> tuple[str, Any, Any]:
+    def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any]:
         """Say beforehand what a run will cost, or offer to bring the model."""
-        words, timer = self.settings.price(model, count, None, steps, solver, guidance)
+        words, timer = self.settings.price(model, count, None, steps, solver, guidance, vae)
         return words, timer, gr.update(visible=model in self.hub.cards and not self.hub.local(self.hub.card(model)))
 
     def _show(self, files: list[Path]) -> dict:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.errors import ZooError
+from zoo.errors import RequestError, ZooError
 from zoo.request import MAX_PROMPT, SOLVERS, Request
 from zoo.ui import controls
 
@@ -86,6 +86,14 @@ class Settings:
         shown = self._of(self.hub.card(model), None if preset == OWN else preset)
         return {getattr(self, name): gr.update(**words) for name, words in shown.items()} | {self.eta: 0}
 
+    @staticmethod
+    def place(receipt: dict, request: Request) -> int:
+        """Which of the results of a request a receipt is of. Raises RequestError where there is none such."""
+        place = receipt.get("index")
+        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(request.seeds):
+            raise RequestError("The receipt in this file names an image that its request does not have: drop the original file.")
+        return place
+
     def restored(self, request: Request, place: int) -> dict:
         """What the controls show for picture `place` of a resolved request."""
         card = self.hub.card(request.model)
@@ -103,13 +111,14 @@ class Settings:
         prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
         return shown | {box: gr.update(value=prompt, visible=True) for box, prompt in prompts.items()}
 
-    def price(self, model, count, frames, steps, solver, guidance) -> tuple[str, Any]:
-        """Say beforehand what a run will cost, or that the model is not here; the timer ticks until that is known."""
+    def price(self, model, count, frames, steps, solver, guidance, vae) -> tuple[str, Any]:
+        """Say beforehand what a run will cost, or what for it is not here; the timer ticks until that is known."""
         idle = gr.Timer(active=False)
         try:
             card = self.hub.card(model)
-            if not self.hub.local(card):
-                return controls.note(f"{card.title} is not on this machine ({card.size}): the Models tab brings it."), idle
+            for part in (card, self.hub.card(vae) if vae and card.latent else card):
+                if not self.hub.local(part):
+                    return controls.note(f"{part.title} is not on this machine ({part.size}): the Models tab brings it."), idle
             subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
             seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames))
         except ZooError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ class VideoTab:
         self.row.release(lambda path, row: _slice(video.read(path)[0], row) if path else "", [self.file, self.row], self.slice, **PRIVATE)
         self.history.input(self.recall, [self.history, self.visitor], [*shown, self.facts], **PRIVATE)
         self.tab.select(self.arrive, self.visitor, self.history, **PRIVATE)
-        priced = [chosen.model, chosen.count, chosen.frames, chosen.steps, chosen.solver, chosen.guidance]
+        priced = [chosen.model, chosen.count, chosen.frames, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]
         timer = gr.Timer(2)
         run.then(chosen.price, priced, [self.cost, timer], queue=False, **PRIVATE)
         gr.on(
@@ -134,6 +135,8 @@ class VideoTab:
             request = request.resolved(card)
             if not card.video:
                 raise RequestError(f"{card.id} makes pictures: drop its PNG on the Image tab.")
+            place = self.settings.place(receipt, request)
+            request = replace(request, seeds=request.seeds[place : place + 1], labels=request.labels[place : place + 1])
         except ZooError as error:
             return {self.verdict: controls.note(str(error), "error")}
         words = f"Settings of {request.model}, seed {request.seeds[0]}, are back on the controls: Generate again to compare."
