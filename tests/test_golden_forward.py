@@ -6,6 +6,7 @@ import pytest
 import torch
 from golden_cases import CASES, model, numbers
 
+from zoo.backbones.layers import frame_table
 from zoo.sampling import guided
 
 FORWARDS = [name for name, case in CASES.items() if "model" in case and "solver" not in case and "diffusers" not in name]
@@ -55,7 +56,7 @@ def test_the_conditioning_of_a_video_is_computed_once_and_every_frame_gets_it() 
 def test_another_number_of_frames_interpolates_the_frame_table() -> None:
     module = model(CASES["latte_more"])
     assert module(torch.randn(1, 5, 4, 8, 8), torch.tensor([500]), torch.tensor([0])).shape == (1, 5, 8, 8, 8)
-    assert torch.equal(module.frame_table(8), module.temp_embed)
-    longer = module.frame_table(15)
+    assert frame_table(module.temp_embed, 8) is module.temp_embed
+    longer = frame_table(module.temp_embed, 15)
     torch.testing.assert_close(longer[:, ::2], module.temp_embed)
     torch.testing.assert_close(longer[:, 1], (module.temp_embed[:, 0] + module.temp_embed[:, 1]) / 2)
