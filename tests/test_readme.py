@@ -23,6 +23,8 @@ def table() -> str:
     """The README's table of models, from the cards."""
     words = {
         "class-to-image": "draws a class, guided",
+        "class-to-video": "films a motion, guided",
+        "video-classification": "names a motion, accuracy",
         "autoencoder": "latents to pixels, PSNR",
         "image-classification": "names a class, accuracy",
     }

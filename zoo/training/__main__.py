@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from zoo.card import Card, cards
-from zoo.checkpoint import load_into
+from zoo.checkpoint import load_into, read
 from zoo.hub import Hub
 from zoo.residents import build_module
 from zoo.sampling.schedule import Schedule
@@ -27,6 +27,18 @@ def trained(card: Card) -> nn.Module:
     return module.eval()
 
 
+def first(card: Card, recipe: Recipe) -> nn.Module:
+    """What a training begins with: the weights as they are, random ones, or those of another model where names and shapes agree."""
+    if recipe.card:
+        return trained(card).train()
+    torch.manual_seed(recipe.seed)
+    model = build_module(card)
+    if recipe.start:
+        other, own = read(weights_path(recipe.start)), model.state_dict()
+        model.load_state_dict({key: value for key, value in other.items() if key in own and value.shape == own[key].shape}, strict=False)
+    return model
+
+
 def loss_for(card: Card, recipe: Recipe) -> recipes.Loss:
     """The loss of a recipe, its data drawn or encoded once."""
     if recipe.card:
@@ -35,10 +47,13 @@ def loss_for(card: Card, recipe: Recipe) -> recipes.Loss:
         return recipes.autoencoder_loss(recipe.seed)
     if card.task == "image-classification":
         return recipes.classifier_loss(recipe.seed)
+    if card.task == "video-classification":
+        return recipes.video_classifier_loss(recipe.seed)
     print("encoding the training pictures", file=sys.stderr)
-    z, labels = recipes.latents(trained(cards()[card.latent.vae]), card.latent.scale)
+    encode, batch, lift = (recipes.video_latents, 8, 100.0) if card.video else (recipes.latents, 64, 1.0)
+    z, labels = encode(trained(cards()[card.latent.vae]), card.latent.scale)
     schedule, learn_sigma = Schedule.from_card(card.schedule), card.arch.get("learn_sigma", False)
-    return recipes.diffusion_loss(z, labels, schedule, learn_sigma, card.arch["num_classes"], recipe.seed)
+    return recipes.diffusion_loss(z, labels, schedule, learn_sigma, card.arch["num_classes"], recipe.seed, batch, lift)
 
 
 def main() -> None:
@@ -59,8 +74,7 @@ def main() -> None:
     if arguments.sheet:
         sheet(Hub(device="cpu"), card).save(arguments.sheet, optimize=True)
         return
-    torch.manual_seed(recipe.seed)
-    model = trained(card).train() if recipe.card else build_module(card)
+    model = first(card, recipe)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(recipe.frozen))
     fit(model, loss_for(card, recipe), recipe.plan, weights_path(card.id))

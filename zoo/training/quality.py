@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo import latents, media
+from zoo import latents, media, video
 from zoo.card import Card
 from zoo.hub import Hub
 from zoo.sampling import Schedule, guided, sample
-from zoo.training.recipes import HELD_OUT, pictures, pixels
+from zoo.training.recipes import HELD_OUT, pictures, pixels, videos
 
 
 @torch.no_grad()
@@ -25,16 +25,18 @@ def psnr(autoencoder: nn.Module, count: int = 1024) -> float:
 
 @torch.no_grad()
 def recognised(judge: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """Share of pictures (b, 3, 64, 64) in [-1, 1] that the judge puts into their class, over all and for the worst class."""
+    """Share of pictures (b, 3, h, w), or videos (b, f, 3, h, w), in [-1, 1] that the judge puts into their class, over all and for
+    the worst class."""
     right = torch.cat([judge(part).logits.argmax(-1) for part in images.split(256)]) == labels
     return {"all": right.float().mean().item(), "worst_class": min(right[labels == k].float().mean().item() for k in labels.unique())}
 
 
 def drawn(hub: Hub, card: Card, solver: str, steps: int, guidance: float, count: int) -> tuple[Tensor, Tensor]:
-    """`count` pictures of a model, seeds 0.., classes in turn, as the hub would draw them, and the classes asked for."""
+    """`count` pictures or videos of a model, seeds 0.., classes in turn, as the hub would draw them, and the classes asked for."""
     model, autoencoder = hub.load(card).module, hub.load(hub.card(card.latent.vae)).module
     labels = torch.arange(count) % card.arch["num_classes"]
-    shape = (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
+    frames = (card.arch["num_frames"],) if card.video else ()
+    shape = (*frames, card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
     made = []
     for seeds in torch.arange(count).split(50):
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -49,18 +51,30 @@ def drawn(hub: Hub, card: Card, solver: str, steps: int, guidance: float, count:
 
 
 def sheet(hub: Hub, card: Card) -> Image.Image:
-    """Two guided samples of every class, a column each: the picture in the card."""
-    images, _ = drawn(hub, card, card.sampling.solver, card.sampling.steps, card.guidance.default, 2 * card.arch["num_classes"])
-    return media.grid(media.to_uint8(images), card.arch["num_classes"])
+    """Two guided samples of every class, a column each, or every second frame of one video of every class, a row each: the picture
+    in the card."""
+    classes, rows = card.arch["num_classes"], 1 if card.video else 2
+    images, _ = drawn(hub, card, card.sampling.solver, card.sampling.steps, card.guidance.default, rows * classes)
+    if card.video:
+        frames = images[:, ::2].flatten(0, 1)
+        return media.grid(media.to_uint8(frames), len(frames) // classes)
+    return media.grid(media.to_uint8(images), classes)
+
+
+def flicker(frames: Tensor) -> float:
+    """Mean flicker of videos (b, f, 3, h, w) in [-1, 1]."""
+    return sum(video.flicker(one) for one in media.to_uint8(frames)) / len(frames)
 
 
 def report(hub: Hub, card: Card, count: int) -> dict[str, float]:
-    """The figures of one bundled card: PSNR, accuracy on held-out pictures, or how well its samples are recognised."""
+    """The figures of one bundled card: PSNR, accuracy on held-out data, or how well its samples are recognised; for videos also
+    their flicker as a multiple of that of as many held-out ones."""
     if card.task == "autoencoder":
         return {"psnr_db": psnr(hub.load(card).module)}
-    judge = hub.load(hub.card("tiny-vit")).module
-    if card.task == "image-classification":
-        images, labels = pictures(HELD_OUT, 2)
+    film = card.video or card.task == "video-classification"
+    judge = hub.load(hub.card("tiny-vivit" if film else "tiny-vit")).module
+    if card.task.endswith("classification"):
+        images, labels = videos(HELD_OUT // 4, 2) if film else pictures(HELD_OUT, 2)
         return recognised(judge, pixels(images), labels)
     settings = {
         "guided": (card.sampling.solver, card.sampling.steps, card.guidance.default),
@@ -68,7 +82,9 @@ def report(hub: Hub, card: Card, count: int) -> dict[str, float]:
         "ddpm_250": ("ddpm", 250, card.guidance.default),
     }
     figures = {}
-    for name, setting in settings.items():
-        found = recognised(judge, *drawn(hub, card, *setting, count))
-        figures |= {f"{name}_{key}": value for key, value in found.items()}
+    for name, setting in list(settings.items())[: 1 if film else None]:
+        images, labels = drawn(hub, card, *setting, count)
+        figures |= {f"{name}_{key}": value for key, value in recognised(judge, images, labels).items()}
+    if film:
+        figures["flicker_ratio"] = flicker(images) / flicker(pixels(videos(count, 2)[0]))
     return figures

@@ -12,13 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.sampling.schedule import Schedule
-from zoo.training import shapes
+from zoo.training import motions, shapes
 from zoo.training.trainer import Plan
 
 Loss = Callable[[nn.Module, int], Tensor]
 
 POOL, HELD_OUT = 24_576, 4_096
 """Training pictures drawn once (seed 1), and pictures never trained on (seed 2)."""
+VIDEOS = 3_072
+"""Training videos drawn once (seed 1)."""
 
 
 def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -89,6 +91,42 @@ def classifier_loss(seed: int, batch: int = 128) -> Loss:
     return loss
 
 
+def videos(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The first `count` procedural videos of a seed, uint8 (count, 16, 3, 64, 64), and their motions (count,)."""
+    drawn = [motions.batch(32, seed, index)[:2] for index in range(math.ceil(count / 32))]
+    frames = torch.cat([((part + 1) * 127.5).round().to(torch.uint8) for part, _ in drawn])
+    return frames[:count], torch.cat([labels for _, labels in drawn])[:count]
+
+
+@torch.no_grad()
+def video_latents(autoencoder: nn.Module, scale: float) -> tuple[Tensor, Tensor]:
+    """Means of the training videos' latents times scale (n, 16, 4, 16, 16), and their motions."""
+    found, labels = [], []
+    for index in range(VIDEOS // 32):
+        frames, motion, _ = motions.batch(32, 1, index)
+        with torch.autocast("cpu", torch.bfloat16):
+            mean = autoencoder.encode(frames.flatten(0, 1)).latent_dist.mean.float()
+        found.append(mean.unflatten(0, frames.shape[:2]) * scale)
+        labels.append(motion)
+    return torch.cat(found), torch.cat(labels)
+
+
+def video_classifier_loss(seed: int, batch: int = 32) -> Loss:
+    """Cross-entropy with label smoothing 0.05 on videos, half of them noised a little."""
+    kept, labels = videos(VIDEOS, 1)
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        generator = _draw(step, seed)
+        chosen = torch.randint(len(kept), (batch,), generator=generator)
+        x, half = pixels(kept[chosen]), batch // 2
+        x[:half] += 0.1 * torch.rand(half, 1, 1, 1, 1, generator=generator) * torch.randn(x[:half].shape, generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(x).logits
+        return F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
+
+    return loss
+
+
 @torch.no_grad()
 def latents(autoencoder: nn.Module, scale: float) -> tuple[Tensor, Tensor]:
     """Means of the training pictures' latents times scale (n, 4, 16, 16), and their labels."""
@@ -98,8 +136,13 @@ def latents(autoencoder: nn.Module, scale: float) -> tuple[Tensor, Tensor]:
     return torch.cat(parts) * scale, labels
 
 
-def diffusion_loss(z: Tensor, labels: Tensor, schedule: Schedule, learn_sigma: bool, num_classes: int, seed: int, batch: int = 64) -> Loss:
+def diffusion_loss(
+    z: Tensor, labels: Tensor, schedule: Schedule, learn_sigma: bool, num_classes: int, seed: int, batch: int = 64, lift: float = 1.0
+) -> Loss:
     """Noise-prediction error with min-SNR-5 weights (Hang et al., arXiv 2303.09556), 10 % of the labels dropped.
+
+    `lift` is the largest weight of high noise, which is else 1: it grows as the noise-to-signal amplitude ratio up to there. The
+    frames of a video say the same thing many times, so that what is shown and how it moves is settled at higher noise than in a picture.
 
     Where sigma is learned, the variational bound of the variance is added as in improved DDPM (Nichol and Dhariwal,
     arXiv 2102.09672), the noise detached; the last step of the chain, which draws no noise, counts like the others.
@@ -111,7 +154,7 @@ def diffusion_loss(z: Tensor, labels: Tensor, schedule: Schedule, learn_sigma: b
     low, high = torch.cat([posterior[1:2], posterior[1:]]).log().float(), beta.log().float()
     times = torch.tensor([schedule.model_time((i + 1) / schedule.steps) for i in range(schedule.steps)]).float()
     snr = alpha_bar / (1 - alpha_bar)
-    weight = (snr.clamp(max=5) / snr).float()
+    weight = torch.minimum(5 / snr, snr.rsqrt().clamp(1, lift)).float()
 
     def loss(model: nn.Module, step: int) -> Tensor:
         generator = _draw(step, seed)
@@ -121,22 +164,27 @@ def diffusion_loss(z: Tensor, labels: Tensor, schedule: Schedule, learn_sigma: b
         x0, y = z[chosen], labels[chosen]
         y = torch.where(torch.rand(batch, generator=generator) < 0.1, num_classes, y)
         noise = torch.randn(x0.shape, generator=generator)
-        level = alpha_bar[index].float()[:, None, None, None]
+        level = _like(x0, alpha_bar[index])
         x = level.sqrt() * x0 + (1 - level).sqrt() * noise
         with torch.autocast("cpu", torch.bfloat16):
             out = model(x, times[index], y)
-        eps = out[:, :4].float()
-        value = (weight[index] * (eps - noise).square().mean((1, 2, 3))).mean()
+        eps = out.narrow(-3, 0, 4).float()
+        value = (weight[index] * (eps - noise).square().flatten(1).mean(1)).mean()
         if learn_sigma:
-            share = ((out[:, 4:].float() + 1) / 2).clamp(-1, 2)
-            small, large = low[index][:, None, None, None], high[index][:, None, None, None]
+            share = ((out.narrow(-3, 4, 4).float() + 1) / 2).clamp(-1, 2)
+            small, large = _like(x0, low[index]), _like(x0, high[index])
             logvar = share * large + (1 - share) * small
-            step_size = beta[index].float()[:, None, None, None]
+            step_size = _like(x0, beta[index])
             off = (step_size.square() / ((1 - step_size) * (1 - level))) * (eps.detach() - noise).square()
             value = value + 0.5 * (logvar - small - 1 + (small.exp() + off) * (-logvar).exp()).mean() / math.log(2)
         return value
 
     return loss
+
+
+def _like(x: Tensor, values: Tensor) -> Tensor:
+    """One float32 number a sample, to be multiplied with x."""
+    return values.float().view(-1, *[1] * (x.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -149,6 +197,8 @@ class Recipe:
     """The model that this recipe goes on with, from its weights as they are; empty: the one of the recipe's own name, from scratch."""
     frozen: tuple[str, ...] = ()
     """Beginnings of the names of parameters that stay as they are."""
+    start: str = ""
+    """The bundled model whose weights, where names and shapes agree, are the first values."""
 
 
 RECIPES = {
@@ -159,6 +209,8 @@ RECIPES = {
     "tiny-vit": Recipe(Plan(steps=1500, rate=1e-3, ema=0.995)),
     "tiny-dit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
     "tiny-uvit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
+    "tiny-latte": Recipe(Plan(steps=12000, rate=1e-3, matrix_rate=5e-3), start="tiny-dit"),
+    "tiny-vivit": Recipe(Plan(steps=2400, rate=1e-3, ema=0.99)),
 }
 
 
