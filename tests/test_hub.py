@@ -77,6 +77,13 @@ def test_the_judge_recognises_what_was_asked_for(hub: Hub) -> None:
         assert (judge(pixels).logits.argmax(-1) == torch.arange(10)).sum() >= 9
 
 
+def test_the_judge_recognises_the_motions_that_were_asked_for(hub: Hub) -> None:
+    judge = hub.load(hub.card("tiny-vivit")).module
+    result = run(hub, Request("tiny-latte", labels=tuple(range(8)), seeds=tuple(range(8)), steps=12), preview=False)
+    frames = torch.from_numpy(result.images).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+    assert (judge(frames).logits.argmax(-1) == torch.arange(8)).sum() >= 7
+
+
 def test_results_carry_all_that_decides_their_pixels(hub: Hub) -> None:
     result = run(hub, ASKED)
     for k, path in enumerate(result.files):
