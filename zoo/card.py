@@ -21,9 +21,11 @@ VIDEO = {"class-to-video", "text-to-video", "unconditional-video-generation"}
 """Tasks whose models make videos."""
 GENERATORS = {"class-to-image", "text-to-image", "unconditional-image-generation"} | VIDEO
 """Tasks whose models make pictures or videos."""
-TASKS = GENERATORS | {"autoencoder", "image-classification", "video-classification", "text-encoder"}
+SEEING = {"image-classification", "video-classification", "image-feature-extraction"}
+"""Tasks whose models look at pictures or videos."""
+TASKS = GENERATORS | SEEING | {"autoencoder", "text-encoder"}
 KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint"), list)
-KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured"), dict)
+KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
 """What may stand under `zoo:`, and as what."""
 ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url"}
 """Where weights can come from, and what says where there; `manual` is a page on which a person finds the file."""
@@ -94,6 +96,18 @@ class Latent:
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """How a picture is prepared: its shorter side resized to `resize` (0: both sides stretched), the middle `crop` (0: input_size) cut
+    out, scaled to [0, 1], and then normalised by mean and deviation."""
+
+    resize: int = 0
+    crop: int = 0
+    resample: str = "bilinear"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
 class Cost:
     """Parameters, and multiply-adds of one forward pass in billions."""
 
@@ -121,6 +135,7 @@ class Card:
     text: str = ""
     """Card id of the encoder that turns prompts into context."""
     cost: Cost = Cost()
+    pixels: Pixels = Pixels()
     measured: Mapping[str, float] = field(default_factory=dict)
     """Figures measured here, by name."""
     reported: Mapping[str, float] = field(default_factory=dict)
@@ -203,7 +218,7 @@ def parse(identity: str, content: str) -> Card:
         raise CardError(f"Card {identity}: task {zoo['task']!r} is unknown; known are {', '.join(sorted(TASKS))}.")
     if zoo["task"] in GENERATORS and not zoo.keys() >= {"schedule", "sampling"}:
         raise CardError(f"Card {identity}: a model that generates needs `schedule` and `sampling`.")
-    parts = {"guidance": Guidance, "sampling": Sampling, "latent": Latent, "cost": Cost}
+    parts = {"guidance": Guidance, "sampling": Sampling, "latent": Latent, "cost": Cost, "pixels": Pixels}
     try:
         zoo |= {key: part(**zoo[key]) for key, part in parts.items() if key in zoo}
         zoo["presets"] = {name: Preset(**words) for name, words in zoo.get("presets", {}).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,15 +115,20 @@ def weights_in(content: Any, said: str) -> dict[str, Tensor]:
     return state
 
 
-def load_into(module: nn.Module, source: Path | str | Sequence[Path] | Mapping[str, Tensor]) -> None:
+Rename = Callable[["nn.Module", Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""(module, state dict) -> the same under the module's own names."""
+
+
+def load_into(module: nn.Module, source: Path | str | Sequence[Path] | Mapping[str, Tensor], rename: Rename | None = None) -> None:
     """Load a file, all its shards, or a state dict strictly into `module`, in the module's own dtype; it may still be on meta.
 
-    The layout (official, diffusers, CompVis) is recognised by its keys. Raises CheckpointError that names what is missing,
-    unexpected or of another shape, the first five and how many, with the likely cause; the module is then unchanged.
+    The layout (official, diffusers, CompVis) is recognised by its keys; others are the business of `rename`. Raises CheckpointError
+    that names what is missing, unexpected or of another shape, the first five and how many, with the likely cause; the module is then
+    unchanged.
     """
     files = [] if isinstance(source, Mapping) else [Path(source)] if isinstance(source, (Path, str)) else source
     state = {key: value for file in files for key, value in read(file).items()} if files else source
-    own = module.state_dict()
+    state, own = rename(module, state) if rename else state, module.state_dict()
     made_of, tables = sources(state), {}
     if any(len(parts) > 1 for parts in made_of.values()):  # this layout leaves out what can be computed
         tables = {key: value for key, value in getattr(module, "tables", dict)().items() if key not in made_of}

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import zoo
 from zoo import latents, media, sources, text
 from zoo.card import Card, cards
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
@@ -25,8 +23,8 @@ from zoo.line import Line
 from zoo.pace import Pace
 from zoo.request import Progress, Request, Result, nearest, short
 from zoo.residents import Resident, Residents, choose_device
-from zoo.results import Results
-from zoo.sampling import Schedule, guided, sample
+from zoo.results import Results, written
+from zoo.sampling import Schedule, Trace, guided, sample, seeded, solver_options
 from zoo.store import Kept, Store
 
 SHARE = 0.12
@@ -115,14 +113,20 @@ class Hub:
         return self.residents.load(card)
 
     def generate(
-        self, request: Request, *, preview: bool = True, stop: threading.Event | None = None, visitor: str | None = ""
+        self,
+        request: Request,
+        *,
+        preview: bool = True,
+        stop: threading.Event | None = None,
+        visitor: str | None = "",
+        trace: Trace | None = None,
     ) -> Iterator[Progress | Result]:
         """Make the pictures of a request: Progress at every step, then one Result.
 
         preview: decode the clean prediction of each step. stop: once set, the run ends within one step with a Result that holds
         the last clean prediction, before the first step without any. Closing the generator ends the run as well, keeps that
         prediction on disk, and gives the device to the next in line. visitor: whose history the pictures enter; None is a rehearsal,
-        of which nothing is kept. Raises a ZooError for anything that the user can mend.
+        of which nothing is kept. trace: is filled with what the network is asked. Raises a ZooError for anything that the user can mend.
         """
         card = self.card(request.model)
         request = request.resolved(card)
@@ -134,16 +138,28 @@ class Hub:
                     if stop.is_set():
                         return
                 yield Progress("loading", request)
-                yield from self._run(card, request, preview, stop, visitor)
+                yield from self._run(card, request, preview, stop, visitor, trace)
         except torch.OutOfMemoryError:
             raise OutOfMemoryError(
                 f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
             ) from None
 
-    def _run(self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None) -> Iterator[Progress | Result]:
-        def compute(work: Callable, *arguments: Any) -> Any:
-            return self._worker.submit(work, *arguments).result()
+    def compute(self, work: Callable, *arguments: Any) -> Any:
+        """Do a piece of work in the one thread that computes."""
+        return self._worker.submit(work, *arguments).result()
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Stand in line for the device, and hold it meanwhile."""
+        with self._line.place() as ahead:
+            while ahead():
+                pass
+            yield
+
+    def _run(
+        self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None, trace: Trace | None
+    ) -> Iterator[Progress | Result]:
+        compute = self.compute
         decoder = self._autoencoder(card, request) if card.latent else None
         context, encoder = compute(self._context, card, request, decoder) if card.text else (None, None)
         model = self.load(card)
@@ -158,17 +174,23 @@ class Hub:
         def finish(images: Any, stopped: int | None) -> Result:
             seconds = time.monotonic() - begun
             used = {card.id: model.kept, request.vae: autoencoder and autoencoder.kept, card.text: encoder}
-            weights = {name: kept.digest for name, kept in used.items() if kept}
-            receipts = self._receipts(card, request, images, weights, seconds, stopped)
+            how = {
+                "weights": {name: kept.digest for name, kept in used.items() if kept}, "threads": self.threads(card),
+                "dtype": str(self.residents.dtype(card)).removeprefix("torch."), "device": str(self.device), "stopped_at": stopped,
+            }  # fmt: skip
+            receipts = written(card, request, images, how, seconds)
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
             return Result(request, images, files, tuple(receipts), seconds, stopped)
 
         noise = self._noise(card, request.seeds, request.frames)
-        predict = self._predict(card, request, model.module, context)
+        predict = self.predict(card, request, model.module, context)
+        if trace is not None:
+            trace.context, predict = context, trace.watch(predict)
         schedule = Schedule.from_card(card.schedule)
-        steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **_options(card, request, schedule))
+        how = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
+        steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **how)
         lap, laps, drawn = begun, [], 0.0
-        compute(torch.set_num_threads, self._use_threads(card))
+        compute(torch.set_num_threads, self.threads(card))
         try:
             while step := compute(next, steps):
                 done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
@@ -196,10 +218,8 @@ class Hub:
         yield finish(shown, None if last else done)
 
     def _noise(self, card: Card, seeds: Sequence[int], frames: int) -> Callable[[int], Tensor]:
-        """Noise from one CPU generator a picture, in the order of the calls: the same alone, in a batch and on any device."""
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         shape = (frames,) * card.video + (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
-        return lambda _: torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
+        return seeded(seeds, shape, self.device)
 
     def _context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, Kept]:
         """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it. And the encoder's files.
@@ -209,7 +229,7 @@ class Hub:
         """
         encoder = self.card(card.text)
         kept, *_ = [sources.present(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
-        torch.set_num_threads(self._use_threads(encoder))
+        torch.set_num_threads(self.threads(encoder))
         versions = (torch.__version__, version("transformers"), torch.get_num_threads())
         what = f"{encoder.id} {encoder.revision} {kept.digest} {self.residents.dtype(encoder)} {self.device.type} {versions}"
 
@@ -228,7 +248,8 @@ class Hub:
             raise RequestError(f"{asked.id} does not decode the latents of {card.id}: leave the autoencoder at {card.latent.vae}.")
         return asked
 
-    def _predict(self, card: Card, request: Request, module: nn.Module, context: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+    def predict(self, card: Card, request: Request, module: nn.Module, context: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network as a solver of this request asks it: (x, t) -> raw output, guided."""
         count, null = len(request.seeds), None
         labels = torch.tensor(request.labels, device=self.device) if request.labels else None
         if context is not None:
@@ -241,22 +262,6 @@ class Hub:
             for k in range(count)
         ]
         return lambda x, t: torch.cat([row(x[k : k + 1], t[k : k + 1]) for k, row in enumerate(rows)])
-
-    def _receipts(
-        self, card: Card, request: Request, images: Any, weights: dict, seconds: float, stopped: int | None
-    ) -> list[dict[str, Any]]:
-        """What each picture carries: the request, its own seed, and all that decides its pixels."""
-        common = {
-            "patchwork": zoo.__version__, "request": request.to_dict(), "card": {"id": card.id, "revision": card.revision},
-            "weights": weights, "dtype": str(self.residents.dtype(card)).removeprefix("torch."), "device": str(self.device),
-            "threads": self._use_threads(card), "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(seconds, 3), "stopped_at": stopped,
-        }  # fmt: skip
-        names = [card.label_names[label] for label in request.labels] or [request.prompt or "sample"] * len(images)
-        return [
-            common | {"index": k, "seed": request.seeds[k], "label": names[k], "pixels": media.digest(image)}
-            for k, image in enumerate(images)
-        ]
 
     def seconds(self, request: Request) -> float | None:
         """What a request will take once its model is loaded, from measured steps; None before any was measured."""
@@ -283,15 +288,6 @@ class Hub:
                 if item.step == 6:
                     return
 
-    def _use_threads(self, card: Card) -> int:
+    def threads(self, card: Card) -> int:
+        """Threads of PyTorch's own that a model gains from."""
         return 1 if card.cost.params < SMALL else self._threads
-
-
-def _options(card: Card, request: Request, schedule: Schedule) -> dict[str, Any]:
-    """What a solver is told besides: ddim's eta; the card's spacing of steps where it gives so many, for those who keep a chain."""
-    options = {"eta": request.eta} if request.solver == "ddim" else {}
-    if request.solver in ("ddim", "ddpm") and card.sampling.spacing == "stride":
-        with contextlib.suppress(RequestError):
-            schedule.respaced(request.steps, "stride")
-            options["spacing"] = "stride"
-    return options

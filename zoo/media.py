@@ -25,6 +25,10 @@ MAX_RECEIPT = 256_000
 
 MAX_PHOTO = 80_000_000
 """Pixels of a photograph that somebody brings."""
+MAX_SIDE = 4096
+"""Pixels of the longer side that is kept of it."""
+MAX_READ = 160
+"""Frames of anybody's clip that are looked at."""
 MAX_PIXELS = 1 << 24
 """Pixels of a picture that is read back, 4096 x 4096; the header of a larger one is all that is looked at."""
 
@@ -88,11 +92,22 @@ def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
 def open_picture(path: str | os.PathLike[str]) -> Image.Image:
     """Open anybody's picture as upright, opaque RGB: turned as its EXIF says, over white where transparent, its first frame where it
     moves, 16 bits scaled to 8. Raises MediaError where it is no picture, damaged, or too large."""
+    return open_frames(path, 1)[0]
+
+
+def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
+    """`count` frames evenly over the first MAX_READ of a picture that moves, each as open_picture makes them; a still one stands still."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF is only not obeyed
             with Image.open(path) as file:
-                return _opaque(file)
+                chosen = np.linspace(0, min(getattr(file, "n_frames", 1), MAX_READ) - 1, count).round().astype(int).tolist()
+                frames = {}
+                for index in dict.fromkeys(chosen):
+                    file.seek(index)
+                    frames[index] = _opaque(file)
+                    frames[index].thumbnail((MAX_SIDE, MAX_SIDE))
+                return [frames[index] for index in chosen]
     except MediaError:
         raise
     except Image.DecompressionBombError:

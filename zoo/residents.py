@@ -47,7 +47,7 @@ class Residents:
                 kept = sources.present(card, self.store)
                 with torch.device("meta"):
                     module = nn.Module.to(build_module(card), self.dtype(card))  # diffusers' own `to` warns of nothing
-                checkpoint.load_into(module, kept.weights)
+                checkpoint.load_into(module, kept.weights, renaming(card))
                 layout = torch.channels_last if card.family == "autoencoder-kl" else torch.preserve_format  # 1.4 times as fast on a CPU
                 module = nn.Module.to(module, self.device, memory_format=layout).eval().requires_grad_(False)
                 size = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -86,11 +86,18 @@ class Residents:
 
 def build_module(card: Card) -> nn.Module:
     """The module of any card, randomly initialised: a backbone, an autoencoder, a vision transformer or a text encoder."""
+    if card.family in perception.FAMILIES:
+        return perception.build(card.family, card.arch)
     builders = {
-        "autoencoder-kl": latents.build, "autoencoder-kl-temporal": latents.build_temporal, "vit": perception.build,
-        "vivit": perception.build, "clip-text": text.build_clip, "t5": text.build_t5,
+        "autoencoder-kl": latents.build, "autoencoder-kl-temporal": latents.build_temporal, "clip-text": text.build_clip,
+        "t5": text.build_t5,
     }  # fmt: skip
     return builders[card.family](card.arch) if card.family in builders else backbones.build(card.family, card.arch)
+
+
+def renaming(card: Card) -> checkpoint.Rename | None:
+    """What gives the weights of a card the names that its module has, where they were published under others."""
+    return perception.renamed if card.family in perception.FAMILIES else None
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import zoo
 from zoo import media, video
 from zoo.errors import MediaError
+
+if TYPE_CHECKING:
+    from zoo.card import Card
+    from zoo.request import Request
 
 KEPT = 60
 """Pictures of one visitor that the history shows, the newest first."""
@@ -79,3 +87,16 @@ class Results:
 def _name(receipt: dict[str, Any], suffix: str) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", receipt["label"].lower()).strip("-")[:40]
     return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.{suffix}"
+
+
+def written(card: Card, request: Request, images: np.ndarray, how: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
+    """The receipts of pictures or videos: the request, each one's own seed, and all that decides its pixels."""
+    common = {
+        "patchwork": zoo.__version__, "request": request.to_dict(), "card": {"id": card.id, "revision": card.revision}, **how,
+        "versions": {"python": platform.python_version(), "torch": version("torch")},
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(seconds, 3),
+    }  # fmt: skip
+    names = [card.label_names[label] for label in request.labels] or [request.prompt or "sample"] * len(images)
+    return [
+        common | {"index": k, "seed": request.seeds[k], "label": names[k], "pixels": media.digest(image)} for k, image in enumerate(images)
+    ]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo import checkpoint, sources
-from zoo.card import SHARD, Card
+from zoo.card import SEEING, SHARD, Card
 from zoo.errors import CheckpointError, ChecksumError, RequestError
-from zoo.residents import build_module
+from zoo.residents import build_module, renaming
 from zoo.store import Kept, Store, sha256
 
 TOLERANCE = 1e-3
@@ -60,7 +60,7 @@ def loaded(card: Card, weights: Sequence[Path]) -> nn.Module:
     """The model of a card in float32 with the weights of a file, or its shards, which fit it strictly. Raises CheckpointError."""
     with torch.device("meta"):
         module = build_module(card)
-    checkpoint.load_into(module, weights)
+    checkpoint.load_into(module, weights, renaming(card))
     return module.eval().requires_grad_(False)
 
 
@@ -83,8 +83,9 @@ def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tenso
         return module(input_ids=torch.arange(arch["num_context_tokens"])[None] % arch["vocab_size"]).last_hidden_state
     frames = (arch["num_frames"],) if card.video or card.task == "video-classification" else ()
     x = noise(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"])
-    if card.task.endswith("classification"):
-        return module(x).logits
+    if card.task in SEEING:
+        said = module(x)
+        return said.logits if card.task.endswith("classification") else said.last_hidden_state
     y = torch.zeros(1, dtype=torch.long) if arch.get("num_classes") else None
     if card.text:
         y = noise(1, arch.get("num_context_tokens", 120), arch["context_dim"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from zoo.errors import MediaError
-from zoo.media import MAX_RECEIPT, parse_receipt
+from zoo.media import MAX_READ, MAX_RECEIPT, open_frames, parse_receipt
 
 DESCRIPTION = 0x010E
 """EXIF's ImageDescription, which holds the receipt of a WebP."""
@@ -96,13 +97,19 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def _read_mp4(path: Path) -> tuple[np.ndarray, str]:
-    raw = _ffmpeg("-i", str(path), "-f", "image2pipe", "-c:v", "ppm", "-")
-    header = re.match(rb"P6\s(\d+) (\d+)\s255\s", raw)
-    width, height = int(header[1]), int(header[2])
-    frames = np.frombuffer(raw, np.uint8).reshape(-1, header.end() + width * height * 3)[:, header.end() :]
+    frames = _frames(_ffmpeg("-i", str(path), "-f", "image2pipe", "-c:v", "ppm", "-"))
     lines = _ffmpeg("-i", str(path), "-f", "ffmetadata", "-").decode().splitlines()
     found = next((line.removeprefix("comment=") for line in lines if line.startswith("comment=")), "")
-    return frames.reshape(-1, height, width, 3), "".join(_unescaped(found))
+    return frames, "".join(_unescaped(found))
+
+
+def _frames(raw: bytes) -> np.ndarray:
+    """Frames (f, h, w, 3) of PPM pictures one after the other."""
+    header = re.match(rb"P6\s(\d+) (\d+)\s255\s", raw)
+    if header is None:
+        raise ValueError("no frames")
+    width, height = int(header[1]), int(header[2])
+    return np.frombuffer(raw, np.uint8).reshape(-1, header.end() + width * height * 3)[:, header.end() :].reshape(-1, height, width, 3)
 
 
 def _unescaped(text: str) -> Any:
@@ -119,6 +126,26 @@ def _read_animation(path: Path) -> tuple[np.ndarray, str]:
             picture.seek(index)
             frames.append(np.asarray(picture.convert("RGB")))
     return np.stack(frames), text.decode() if isinstance(text, bytes) else text
+
+
+def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
+    """`count` frames evenly over the beginning of anybody's video, GIF or WebP; a still picture stands still.
+
+    Raises MediaError where it is none, damaged or too large.
+    """
+    place = Path(path)
+    with contextlib.suppress(UnidentifiedImageError, OSError), Image.open(place):
+        return open_frames(place, count)
+    side = "scale=w='min(480,iw)':h='min(480,ih)':force_original_aspect_ratio=decrease:force_divisible_by=2"
+    try:
+        if place.stat().st_size > MAX_BYTES:
+            raise MediaError(f"This file has {place.stat().st_size} bytes, more than {MAX_BYTES // 10**6} million: cut it shorter first.")
+        found = _frames(_ffmpeg("-i", str(place), "-vf", side, "-frames:v", str(MAX_READ), "-f", "image2pipe", "-c:v", "ppm", "-"))
+    except (OSError, ValueError, RuntimeError, subprocess.TimeoutExpired) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"This file cannot be read as a clip ({type(error).__name__}): bring an MP4, GIF, WebP or a picture.") from None
+    return [Image.fromarray(found[round(k)]) for k in np.linspace(0, len(found) - 1, count)]
 
 
 def space_time(frames: np.ndarray, row: int, scale: int = 8) -> np.ndarray:

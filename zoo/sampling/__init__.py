@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from zoo.sampling.denoiser import guided
-from zoo.sampling.loop import SOLVERS, sample
+from zoo.sampling.denoiser import Level, denoise, guided
+from zoo.sampling.loop import SOLVERS, sample, solver_options
 from zoo.sampling.schedule import Schedule
-from zoo.sampling.solvers import Step
+from zoo.sampling.solvers import Step, seeded
+from zoo.sampling.trace import Trace
 
-__all__ = ["SOLVERS", "Schedule", "Step", "guided", "sample"]
+__all__ = ["SOLVERS", "Level", "Schedule", "Step", "Trace", "denoise", "guided", "sample", "seeded", "solver_options"]

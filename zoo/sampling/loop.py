@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -80,3 +81,13 @@ def _whole(value: object) -> bool:
 
 def _taken(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     return {name: options.get(name, default) for name, default in defaults.items()}
+
+
+def solver_options(schedule: Schedule, solver: str, steps: int, eta: float, spacing: str) -> dict[str, Any]:
+    """What a solver is told besides: ddim's eta, and the spacing of its steps where it keeps a chain that can be cut so."""
+    found: dict[str, Any] = {"eta": eta} if solver == "ddim" else {}
+    if solver in ("ddim", "ddpm") and spacing == "stride":
+        with suppress(RequestError):
+            schedule.respaced(steps, "stride")
+            found["spacing"] = "stride"
+    return found

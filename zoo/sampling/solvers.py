@@ -6,7 +6,7 @@ Their state lives in the generator, never in the network, so one that is closed 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -24,6 +24,12 @@ Noise = Callable[[int], Tensor]
 
 CLEAN = Level(t=math.nan, alpha=1.0, sigma=0.0)
 """Where a discrete chain ends; the network is never asked there."""
+
+
+def seeded(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Noise:
+    """Noise from one CPU generator a picture, in the order of the calls: the same alone, in a batch and on any device."""
+    generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+    return lambda _: torch.stack([torch.randn(*shape, generator=g) for g in generators]).to(device)
 
 
 @dataclass(frozen=True, eq=False)

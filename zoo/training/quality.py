@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from zoo import latents, media, video
 from zoo.card import Card
 from zoo.hub import Hub
-from zoo.sampling import Schedule, guided, sample
+from zoo.sampling import Schedule, guided, sample, seeded
 from zoo.training.recipes import HELD_OUT, pictures, pixels, videos
 
 
@@ -39,11 +39,7 @@ def drawn(hub: Hub, card: Card, solver: str, steps: int, guidance: float, count:
     shape = (*frames, card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
     made = []
     for seeds in torch.arange(count).split(50):
-        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-
-        def noise(_: int, generators: list = generators) -> Tensor:
-            return torch.stack([torch.randn(shape, generator=g) for g in generators])
-
+        noise = seeded(seeds, shape)
         predict = guided(model, labels[seeds], guidance, card.guidance.channels)
         *_, last = sample(predict, noise(-1), Schedule.from_card(card.schedule), solver, steps, noise=noise)
         made.append(latents.decode(autoencoder, last.x, card.latent.scale))

@@ -13,7 +13,8 @@ import gradio as gr
 
 from zoo.ui.api import endpoints
 from zoo.ui.controls import first_generator
-from zoo.ui.image import image_tab
+from zoo.ui.image import PRIVATE, image_tab
+from zoo.ui.look import look_tab
 from zoo.ui.models import models_tab
 from zoo.ui.video import video_tab
 
@@ -35,6 +36,11 @@ def build(hub: Hub) -> gr.Blocks:
             if any(card.video for card in hub.offered):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
+            with gr.Tab("Look inside", id="look") as inside:
+                look = look_tab(hub, inside)
+            for button, path in [(image.inside, image.download), *([(film.inside, film.file)] if film else [])]:
+                there = button.click(lambda: (gr.Tabs(selected="look"), {"model": ""}), None, [tabs, look.subject], queue=False, **PRIVATE)
+                there.then(look.take, path, look.all, **PRIVATE)
             with gr.Tab("Models", id="models") as models:
                 models_tab(hub, page, tabs, models, image, film)
         endpoints(hub)

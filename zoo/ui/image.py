@@ -65,6 +65,7 @@ class ImageTab:
         with gr.Row(elem_classes="actions"):
             self.download = gr.DownloadButton("Download PNG", size="sm", interactive=False, elem_id="download")
             self.again = gr.Button("Use its settings", size="sm", interactive=False, elem_id="again")
+            self.inside = gr.Button("Look inside", size="sm", elem_id="inside")
         with gr.Accordion("Receipt", open=False):
             self.receipt = gr.JSON(show_label=False, elem_id="receipt")
         with gr.Accordion("History of this browser", open=True):

@@ -105,7 +105,7 @@ class Settings:
             self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
         }  # fmt: skip
         if request.labels:
-            shown[self.label] = gr.update(choices=_labels(card), value=request.labels[place], visible=True)
+            shown[self.label] = gr.update(choices=labels(card), value=request.labels[place], visible=True)
         if request.vae:
             shown[self.vae] = gr.update(choices=self._autoencoders(card), value=request.vae)
         prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
@@ -137,7 +137,7 @@ class Settings:
         vae = getattr(wanted, "vae", None) or (card.latent.vae if card.latent else None)
         others = self._autoencoders(card)
         return {
-            "label": {"choices": _labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
+            "label": {"choices": labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
             "prompt": {"visible": bool(card.text)},
             "negative": {"visible": bool(card.text)},
             "steps": {"value": wanted.steps},
@@ -153,5 +153,6 @@ class Settings:
         return [other.id for other in self.hub.cards.values() if self.hub.decodes(other, card)] if card.latent else []
 
 
-def _labels(card: Card) -> list[tuple[str, int]]:
+def labels(card: Card) -> list[tuple[str, int]]:
+    """(name, index) of every class."""
     return [(name, index) for index, name in enumerate(card.label_names)]

@@ -52,6 +52,7 @@ class VideoTab:
         self.facts = gr.HTML(elem_id="video-facts")
         self.verdict = gr.HTML(elem_id="video-verdict")
         with gr.Row(elem_classes="actions"):
+            self.inside = gr.Button("Look inside", size="sm", elem_id="video-inside")
             self.saves = [gr.DownloadButton(kind[1:].upper(), size="sm", interactive=False, elem_id=f"save{kind[1:]}") for kind in KINDS]
         with gr.Row(elem_classes="through-time"):
             with gr.Column(min_width=260):

@@ -1,0 +1,263 @@
+"""Look inside: one exact pass of a model recorded, for somebody's picture or clip, or for any step of a generation."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo import attention, inside, latents, media, perception, video
+from zoo.attention import record_attention
+from zoo.card import SEEING, Card
+from zoo.errors import RequestError
+from zoo.hub import Hub
+from zoo.recording import Layer, Recording, layers_of
+from zoo.request import Progress, Request, Result, short
+from zoo.sampling import Level, Schedule, Trace, denoise
+from zoo.tokens import record_tokens
+
+BUDGET = 1 << 30
+"""Bytes of recordings and runs that are kept for all visitors together, the least recently used leaving first."""
+DIFFUSION = ("dit", "u-vit", "latte")
+"""Families of generators whose attention can be recorded."""
+TOP = 5
+"""Predictions that are named."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A generation of one picture or video, and every question that the network was asked for it."""
+
+    request: Request
+    trace: Trace
+    made: np.ndarray
+    """(f, h, w, 3) uint8."""
+
+    @property
+    def bytes(self) -> int:
+        """What it holds."""
+        return self.trace.bytes + self.made.nbytes
+
+
+class Looker:
+    """Makes recordings on a hub's device and keeps the latest, by what they are of: the same question is answered once."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._kept: OrderedDict[tuple, Recording | Run] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def models(self, seeing: bool) -> list[Card]:
+        """The models that can be looked into: vision transformers, or generators."""
+        return [card for card in self.hub.offered if (card.task in SEEING if seeing else card.family in DIFFUSION)]
+
+    # ---- pictures and clips
+
+    def picture(self, identity: str, path: str | Path, layer: int = 0) -> Recording:
+        """What a vision model does with a picture or clip, recorded; where all layers are too much to keep, of this one only.
+
+        Raises MediaError for a file that cannot be read, RequestError for another kind of model, DownloadError where it is not here.
+        """
+        card = self._card(identity, seeing=True)
+        key = (card.id, card.revision, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        return self._recorded(key, layer, lambda: self._see(card, path, layer))
+
+    def _see(self, card: Card, path: str | Path, layer: int) -> Recording:
+        shown, pixels = self._pixels(card, path)
+        module = self.hub.load(card).module
+        side = shown.shape[1] // card.arch["patch_size"]
+        extra = perception.extra_tokens(card)
+        layers = layers_of(card, (card.arch.get("num_frames", 1) // card.arch.get("tubelet_frames", 1), side, side))
+
+        @torch.no_grad()
+        def run() -> Recording:
+            torch.set_num_threads(self.hub.threads(card))
+            with record_tokens(module) as tokens, record_attention(module, _some(layers, len(extra), layer)) as maps:
+                output = module(pixels[None].to(self.hub.device, next(module.parameters()).dtype))
+            return Recording(card, shown, tokens, layers, maps, extra, _named(card, getattr(output, "logits", None)))
+
+        return self._alone(run)
+
+    def _pixels(self, card: Card, path: str | Path) -> tuple[np.ndarray, Tensor]:
+        size = card.pixels.crop or card.arch["input_size"]
+        frames = card.arch.get("num_frames")
+        pictures = video.open_clip(path, frames) if frames else [media.open_picture(path)]
+        shown, pixels = zip(*(perception.prepare(picture, card.pixels, size) for picture in pictures), strict=True)
+        return np.stack(shown), torch.stack(pixels) if frames else pixels[0]
+
+    def relevance(self, identity: str, path: str | Path, label: int) -> Tensor:
+        """What in a picture spoke for a class: frames x rows x columns, the class token's row of attention.relevance.
+
+        Raises RequestError for a model without a class token and a head.
+        """
+        card = self._card(identity, seeing=True)
+        extra = perception.extra_tokens(card)
+        if not card.task.endswith("classification") or not extra:
+            raise RequestError(f"Relevance is traced from a class to the class token, which {card.id} does not have: choose a ViT or DeiT.")
+        shown, pixels = self._pixels(card, path)
+        module = self.hub.load(card).module
+        grid = layers_of(card, (len(shown) // card.arch.get("tubelet_frames", 1), *[shown.shape[1] // card.arch["patch_size"]] * 2))[0].grid
+
+        def run() -> Tensor:
+            torch.set_num_threads(self.hub.threads(card))
+            given = pixels[None].to(self.hub.device, next(module.parameters()).dtype).requires_grad_()
+            with record_attention(module) as maps:
+                logits = module(given).logits
+            kept = list(maps.values())
+            gradients = torch.autograd.grad(logits[0, label], kept)
+            found = attention.relevance([one.detach().float().cpu() for one in kept], [one.float().cpu() for one in gradients])
+            return found[0, 0, len(extra) :].view(grid)
+
+        return self._alone(run)
+
+    # ---- generations
+
+    def generate(self, request: Request, stop: threading.Event | None = None) -> Iterator[Progress | Run]:
+        """Make the first picture of a request and keep every question of it: Progress as from the hub, then the Run.
+
+        Its pixels are those that Hub.generate makes. Raises a ZooError as that does, and RequestError for a family that cannot be recorded.
+        """
+        card = self._card(request.model, seeing=False)
+        request = request.resolved(card)
+        request = replace(request, seeds=request.seeds[:1], labels=request.labels[:1])
+        if (run := self._find(key := ("run", card.revision, request))) is None:
+            trace = Trace()
+            for item in self.hub.generate(request, stop=stop, visitor=None, trace=trace):
+                if isinstance(item, Result):
+                    run = Run(request, trace, item.images[0] if card.video else item.images[:1])
+                    if item.stopped_at is None:
+                        self._keep(key, run)
+                else:
+                    yield item
+        if run:
+            yield run
+
+    def run(self, request: Request) -> Run:
+        """The run of a request, made again where it is no longer kept."""
+        *_, run = self.generate(request)
+        return run
+
+    def step(self, run: Run, index: int, layer: int = 0, free: bool = False, scales: Mapping[int, float] | None = None) -> Recording:
+        """One pass of a run, made again exactly: step `index`, with the class or, where guided, free of it.
+
+        scales: factors on what the long skips of a U-ViT carry; the clean prediction is then what would have come of it.
+        Where the maps of all layers are too much to keep, those of this one.
+        """
+        card = self._card(run.request.model, seeing=False)
+        index = min(max(index, 0), len(run.trace.inputs) - 1)
+        scales = {skip: factor for skip, factor in (scales or {}).items() if factor != 1}
+        key = ("step", card.revision, run.request, index, free, tuple(sorted(scales.items())))
+        return self._recorded(key, layer, lambda: self._pass(card, run, index, layer, free, scales))
+
+    def _pass(self, card: Card, run: Run, index: int, layer: int, free: bool, scales: Mapping[int, float]) -> Recording:
+        trace, request = run.trace, run.request
+        module = self.hub.load(card).module
+        autoencoder = self.hub.load(self.hub.card(request.vae)).module if request.vae else None
+        x, schedule = trace.inputs[index].to(self.hub.device), Schedule.from_card(card.schedule)
+        tau = (trace.times[index] - schedule.time_shift) / schedule.time_scale
+        level = Level.at(schedule, tau)._replace(t=trace.times[index])
+        side = card.arch["input_size"] // card.arch["patch_size"]
+        layers = layers_of(card, (request.frames if card.video else 1, side, side))
+        extra, row = self._extra(card), 1 if free and request.guidance != 1 else 0
+
+        def run_pass() -> Recording:
+            torch.set_num_threads(self.hub.threads(card))
+            predict = self.hub.predict(card, request, module, trace.context)
+            with record_tokens(module) as tokens, inside.record_skips(module, scales) as skips:
+                rows = 1 if request.guidance == 1 else 2
+                some = _some(layers, len(extra), layer, rows)
+                with record_attention(module, some) as maps:
+                    said = denoise(predict, x, level)
+            pixels = latents.decode(autoencoder, said.x0, card.latent.scale) if autoencoder is not None else said.x0
+            shown = media.to_uint8(pixels[0] if card.video else pixels)
+            own = {k: one.chunk(rows)[row].contiguous() for k, one in maps.items()}
+            return Recording(card, shown, tokens, layers, own, extra, skips=skips or None)
+
+        return self._alone(run_pass)
+
+    def levels(self, run: Run) -> list[float]:
+        """Half the log of the signal-to-noise ratio at each step of a run, rising."""
+        schedule = Schedule.from_card(self.hub.card(run.request.model).schedule)
+        return [schedule.half_log_snr((t - schedule.time_shift) / schedule.time_scale) for t in run.trace.times]
+
+    def nearest_level(self, run: Run, wanted: float) -> int:
+        """The step of a run at which the noise is nearest to a level."""
+        return min(enumerate(self.levels(run)), key=lambda one: abs(one[1] - wanted))[0]
+
+    def modulations(self, run: Run, free: bool = False) -> Tensor | None:
+        """How strongly each block is shifted, scaled and gated at every step, see inside.modulations; None for a model without adaLN."""
+        card = self._card(run.request.model, seeing=False)
+        module = self.hub.load(card).module
+        label = run.request.labels[0] if run.request.labels else None
+        label = card.arch["num_classes"] if free and label is not None and card.guidable else label
+        times = torch.tensor(run.trace.times, device=self.hub.device)
+        return self._alone(lambda: inside.modulations(module, times, label))
+
+    def _extra(self, card: Card) -> tuple[str, ...]:
+        if card.family != "u-vit":
+            return ()
+        words = tuple(f"word {k + 1}" for k in range(card.arch.get("num_context_tokens", 0)))
+        return ("time", *words) if words else ("class", "time") if card.arch.get("num_classes") else ("time",)
+
+    # ---- the shelf
+
+    def _card(self, identity: str, seeing: bool) -> Card:
+        card = self.hub.card(identity)
+        if card.task in SEEING if seeing else card.family in DIFFUSION:
+            return card
+        known = ", ".join(one.id for one in self.models(seeing)[:6])
+        if card.task in SEEING or card.family in DIFFUSION:
+            raise RequestError(
+                f"{card.id} looks at pictures: bring one." if not seeing else f"{card.id} makes pictures: look into a generation of it."
+            )
+        raise RequestError(f"{card.id} ({card.family}) has no attention that can be recorded: choose one such as {known}.")
+
+    def _alone(self, work: Callable[[], Any]) -> Any:
+        with self.hub.turn():
+            return self.hub.compute(work)
+
+    def _recorded(self, key: tuple, layer: int, make: Callable[[], Recording]) -> Recording:
+        """The recording of a key that holds this layer."""
+        if isinstance(layer, bool) or not isinstance(layer, int):
+            raise RequestError(f"A layer must be a whole number, not {short(layer)}.")
+        found = self._find(key)
+        if found is None or layer not in found.maps:
+            found = make()
+            self._keep(key, found)
+        return found
+
+    def _find(self, key: tuple) -> Any:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: tuple, what: Recording | Run) -> None:
+        with self._lock:
+            self._kept[key] = what
+            while len(self._kept) > 1 and sum(one.bytes for one in self._kept.values()) > BUDGET:
+                self._kept.popitem(last=False)
+
+
+def _some(layers: Sequence[Layer], extra: int, chosen: int, rows: int = 1) -> list[int] | None:
+    """All layers, where a recording can hold their maps, else the chosen one. Raises RequestError where there is no such layer."""
+    if not 0 <= chosen < len(layers):
+        raise RequestError(f"There is no layer {chosen} in a model of {len(layers)} attention layers: choose 0 to {len(layers) - 1}.")
+    return None if rows * sum(layer.bytes(extra) for layer in layers) <= attention.BUDGET else [chosen]
+
+
+def _named(card: Card, logits: Tensor | None) -> tuple[tuple[str, float, int], ...]:
+    """The likeliest classes: name, probability, index."""
+    if logits is None:
+        return ()
+    found = logits[0].float().softmax(-1).topk(min(TOP, logits.shape[-1]))
+    names = card.label_names
+    return tuple((names[k] if names else f"class {k}", p, k) for p, k in zip(found.values.tolist(), found.indices.tolist(), strict=True))

@@ -1,0 +1,195 @@
+"""One recorded pass of a model, and what can be asked of it: where a place looks, in any layer, on the picture's own grid. No colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo import attention
+from zoo.card import Card
+from zoo.errors import RequestError
+from zoo.tokens import Tokens
+
+Query = str | tuple[float, float, float]
+"""Who looks: a place (time, down, across), each in [0, 1) of the picture or clip, or a token that is no patch by its name; "onto" and
+its name asks instead how much each patch looks at that token."""
+ONTO = "onto "
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One attention layer: who attends to whom in it, on which grid."""
+
+    name: str
+    kind: str
+    """full: all tokens; window: patches of a window; space: patches of a frame; time: one place through all frames."""
+    grid: tuple[int, int, int]
+    """Frames, rows and columns of patches at this depth."""
+    heads: int
+    places: Tensor | None = None
+    """Of windows: which patch each of their tokens is, see attention.window_places."""
+
+    def token(self, query: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Frame, row and column of the patch at a place."""
+        return tuple(min(max(int(q * n), 0), n - 1) for q, n in zip(query, self.grid, strict=True))
+
+    def bytes(self, extra: int) -> int:
+        """What its maps need in float32."""
+        f, n = self.grid[0], self.grid[1] * self.grid[2]
+        pairs = {"full": (f * n + extra) ** 2, "space": f * n * n, "time": n * f * f}
+        return 4 * self.heads * (pairs[self.kind] if self.places is None else self.places.numel() * self.places.shape[1])
+
+
+def layers_of(card: Card, grid: tuple[int, int, int]) -> tuple[Layer, ...]:
+    """The attention layers of a model in the order in which they run, for a grid of patches."""
+    arch = card.arch
+    if card.family == "swin":
+        return tuple(_windows(arch, *grid[1:]))
+    depth, heads = arch["depth"], arch["num_heads"]
+    if card.family == "latte":
+        kinds = (("space", "in a frame"), ("time", "through time"))
+        return tuple(Layer(f"{k}, {kinds[k % 2][1]}", kinds[k % 2][0], grid, heads) for k in range(depth))
+    half = depth // 2
+    names = [str(k) for k in range(depth)]
+    if card.family == "u-vit":
+        names = [f"{k}, in" for k in range(half)] + [f"{half}, middle"] + [f"{k}, out" for k in range(half + 1, 2 * half + 1)]
+    return tuple(Layer(name, "full", grid, heads) for name in names)
+
+
+def _windows(arch: Mapping, rows: int, columns: int) -> list[Layer]:
+    found = []
+    for stage, (depth, heads) in enumerate(zip(arch["depth"], arch["num_heads"], strict=True)):
+        size = min(arch["window_size"], rows, columns)
+        for block in range(depth):
+            shift = size // 2 if block % 2 and min(rows, columns) > arch["window_size"] else 0
+            name = f"{len(found)}, stage {stage + 1}, {'shifted windows' if shift else 'windows'}"
+            places = attention.window_places(rows, columns, size, shift)
+            found.append(Layer(name, "window", (1, rows, columns), heads, places))
+        rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)  # patch merging
+    return found
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one pass showed of one picture, clip or step of a generation."""
+
+    card: Card
+    shown: np.ndarray
+    """What the model looked at (f, h, w, 3) uint8; of a generation, its clean prediction at this step."""
+    tokens: Tokens
+    layers: tuple[Layer, ...]
+    maps: Mapping[int, Tensor]
+    """The layers that were kept, each as record_attention gives it."""
+    extra: tuple[str, ...] = ()
+    """Names of the tokens before the patches."""
+    predictions: tuple[tuple[str, float, int], ...] = ()
+    """The likeliest classes: name, probability, index."""
+    skips: Mapping[int, float] | None = None
+    """Of a U-ViT: the share of each long skip, see inside.record_skips."""
+
+    @property
+    def bytes(self) -> int:
+        """What it holds."""
+        tensors = [*self.maps.values(), self.tokens.patches, self.tokens.projected, self.tokens.sequence, self.tokens.features]
+        return self.shown.nbytes + sum(value.nbytes for value in tensors)
+
+    def label(self, name: str | None) -> int:
+        """Index of a class that was predicted, the likeliest where None. Raises RequestError for another."""
+        names = [one for one, *_ in self.predictions]
+        if not names or (name is not None and name not in names):
+            raise RequestError(f"{self.card.id} did not name {name}: choose one of {', '.join(names) or 'a classifier'}.")
+        return self.predictions[names.index(name) if name is not None else 0][2]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every token may attend to every other in every layer, all of them kept, so that layers can be chained."""
+        return len(self.maps) == len(self.layers) and all(layer.kind == "full" for layer in self.layers)
+
+    def _kept(self, index: int) -> tuple[Layer, Tensor]:
+        if index not in self.maps:
+            raise RequestError(f"Layer {index} was not recorded: choose one of {', '.join(map(str, self.maps))}.")
+        return self.layers[index], self.maps[index]
+
+    def _row(self, query: Query, layer: Layer) -> int:
+        """Number of a token in the sequence of a layer in which all attend to all."""
+        if isinstance(query, str):
+            if query not in self.extra or layer.kind != "full":
+                raise RequestError(f"{self.card.id} has no {query} token in layer {layer.name}: choose a patch instead.")
+            return self.extra.index(query)
+        frame, row, column = layer.token(query)
+        return len(self.extra) + (frame * layer.grid[1] + row) * layer.grid[2] + column
+
+    def looks(self, index: int, query: Query) -> tuple[Tensor, Tensor]:
+        """Where one place or token looks in a layer: heads x frames x rows x columns, and heads x extra tokens; together they sum to 1."""
+        layer, maps = self._kept(index)
+        if isinstance(query, str) and query.startswith(ONTO):
+            onto = maps[0][:, :, self._row(query.removeprefix(ONTO), layer)]
+            return self._split(onto, layer)[0], torch.zeros(layer.heads, 0)
+        f, r, c = layer.grid
+        if layer.kind == "full":
+            return self._split(maps[0][:, self._row(query, layer)], layer)
+        if isinstance(query, str):
+            self._row(query, layer)  # says that there is none
+        frame, row, column = layer.token(query)
+        found = torch.zeros(layer.heads, f, r, c)
+        if layer.kind == "space":
+            found[:, frame] = maps[frame][:, row * c + column].unflatten(-1, (r, c))
+        elif layer.kind == "time":
+            found[:, :, row, column] = maps[row * c + column][:, frame]
+        else:
+            found = attention.look_from(maps, layer.places, row * c + column).view(-1, f, r, c)
+        return found, torch.zeros(layer.heads, 0)
+
+    def rollout(self, query: Query, depth: int | None = None) -> Tensor:
+        """Attention rollout from one token through the first `depth` layers (None: all): frames x rows x columns.
+
+        Raises RequestError where not all tokens attend to all, or not all layers were kept.
+        """
+        if not self.whole:
+            raise RequestError(f"Rollout multiplies layers in which all tokens attend to all, which {self.card.id} has not recorded.")
+        flow = attention.rollout([self.maps[k] for k in range(depth or len(self.maps))])[0]
+        return self._split(flow[self._row(query, self.layers[0])], self.layers[0])[0][0]
+
+    def _split(self, row: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
+        """(k, e + n) or (e + n,) as the patches on their grid, and the others."""
+        row = row if row.ndim == 2 else row[None]
+        patches = row[:, len(self.extra) :]
+        if layer.kind == "full" and patches.shape[1] != math.prod(layer.grid):
+            raise RequestError(f"{self.card.id} has tokens that no name is known for; its card's family is {self.card.family}.")
+        return patches.unflatten(1, layer.grid), row[:, : len(self.extra)]
+
+    def distances(self) -> dict[int, Tensor]:
+        """Mean attention distance of every head of each kept layer: patches, or frames where a layer attends through time."""
+        found = {}
+        for index, maps in self.maps.items():
+            layer = self.layers[index]
+            side = layer.places is not None and math.isqrt(layer.places.shape[1])
+            if layer.kind == "full" and layer.grid[0] > 1:
+                found[index] = _spatial(maps, layer.grid, len(self.extra))
+                continue
+            grid = {"time": (1, layer.grid[0]), "window": (side, side)}.get(layer.kind, layer.grid[1:])
+            found[index] = attention.mean_distance(maps, grid, len(self.extra) if layer.kind == "full" else 0)
+        return found
+
+    def entropies(self) -> dict[int, Tensor]:
+        """Mean entropy in bits of every head of each kept layer."""
+        return {index: attention.entropy(maps) for index, maps in self.maps.items()}
+
+
+def _spatial(maps: Tensor, grid: tuple[int, int, int], extra: int) -> Tensor:
+    """Mean distance within the picture of space-time attention, (1, k, n, n) to (k,), whatever the time between."""
+    frames = grid[0]
+    n = grid[1] * grid[2]
+    patches = maps[..., extra:, extra:].unflatten(-1, (frames, n)).sum(-2).unflatten(2, (frames, n))  # b k f n n
+    return torch.stack([attention.mean_distance(patches[:, :, k], grid[1:]) for k in range(frames)]).mean(0)
+
+
+def reduced(heads: Tensor, how: str, chosen: Sequence[int]) -> Tensor:
+    """Heads (k, ...) to one map: how is mean or max, over the chosen heads, all where none is."""
+    some = heads[list(chosen)] if len(chosen) else heads
+    return some.amax(0) if how == "max" else some.mean(0)
