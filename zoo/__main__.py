@@ -192,6 +192,23 @@ def take(arguments: argparse.Namespace) -> None:
     print(json.dumps({"id": card.id, "path": str(kept.path), "sha256": kept.sha256}) if arguments.json else kept.path)
 
 
+def look(arguments: argparse.Namespace) -> None:
+    """Write what a model does with a picture, or did when it made one: figures, arrays and shapes into a folder; print the paths."""
+    from zoo import explain
+    from zoo.hub import Hub
+    from zoo.look import Looker
+    from zoo.results import put
+
+    card = _card(arguments.model)
+    recording = Looker(Hub(device=arguments.device)).file(card.id, arguments.image, arguments.layer or 0, arguments.step)
+    layer = len(recording.layers) - 1 if arguments.layer is None else arguments.layer
+    layer = layer if layer in recording.maps else arguments.layer or 0
+    way = "one head" if arguments.head is not None else arguments.way
+    files = explain.everything(recording, layer, recording.query(arguments.patch), way, arguments.head or 0)
+    paths = put(files, Path(arguments.out))
+    print(json.dumps(explain.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
+
+
 def _card(identity: str) -> Card:
     from zoo.hub import Hub
 
@@ -228,6 +245,19 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     sampling.set_defaults(run=sample)
+    looking = commands.add_parser(
+        "look", help="look inside: tokens, attention, figures", epilog="example: python -m zoo look cat.jpg --model tiny-vit --out inside"
+    )
+    looking.add_argument("image", metavar="IMAGE", type=Path, help="any picture or clip; for a generator, one that it made here")
+    looking.add_argument("--model", required=True, metavar="ID")
+    looking.add_argument("--layer", type=int, help="default: the last")
+    looking.add_argument("--head", type=int, help="one head; default: --way")
+    looking.add_argument("--way", default="mean of all heads", help="mean of all heads (default), max of all heads or rollout")
+    looking.add_argument("--patch", help="who looks: a patch by its number, row by row, or a token such as class")
+    looking.add_argument("--step", type=int, help="of a generation; default: the last")
+    looking.add_argument("--out", default=".", metavar="DIR", help="where the files go")
+    looking.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    looking.set_defaults(run=look)
     fetching = commands.add_parser("fetch", help="bring a model and what it needs to this machine; an interrupted download goes on")
     fetching.add_argument("id", metavar="ID")
     fetching.add_argument(
@@ -247,7 +277,7 @@ def parser() -> argparse.ArgumentParser:
         "file", metavar="FILE", type=Path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
     )
     importing.set_defaults(run=take)
-    for command in (listing, showing, sampling, fetching, caching, verifying, importing):
+    for command in (listing, showing, sampling, looking, fetching, caching, verifying, importing):
         command.add_argument("--json", action="store_true", help="print JSON")
     return top
 

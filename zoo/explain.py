@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +51,7 @@ def stages(recording: Recording, frame: int = 0) -> list[Stage]:
     made = [_stage("picture", "The picture as the model takes it", f"{whole}, {channels} channels; {shown}.", picture)]
     made.append(_stage("grid", f"Cut into {what}", f"{count} {what} of {piece}.", figures.marked(picture, (rows, columns), None)))
     words = f"Read row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
-    made.append(_stage("sequence", "One after the other", words, figures.sheet(_tiles(tokens, place), 16, 20)))
+    made.append(_stage("sequence", "One after the other", words, figures.sheet(_tiles(recording), 2 * columns, 20)))
     words = f"Each is a vector of {vector} numbers. All of them: {n} x {flat}, a row each."
     made.append(_stage("vectors", "Flattened", words, _rows(tokens.patches)))
     words = f"One learned matrix, {flat} x {width}, makes each {width} wide. Its main directions, as patches:"
@@ -112,11 +114,13 @@ def _map(rows: Tensor, side: int) -> Image.Image:
     return figures.enlarged(figures.scaled(principal(rows, 3).numpy()).reshape(side, -1, 3), 256)
 
 
-def _tiles(tokens: Tokens, count: int) -> list[np.ndarray]:
-    """The patches of the first frame as small pictures."""
-    c, r, p, q = tokens.filters.shape[1:]
-    values = tokens.patches[:count].unflatten(1, (c, r, p, q))[:, :3, 0].movedim(1, -1).numpy()
-    return list(figures.scaled(values.repeat(3 // values.shape[-1], -1) if values.shape[-1] < 3 else values))
+def _tiles(recording: Recording) -> list[np.ndarray]:
+    """The patches of the first frame as small pictures: of pixels as they are, of latents three channels as colours."""
+    tokens = recording.tokens
+    (_, rows, columns), (c, r, p, q) = tokens.grid, tokens.filters.shape[1:]
+    if c == 3 and recording.shown.shape[1:3] == (rows * p, columns * q):
+        return [recording.shown[0, y * p : y * p + p, x * q : x * q + q] for y in range(rows) for x in range(columns)]
+    return list(figures.scaled(tokens.patches[: rows * columns].unflatten(1, (c, r, p, q))[:, :3, 0].movedim(1, -1).numpy()))
 
 
 def _rows(values: Tensor, most: int = 196) -> Image.Image:
@@ -160,7 +164,7 @@ def chosen(recording: Recording, layer: int, query: Query, way: str, head: int, 
     return reduced(heads, how, some), reduced(rest, how, some)
 
 
-def contact(recording: Recording, query: Query, frame: int = 0, tile: int = 64) -> Image.Image:
+def contact(recording: Recording, query: Query, frame: int = 0) -> Image.Image:
     """All layers, a row each, by all heads, a column each: where the query looks, each on its own scale; through time a bar of frames."""
     columns = max(layer.heads for layer in recording.layers)
     tiles = []
@@ -175,7 +179,8 @@ def contact(recording: Recording, query: Query, frame: int = 0, tile: int = 64) 
             values = heads[:, min(frame, heads.shape[1] - 1)]
         tiles += [figures.coloured(one.numpy()) for one in values]
         tiles += [np.full((1, 1, 3), 255, np.uint8)] * (columns - layer.heads)
-    return figures.sheet(tiles, columns, min(tile, 1200 // columns))
+    names = [recording.layers[k].name for k in sorted(recording.maps)]
+    return figures.labelled(figures.sheet(tiles, columns, 72 if columns <= 12 else 56), names, [str(k) for k in range(columns)])
 
 
 def plots(recording: Recording) -> list[Figure]:
@@ -237,6 +242,40 @@ def modulated(values: Tensor) -> list[Figure]:
         for k, name in enumerate(MODULATIONS)
         if not name.startswith("shift")
     ]
+
+
+def overlay(recording: Recording, layer: int, query: Query, way: str, head: int) -> Image.Image:
+    """Where one place or token looks, drawn over the picture, the asking patch framed."""
+    values, _ = chosen(recording, layer, query, way, head)
+    at = recording.layers[layer].token(query if not isinstance(query, str) else (0.0, 0.5, 0.5))
+    shown = recording.shown[at[0] * len(recording.shown) // len(values)]
+    made = figures.overlay(shown, values[at[0]].numpy())
+    return figures.marked(made, tuple(values.shape[1:]), None if isinstance(query, str) else at[1:], lines=False)
+
+
+def facts(recording: Recording) -> dict[str, Any]:
+    """Shapes and predictions as JSON values."""
+    tokens = recording.tokens
+    return {
+        "model": recording.card.id, "picture": list(recording.shown.shape), "patch": list(tokens.size), "grid": list(tokens.grid),
+        "tokens": len(recording.extra) + tokens.grid[0] * tokens.grid[1] * tokens.grid[2], "extra": list(recording.extra),
+        "width": tokens.sequence.shape[-1],
+        "layers": [{"name": one.name, "attends": one.kind, "grid": list(one.grid), "heads": one.heads} for one in recording.layers],
+        "predictions": [{"label": name, "probability": round(share, 6)} for name, share, _ in recording.predictions],
+    }  # fmt: skip
+
+
+def everything(recording: Recording, layer: int, query: Query, way: str, head: int) -> dict[str, bytes]:
+    """All figures of a recording, and its arrays, as files by name."""
+    at = query if not isinstance(query, str) else (0.0, 0.5, 0.5)
+    files = {"looks.png": figures.png(overlay(recording, layer, query, way, head))}
+    files["layers-by-heads.png"] = figures.png(contact(recording, query, recording.layers[layer].token(at)[0]))
+    drawn = [stage.figure for stage in [*stages(recording), position(recording, at)]]
+    for figure in [*drawn, *plots(recording)]:
+        files[f"{figure.name}.png"] = figure.png
+        if figure.svg:
+            files[f"{figure.name}.svg"] = figure.svg.encode()
+    return files | {"arrays.npz": arrays(recording), "look.json": json.dumps(facts(recording), indent=1).encode()}
 
 
 def cost(card: Card, patch: int) -> tuple[int, float, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,6 +97,21 @@ def sheet(tiles: Sequence[np.ndarray], columns: int, tile: int, gap: int = 3) ->
         picture = Image.fromarray(one).resize((tile, tile), Image.Resampling.NEAREST)
         made.paste(picture, ((index % columns) * (tile + gap), (index // columns) * (tile + gap)))
     return made
+
+
+def labelled(made: Image.Image, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+    """A contact sheet with the names of its rows on the left and of its columns above."""
+    draw = ImageDraw.Draw(made)
+    font = ImageFont.load_default(size=12)
+    left = 10 + max(int(draw.textlength(name, font)) for name in rows)
+    whole = Image.new("RGB", (made.width + left, made.height + 20), "white")
+    whole.paste(made, (left, 20))
+    draw = ImageDraw.Draw(whole)
+    for k, name in enumerate(rows):
+        draw.text((left - 6, 20 + (k + 0.5) * made.height / len(rows)), name, (60, 60, 60), font, anchor="rm")
+    for k, name in enumerate(columns):
+        draw.text((left + (k + 0.5) * made.width / len(columns), 10), name, (60, 60, 60), font, anchor="mm")
+    return whole
 
 
 def scaled(values: np.ndarray) -> np.ndarray:

@@ -118,7 +118,31 @@ class Looker:
 
         return self._alone(run)
 
+    def file(self, identity: str, path: str | Path, layer: int = 0, step: int | None = None) -> Recording:
+        """Look into any file: with a vision model into a picture or clip, with a generator into the run that made a picture or video
+        here, at a step of 1 to its number (None: the last). Raises a ZooError as `picture` and `made` do."""
+        if self.hub.card(identity).task in SEEING:
+            return self.picture(identity, path, layer)
+        request = self.made(path)
+        if request.model != self._card(identity, seeing=False).id:
+            raise RequestError(f"This file was made by {request.model}, not by {short(identity)}: choose {request.model}.")
+        run = self.run(request)
+        if step is not None and not 1 <= step <= len(run.trace.inputs):
+            raise RequestError(f"There is no step {short(step)} in a run of {len(run.trace.inputs)}: choose 1 to {len(run.trace.inputs)}.")
+        return self.step(run, (step or len(run.trace.inputs)) - 1, layer)
+
     # ---- generations
+
+    def made(self, path: str | Path) -> Request:
+        """The request that makes just this picture or video, from the receipt in its file. Raises MediaError where it has none."""
+        kinds = {".mp4": video.read, ".gif": video.read, ".webp": video.read}
+        receipt = kinds.get(Path(path).suffix.lower(), media.read_png)(path)[1]
+        request = Request.from_dict(receipt["request"])
+        request = request.resolved(self.hub.card(request.model))
+        place = receipt.get("index")
+        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(request.seeds):
+            raise RequestError("The receipt in this file names an image that its request does not have: bring the original file.")
+        return replace(request, seeds=request.seeds[place : place + 1], labels=request.labels[place : place + 1])
 
     def generate(self, request: Request, stop: threading.Event | None = None) -> Iterator[Progress | Run]:
         """Make the first picture of a request and keep every question of it: Progress as from the hub, then the Run.

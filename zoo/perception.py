@@ -51,10 +51,9 @@ def build(family: str, arch: Mapping) -> nn.Module:
         words["num_register_tokens"] = arch["num_registers"]
     ending = {"deit": "ForImageClassificationWithTeacher", "vivit": "ForVideoClassification"}.get(family, "ForImageClassification")
     config = getattr(transformers, f"{name}Config")(**words)
-    if classes:
-        return getattr(transformers, name + ending)(config)
     pooled = {} if family.startswith(("dinov2", "clip")) else {"add_pooling_layer": False}
-    return getattr(transformers, f"{name}Model")(config, **pooled)
+    with torch.device("cpu"):  # never on meta: they compute tables that no file holds
+        return getattr(transformers, name + ending)(config) if classes else getattr(transformers, f"{name}Model")(config, **pooled)
 
 
 def extra_tokens(card: Card) -> tuple[str, ...]:

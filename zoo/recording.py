@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from zoo import attention
 from zoo.card import Card
 from zoo.errors import RequestError
+from zoo.request import short
 from zoo.tokens import Tokens
 
 Query = str | tuple[float, float, float]
@@ -74,7 +77,7 @@ def _windows(arch: Mapping, rows: int, columns: int) -> list[Layer]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """What one pass showed of one picture, clip or step of a generation."""
 
@@ -109,6 +112,22 @@ class Recording:
     def whole(self) -> bool:
         """Whether every token may attend to every other in every layer, all of them kept, so that layers can be chained."""
         return len(self.maps) == len(self.layers) and all(layer.kind == "full" for layer in self.layers)
+
+    def query(self, patch: Any = None) -> Query:
+        """Who looks, from the number of a patch, row by row and frame by frame, or the name of a token; from nothing the class token,
+        where there is one, else the patch in the middle. Raises RequestError for what there is not."""
+        f, rows, columns = self.tokens.grid
+        if patch in (None, ""):
+            return self.extra[0] if self.extra and not self.card.generates else (0.5, 0.5, 0.5)
+        text = str(patch).strip()
+        if text.removeprefix(ONTO) in self.extra:
+            return text
+        number = int(float(text)) if re.fullmatch(r"\d{1,9}(\.0)?", text) else -1
+        if not 0 <= number < f * rows * columns:
+            others = f", or {', '.join(self.extra[:3])}" if self.extra else ""
+            raise RequestError(f"{self.card.id} has no patch {short(patch)} here: choose 0 to {f * rows * columns - 1}{others}.")
+        frame, place = divmod(number, rows * columns)
+        return (frame + 0.5) / f, (place // columns + 0.5) / rows, (place % columns + 0.5) / columns
 
     def _kept(self, index: int) -> tuple[Layer, Tensor]:
         if index not in self.maps:

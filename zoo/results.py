@@ -100,3 +100,14 @@ def written(card: Card, request: Request, images: np.ndarray, how: dict[str, Any
     return [
         common | {"index": k, "seed": request.seeds[k], "label": names[k], "pixels": media.digest(image)} for k, image in enumerate(images)
     ]
+
+
+def put(files: dict[str, bytes], folder: Path) -> list[Path]:
+    """Write files into a folder; their paths. Raises MediaError where the disk refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise MediaError(f"Nothing can be written to {folder} ({error.strerror}): choose another folder.") from None
+    return [folder / name for name in files]

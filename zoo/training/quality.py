@@ -68,10 +68,10 @@ def report(hub: Hub, card: Card, count: int) -> dict[str, float]:
     if card.task == "autoencoder":
         return {"psnr_db": psnr(hub.load(card).module)}
     film = card.video or card.task == "video-classification"
-    judge = hub.load(hub.card("tiny-vivit" if film else "tiny-vit")).module
     if card.task.endswith("classification"):
         images, labels = videos(HELD_OUT // 4, 2) if film else pictures(HELD_OUT, 2)
-        return recognised(judge, pixels(images), labels)
+        return recognised(hub.load(card).module, pixels(images), labels)
+    judge = hub.load(hub.card("tiny-vivit" if film else "tiny-vit")).module
     settings = {
         "guided": (card.sampling.solver, card.sampling.steps, card.guidance.default),
         "unguided": (card.sampling.solver, card.sampling.steps, 1.0),

@@ -43,7 +43,7 @@ def build(hub: Hub) -> gr.Blocks:
                 there.then(look.take, path, look.all, **PRIVATE)
             with gr.Tab("Models", id="models") as models:
                 models_tab(hub, page, tabs, models, image, film)
-        endpoints(hub)
+        endpoints(hub, look.looker)
     return page.queue(max_size=64, default_concurrency_limit=16)
 
 

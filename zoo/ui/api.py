@@ -2,26 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo import explain, figures
 from zoo.errors import RequestError, ZooError
 from zoo.request import Result
+from zoo.results import put
 from zoo.ui import controls
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
+    from zoo.look import Looker
 
 
-def endpoints(hub: Hub) -> None:
-    """Put /list_models and /generate_image here; they show nothing on the page."""
+def endpoints(hub: Hub, looker: Looker) -> None:
+    """Put the endpoints here; they show nothing on the page."""
 
     def list_models() -> list[dict[str, Any]]:
         """List every model of this hub: id, title, family, task, licence, bytes, local, labels."""
         return hub.describe()
 
+    gr.api(list_models, api_name="list_models")
+    first = controls.first_generator(hub)
+    with gr.Row(visible=False):
+        inputs = [
+            gr.Textbox(first.id, label="model"),
+            gr.Textbox(first.label_names[0], label="label"),
+            gr.Number(1, label="count"),
+            gr.Number(None, label="seed"),
+            gr.Number(None, label="steps"),
+            gr.Textbox(None, label="solver"),
+            gr.Number(None, label="guidance"),
+        ]
+        outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
+        gr.Button("generate_image").click(_images(hub), inputs, outputs, api_name="generate_image", preprocess=False)
+        inputs = [
+            gr.Textbox(label="model"),
+            gr.Textbox(label="label"),
+            gr.Textbox(label="prompt"),
+            gr.Number(None, label="frames"),
+            gr.Number(8, label="fps"),
+            gr.Number(None, label="seed"),
+            gr.Number(None, label="steps"),
+            gr.Textbox(None, label="solver"),
+            gr.Number(None, label="guidance"),
+            gr.Textbox("", label="negative_prompt"),
+        ]
+        outputs = [gr.File(label="video"), gr.JSON(label="receipt")]
+        gr.Button("generate_video").click(_videos(hub), inputs, outputs, api_name="generate_video", preprocess=False)
+        inputs = [
+            gr.File(label="image"),
+            gr.Textbox(label="model"),
+            gr.Number(None, label="layer"),
+            gr.Number(None, label="head"),
+            gr.Textbox(None, label="patch"),
+        ]
+        outputs = [gr.File(label="overlay"), gr.JSON(label="facts")]
+        gr.Button("look_inside").click(_looks(hub, looker), inputs, outputs, api_name="look_inside", preprocess=False)
+
+
+def _images(hub: Hub) -> Callable[..., Any]:
     def generate_image(model, label, count, seed, steps, solver, guidance) -> Iterator[tuple[list, Any]]:
         """Generate images: earlier answers are previews, the last one holds the finished pictures and one receipt an image.
 
@@ -41,6 +85,10 @@ def endpoints(hub: Hub) -> None:
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
+    return generate_image
+
+
+def _videos(hub: Hub) -> Callable[..., Any]:
     def generate_video(model, label, prompt, frames, fps, seed, steps, solver, guidance, negative_prompt) -> tuple[str, Any]:
         """Generate a video: an MP4 file and its receipt.
 
@@ -59,31 +107,33 @@ def endpoints(hub: Hub) -> None:
             raise gr.Error(str(error), print_exception=False) from None
         return str(result.files[0]), result.receipts[0]
 
-    gr.api(list_models, api_name="list_models")
-    first = controls.first_generator(hub)
-    with gr.Row(visible=False):
-        inputs = [
-            gr.Textbox(first.id, label="model"),
-            gr.Textbox(first.label_names[0], label="label"),
-            gr.Number(1, label="count"),
-            gr.Number(None, label="seed"),
-            gr.Number(None, label="steps"),
-            gr.Textbox(None, label="solver"),
-            gr.Number(None, label="guidance"),
-        ]
-        outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
-        gr.Button("generate_image").click(generate_image, inputs, outputs, api_name="generate_image", preprocess=False)
-        inputs = [
-            gr.Textbox(label="model"),
-            gr.Textbox(label="label"),
-            gr.Textbox(label="prompt"),
-            gr.Number(None, label="frames"),
-            gr.Number(8, label="fps"),
-            gr.Number(None, label="seed"),
-            gr.Number(None, label="steps"),
-            gr.Textbox(None, label="solver"),
-            gr.Number(None, label="guidance"),
-            gr.Textbox("", label="negative_prompt"),
-        ]
-        outputs = [gr.File(label="video"), gr.JSON(label="receipt")]
-        gr.Button("generate_video").click(generate_video, inputs, outputs, api_name="generate_video", preprocess=False)
+    return generate_video
+
+
+def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
+    def look_inside(image, model, layer, head, patch) -> tuple[str, Any]:
+        """Look inside a model: an overlay (PNG) of where one patch looks, and shapes and predictions.
+
+        image: a file; any picture or clip for a vision model, for a generator one that it made here; layer: empty takes the last;
+        head: empty takes the mean of all; patch: its number row by row, or a token such as class; empty takes the class
+        token, or the middle.
+        """
+        try:
+            card = hub.card(str(model))
+            path = (image or {}).get("path") if isinstance(image, dict) else image
+            if not path:
+                raise RequestError("Bring a picture: image is empty.")
+            chosen = 0 if layer in (None, "") else controls.whole("Layer", layer, 0, 1000)
+            recording = looker.file(card.id, path, chosen)
+            if layer in (None, "") and len(recording.maps) == len(recording.layers):
+                chosen = len(recording.layers) - 1
+            way, one = ("mean of all heads", 0) if head in (None, "") else ("one head", controls.whole("Head", head, 0, 1000))
+            query = recording.query(patch)
+            made = explain.overlay(recording, chosen, query, way, one)
+        except ZooError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        name = f"{card.id}-looks-{hashlib.sha256(made.tobytes()).hexdigest()[:10]}.png"
+        [file] = put({name: figures.png(made)}, hub.results.folder)
+        return str(file), explain.facts(recording) | {"layer": chosen, "head": head, "query": query}
+
+    return look_inside

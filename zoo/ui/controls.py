@@ -57,6 +57,13 @@ def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:
     return [(f"{card.title} · {card.size} · {card.licence}{'' if hub.local(card) else ' · not here'}", card.id) for card in makers]
 
 
+def missing(hub: Hub, parts: Sequence[Card]) -> str:
+    """Which of these models, or parts of one, must be brought here first, in one sentence; empty where none."""
+    names = {part.id: f"{part.title} ({part.size})" for part in parts if not hub.store.find(part)}
+    verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
+    return f"{' and '.join(names.values())} {verb} not on this machine: the Models tab brings {them}." if names else ""
+
+
 def first_generator(hub: Hub, video: bool = False) -> Card:
     """The model that a tab starts with; for videos also one that must be brought here first. Raises RequestError where there is none."""
     makers = [card for card in hub.offered if card.generates and card.video == video]

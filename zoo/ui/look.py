@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo import explain, media, video
+from zoo import explain
 from zoo.card import SEEING
 from zoo.errors import RequestError, ZooError
 from zoo.look import Looker
@@ -18,7 +17,7 @@ from zoo.request import Progress, Request, find_label
 from zoo.ui import controls, plates
 from zoo.ui.image import PRIVATE
 from zoo.ui.settings import labels
-from zoo.ui.views import PATCH, SIDE, View, Views, examples, price
+from zoo.ui.views import PATCH, SIDE, View, Views, examples, model_choices, price
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
@@ -58,7 +57,7 @@ class LookTab:
     # ---- what stands where
 
     def _build_controls(self) -> None:
-        choices = self._models()
+        choices = model_choices(self.looker)
         self.model = gr.Dropdown(choices, value=choices[0][1], label="Model", elem_id="look-model")
         self.bring = gr.UploadButton("Bring a picture", file_types=["image", ".mp4", ".gif", ".webp"], size="sm", elem_id="look-bring")
         self.example = gr.Dropdown([], label="or take an example", elem_id="look-example")
@@ -92,8 +91,10 @@ class LookTab:
         with gr.Accordion("All layers and heads", open=True):
             self.sheet = gr.HTML(elem_id="look-sheet")
         with gr.Accordion("From picture to tokens", open=True):
-            self.tokens = gr.HTML(elem_id="look-tokens")
-            self.position = gr.HTML(elem_id="look-position")
+            with gr.Column(elem_id="look-stages"):
+                self.tokens = gr.HTML(elem_id="look-tokens")
+                self.position = gr.HTML(elem_id="look-position")
+                self.entering = gr.HTML(elem_id="look-entering")
             self.patch = gr.Slider(2, 32, 8, step=1, label="What if patches had this side", elem_id="look-patch", buttons=[])
             self.cost = gr.HTML(elem_id="look-cost")
         with gr.Accordion("Layer by layer", open=True):
@@ -114,8 +115,8 @@ class LookTab:
         view = [self.subject, self.way, self.layer, self.head, self.target, self.query, self.place, self.frame, self.step, self.free]
         drawn = [self.picture, self.heat, self.caption, self.second, self.strip, self.sheet, self.position, self.note]
         ranges = [self.layer, self.head, self.query, self.frame, self.step, self.free, self.skip, self.steps_part, self.skips_part]
-        opened = [*drawn, *ranges, self.subject, self.way, self.target, self.tokens, self.predictions, self.plots, self.patch, self.cost]
-        opened += [self.forming, self.carried, self.file]
+        opened = [*drawn, *ranges, self.subject, self.way, self.target, self.predictions, self.plots, self.patch, self.cost]
+        opened += [self.tokens, self.entering, self.forming, self.carried, self.file]
         asked = [self.bring, self.example, self.label, self.prompt, self.numbers, self.seed, self.steps, self.beside, self.go]
         self.all = [self.model, *asked, *opened]
         same = PRIVATE | {"trigger_mode": "always_last"}
@@ -132,7 +133,7 @@ class LookTab:
             click = part.select(_clicked, None, [self.place, self.query], queue=False, **PRIVATE)
             click.then(self.draw, view, [*drawn, self.target, self.head], **same)
         for part in (self.step, self.frame):
-            part.release(self.reopen, view, [self.tokens, self.plots, self.note], **same)
+            part.release(self.reopen, view, [self.tokens, self.entering, self.plots, self.note], **same)
         self.patch.input(self.price, [self.model, self.patch], self.cost, queue=False, **PRIVATE)
         self.through.click(self.draw_through, view, [self.forming, self.note], **PRIVATE)
         for part in (self.skip, self.factor):
@@ -141,15 +142,9 @@ class LookTab:
 
     # ---- what is looked at
 
-    def _models(self) -> list[tuple[str, str]]:
-        found = [*self.looker.models(seeing=True), *self.looker.models(seeing=False)]
-        found.sort(key=lambda card: not self.hub.local(card))
-        words = {True: "looks", False: "draws"}
-        return [(f"{card.title} · {words[card.task in SEEING]}{'' if self.hub.local(card) else ' · not here'}", card.id) for card in found]
-
     def arrive(self, subject: dict, model: str) -> dict:
         """Know what is here now, and open the first example when the tab is opened for the first time."""
-        models = {self.model: gr.update(choices=self._models())}
+        models = {self.model: gr.update(choices=model_choices(self.looker))}
         return models if subject else models | self.choose(model)
 
     @said
@@ -165,15 +160,14 @@ class LookTab:
             self.steps: card.sampling.steps if card.sampling else 1, self.go: gr.update(visible=not looks), self.seed: "0",
             self.beside: gr.update(visible=not looks and bool(others), choices=[NOTHING, *others], value=NOTHING),
         }  # fmt: skip
-        if not self.hub.local(card):
-            missing = ", ".join(f"{part.title} ({part.size})" for part in self.hub.parts(card) if not self.hub.store.find(part))
-            return shown | self._cleared(f"Not on this machine: {missing}. The Models tab brings it.")
+        if words := controls.missing(self.hub, self.hub.parts(card)):
+            return shown | self._cleared(words)
         return shown | (self.open(model, ready[0][1]) if looks else self._cleared(EMPTY))
 
     def _cleared(self, words: str) -> dict:
-        empty = dict.fromkeys((self.picture, self.heat), None)
-        texts = (self.caption, self.second, self.strip, self.sheet, self.position, self.tokens, self.predictions, self.plots, self.forming)
-        return empty | dict.fromkeys((*texts, self.carried, self.cost), "") | {self.note: controls.note(words), self.subject: {}}
+        """Nothing to look at yet, and why."""
+        texts = [part for part in self.all if isinstance(part, gr.HTML)]
+        return {self.picture: None, self.heat: None, **dict.fromkeys(texts, ""), self.note: controls.note(words), self.subject: {}}
 
     @said
     def open(self, model: str, path: str | None) -> dict:
@@ -225,7 +219,7 @@ class LookTab:
         skips = sorted(recording.skips or ())
         shown = {
             self.subject: subject, self.layer: gr.update(maximum=layers - 1, value=layer),
-            self.head: gr.update(maximum=max(one.heads for one in recording.layers) - 1, value=0),
+            self.head: gr.update(maximum=max(one.heads for one in recording.layers) - 1, value=0, visible=False),
             self.query: gr.update(choices=[PATCH, *tokens], value=query), self.way: gr.update(choices=ways, value=ways[0]),
             self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=1),
             self.step: gr.update(visible=made, maximum=max(steps, 2), value=steps),
@@ -278,11 +272,7 @@ class LookTab:
         try:
             if not path:
                 raise RequestError("Generate a picture first, or click one.")
-            receipt = (media.read_png if Path(path).suffix == ".png" else video.read)(path)[1]
-            request = Request.from_dict(receipt["request"])
-            place = receipt["index"]
-            one = {"seeds": [request.seeds[place]], "labels": list(request.labels[place : place + 1])}
-            request = Request.from_dict(request.to_dict() | one).resolved(self.hub.card(request.model))
+            request = self.looker.made(path)
             yield self.choose(request.model) | {self.model: request.model, self.subject: {"model": request.model}}
             for item in self.looker.generate(request):
                 if isinstance(item, Progress):

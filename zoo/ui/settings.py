@@ -117,9 +117,8 @@ class Settings:
         try:
             card = self.hub.card(model)
             parts = [*self.hub.parts(card), *([self.hub.card(vae)] if vae and card.latent else [])]
-            if missing := {part.id: f"{part.title} ({part.size})" for part in parts if not self.hub.store.find(part)}:
-                verb, them = ("is", "it") if len(missing) == 1 else ("are", "them")
-                return controls.note(f"{' and '.join(missing.values())} {verb} not on this machine: the Models tab brings {them}."), idle
+            if words := controls.missing(self.hub, parts):
+                return controls.note(words), idle
             subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
             seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames))
         except ZooError as error:

@@ -15,6 +15,7 @@ from zoo.errors import RequestError
 from zoo.look import Looker, Run
 from zoo.recording import ONTO, Layer, Query, Recording
 from zoo.request import Request
+from zoo.results import put
 from zoo.ui import controls, plates
 
 SIDE = 512
@@ -23,6 +24,8 @@ PATCH = "the patch that was clicked"
 STEPS = 8
 """Steps of a run that are drawn side by side."""
 CENTRE = (0.5, 0.5, 0.5)
+BEFORE = 6
+"""Stages before the tokens are told where they stand."""
 
 
 class View(NamedTuple):
@@ -81,7 +84,7 @@ class Views:
             "picture": picture, "heat": heat, "caption": _caption(recording, view, values, rest, clicked),
             "strip": _strip(recording, values) if frames > 1 else "",
             "sheet": plates.picture(sheet, "layers-by-heads", "A row a layer, a column a head", "Each on its own scale, dark to bright."),
-            "position": plates.stages([explain.position(recording, view.at(frames))], 0),
+            "position": plates.stages([explain.position(recording, view.at(frames))], BEFORE + 1),
             "second": self._beside(view, asked, recording) if "beside" in view.subject else "",
         }  # fmt: skip
 
@@ -110,7 +113,11 @@ class Views:
         """The way from picture to tokens, and the figures by layer."""
         recording = self.recording(view.subject, view.layer, view.step, view.free)
         frame = min(int(view.frame), len(recording.shown)) - 1
-        return {"tokens": plates.stages(explain.stages(recording, frame)), "plots": plates.plates(explain.plots(recording))}
+        shown = explain.stages(recording, frame)
+        return {
+            "tokens": plates.stages(shown[:BEFORE]), "entering": plates.stages(shown[BEFORE:], BEFORE + 2),
+            "plots": plates.plates(explain.plots(recording)),
+        }  # fmt: skip
 
     def through(self, view: View) -> str:
         """The same layer, head and place at steps evenly over the run, and what changes on the way."""
@@ -143,10 +150,7 @@ class Views:
     def arrays(self, view: View, folder: Path) -> str:
         """Write all arrays of a recording into a file; its path."""
         recording = self.recording(view.subject, view.layer, view.step, view.free)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{recording.card.id}-inside.npz"
-        path.write_bytes(explain.arrays(recording))
-        return str(path)
+        return str(put({f"{recording.card.id}-inside.npz": explain.arrays(recording)}, folder)[0])
 
 
 def price(card: Card, patch: int) -> str:
@@ -206,3 +210,10 @@ def examples(card: Card) -> list[tuple[str, str]]:
     drawn = [(f"a {name}, drawn", str(DATA / f"example-{name}.png")) for name in ("star", "heart")]
     photograph = ("a photograph: Grace Hopper", str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
     return [*drawn, photograph] if card.arch["input_size"] <= 64 else [photograph, *drawn]
+
+
+def model_choices(looker: Looker) -> list[tuple[str, str]]:
+    """(title, what it does and whether it is here, id) of every model that can be looked into, the ready ones first."""
+    found = [(card, word) for seeing, word in ((True, "looks"), (False, "draws")) for card in looker.models(seeing)]
+    found.sort(key=lambda one: not looker.hub.local(one[0]))
+    return [(f"{card.title} · {word}{'' if looker.hub.local(card) else ' · not here'}", card.id) for card, word in found]
