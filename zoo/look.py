@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +16,12 @@ from torch import Tensor
 from zoo import attention, inside, latents, media, perception, video
 from zoo.attention import record_attention
 from zoo.card import SEEING, Card
-from zoo.errors import RequestError
+from zoo.errors import MediaError, RequestError
 from zoo.hub import Hub
 from zoo.recording import Layer, Recording, layers_of
 from zoo.request import Progress, Request, Result, short
 from zoo.sampling import Level, Schedule, Trace, denoise
+from zoo.store import sha256
 from zoo.tokens import record_tokens
 
 BUDGET = 1 << 30
@@ -67,7 +67,10 @@ class Looker:
         Raises MediaError for a file that cannot be read, RequestError for another kind of model, DownloadError where it is not here.
         """
         card = self._card(identity, seeing=True)
-        key = (card.id, card.revision, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        try:
+            key = (card.id, card.revision, sha256(Path(path)))
+        except OSError as error:
+            raise MediaError(f"{path} cannot be read ({error.strerror}): name a picture that is there.") from None
         return self._recorded(key, layer, lambda: self._see(card, path, layer))
 
     def _see(self, card: Card, path: str | Path, layer: int) -> Recording:
@@ -123,9 +126,9 @@ class Looker:
         here, at a step of 1 to its number (None: the last). Raises a ZooError as `picture` and `made` do."""
         if self.hub.card(identity).task in SEEING:
             return self.picture(identity, path, layer)
-        request = self.made(path)
-        if request.model != self._card(identity, seeing=False).id:
-            raise RequestError(f"This file was made by {request.model}, not by {short(identity)}: choose {request.model}.")
+        card, request = self._card(identity, seeing=False), self.made(path)
+        if request.model != card.id:
+            raise RequestError(f"This file was made by {request.model}, not by {card.id}: choose {request.model}.")
         run = self.run(request)
         if step is not None and not 1 <= step <= len(run.trace.inputs):
             raise RequestError(f"There is no step {short(step)} in a run of {len(run.trace.inputs)}: choose 1 to {len(run.trace.inputs)}.")

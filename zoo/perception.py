@@ -70,6 +70,7 @@ def renamed(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tens
     own = module.state_dict()
     if type(module).__name__ == "CLIPVisionModel":  # published with its text tower
         state = {key: value for key, value in state.items() if not key.startswith("text_") and key not in CLIP_ONLY}
+    state = {key: value for key, value in state.items() if "pooler." not in key}  # a layer of which no family here makes use
     if state.keys() == own.keys():
         return state
     from transformers.utils import logging

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +151,9 @@ class Views:
     def arrays(self, view: View, folder: Path) -> str:
         """Write all arrays of a recording into a file; its path."""
         recording = self.recording(view.subject, view.layer, view.step, view.free)
-        return str(put({f"{recording.card.id}-inside.npz": explain.arrays(recording)}, folder)[0])
+        content = explain.arrays(recording)
+        name = f"{recording.card.id}-inside-{hashlib.sha256(content).hexdigest()[:10]}.npz"
+        return str(put({name: content}, folder)[0])
 
 
 def price(card: Card, patch: int) -> str:
