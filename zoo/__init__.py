@@ -21,18 +21,24 @@ _HOMES = {
     "ZooError": "errors",
 }
 _MODULES = {
+    "attention",
     "backbones",
     "card",
     "checkpoint",
     "download",
     "errors",
+    "explain",
     "hub",
+    "inside",
     "latents",
+    "look",
     "media",
     "perception",
     "request",
     "sampling",
+    "tokens",
     "training",
+    "video",
 }
 
 
