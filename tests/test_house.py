@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "results": {"card", "errors", "media", "request", "video"},
     "pace": {"request"},
     "ui": {
-        "card", "errors", "explain", "figures", "hub", "look", "media", "recording", "request", "results", "sources", "video",
+        "attention", "card", "errors", "explain", "figures", "hub", "look", "media", "recording", "request", "results", "sources", "video",
     },
     "__main__": {"card", "errors", "explain", "hub", "look", "request", "results", "verify"},
     "app": {"ui", "hub", "errors"},

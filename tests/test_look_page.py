@@ -168,6 +168,9 @@ def test_look_at_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
     assert all(path.is_file() for path in paths)
     assert json.loads((out / "look.json").read_text())["predictions"][0]["label"] == "star"
     assert np.load(out / "arrays.npz")["attention_03"].shape == (1, 4, 65, 65)
+    assert main(["look", str(STAR), "--model", "tiny-vit", "--way", "relevance", "--out", str(out / "why")]) == 0
+    assert (out / "why" / "looks.png").read_bytes() != (out / "looks.png").read_bytes()
+    capsys.readouterr()
     assert main(["sample", "tiny-uvit", "--label", "star", "--seed", "1", "--steps", "4", "--out", str(tmp_path)]) == 0
     made = capsys.readouterr().out.strip()
     assert main(["look", made, "--model", "tiny-uvit", "--step", "2", "--patch", "time", "--out", str(out), "--json"]) == 0

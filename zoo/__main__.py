@@ -71,8 +71,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def _words(source: Source) -> str:
-    place = source.url or "/".join(filter(None, (source.repo, source.revision, source.file)))
-    return f"{source.origin}: {place if source.repo or source.url else source.file}"
+    return f"{source.origin}: {source.url or '/'.join(filter(None, (source.repo, source.revision, source.file)))}"
 
 
 def sample(arguments: argparse.Namespace) -> None:
@@ -200,11 +199,12 @@ def look(arguments: argparse.Namespace) -> None:
     from zoo.results import put
 
     card = _card(arguments.model)
-    recording = Looker(Hub(device=arguments.device)).file(card.id, arguments.image, arguments.layer or 0, arguments.step)
-    layer = len(recording.layers) - 1 if arguments.layer is None else arguments.layer
-    layer = layer if layer in recording.maps else arguments.layer or 0
+    looker = Looker(Hub(device=arguments.device))
+    recording = looker.file(card.id, arguments.image, arguments.layer or 0, arguments.step)
+    traced = looker.relevance(card.id, arguments.image, recording.label(None)) if arguments.way == "relevance" else None
+    layer = max(recording.maps) if arguments.layer is None else arguments.layer
     way = "one head" if arguments.head is not None else arguments.way
-    files = explain.everything(recording, layer, recording.query(arguments.patch), way, arguments.head or 0)
+    files = explain.everything(recording, layer, recording.query(arguments.patch), way, arguments.head or 0, traced)
     paths = put(files, Path(arguments.out))
     print(json.dumps(explain.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
@@ -242,7 +242,6 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--guidance", type=float, help="w of eps = uncond + w (cond - uncond), 1 is off; default: the card's")
     sampling.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 to 1")
     sampling.add_argument("--out", default=".", metavar="DIR", help="where the PNGs go")
-    sampling.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     sampling.set_defaults(run=sample)
     looking = commands.add_parser(
@@ -252,11 +251,10 @@ def parser() -> argparse.ArgumentParser:
     looking.add_argument("--model", required=True, metavar="ID")
     looking.add_argument("--layer", type=int, help="default: the last")
     looking.add_argument("--head", type=int, help="one head; default: --way")
-    looking.add_argument("--way", default="mean of all heads", help="mean of all heads (default), max of all heads or rollout")
+    looking.add_argument("--way", default="mean of all heads", help="or max of all heads, rollout, relevance (of the likeliest class)")
     looking.add_argument("--patch", help="who looks: a patch by its number, row by row, or a token such as class")
     looking.add_argument("--step", type=int, help="of a generation; default: the last")
     looking.add_argument("--out", default=".", metavar="DIR", help="where the files go")
-    looking.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     looking.set_defaults(run=look)
     fetching = commands.add_parser("fetch", help="bring a model and what it needs to this machine; an interrupted download goes on")
     fetching.add_argument("id", metavar="ID")
@@ -277,6 +275,8 @@ def parser() -> argparse.ArgumentParser:
         "file", metavar="FILE", type=Path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
     )
     importing.set_defaults(run=take)
+    for command in (sampling, looking):
+        command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     for command in (listing, showing, sampling, looking, fetching, caching, verifying, importing):
         command.add_argument("--json", action="store_true", help="print JSON")
     return top

@@ -65,7 +65,8 @@ def stages(recording: Recording, frame: int = 0) -> list[Stage]:
     made.append(_stage("tokens", "What enters the first block", _entering(recording, n), _rows(tokens.sequence)))
     _, rows, columns = recording.layers[-1].grid
     left = tokens.features[len(tokens.features) % (rows * columns) :][: rows * columns]
-    merged = " Between the stages patches were merged, four to one." if card.family == "swin" else ""
+    sides = list(dict.fromkeys(f"{one.grid[1]} x {one.grid[2]}" for one in recording.layers))
+    merged = f" Between the stages four patches became one: {', then '.join(sides)}." if len(sides) > 1 else ""
     words = f"{len(tokens.features)} tokens of {tokens.features.shape[1]} numbers.{merged} What is alike to the model is of one colour:"
     made.append(_stage("features", "What leaves the last block", words, _map(left, rows)))
     return made
@@ -244,9 +245,9 @@ def modulated(values: Tensor) -> list[Figure]:
     ]
 
 
-def overlay(recording: Recording, layer: int, query: Query, way: str, head: int) -> Image.Image:
+def overlay(recording: Recording, layer: int, query: Query, way: str, head: int, traced: Tensor | None = None) -> Image.Image:
     """Where one place or token looks, drawn over the picture, the asking patch framed."""
-    values, _ = chosen(recording, layer, query, way, head)
+    values, _ = chosen(recording, layer, query, way, head, traced)
     at = recording.layers[layer].token(query if not isinstance(query, str) else (0.0, 0.5, 0.5))
     shown = recording.shown[at[0] * len(recording.shown) // len(values)]
     made = figures.overlay(shown, values[at[0]].numpy())
@@ -265,10 +266,10 @@ def facts(recording: Recording) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def everything(recording: Recording, layer: int, query: Query, way: str, head: int) -> dict[str, bytes]:
+def everything(recording: Recording, layer: int, query: Query, way: str, head: int, traced: Tensor | None = None) -> dict[str, bytes]:
     """All figures of a recording, and its arrays, as files by name."""
     at = query if not isinstance(query, str) else (0.0, 0.5, 0.5)
-    files = {"looks.png": figures.png(overlay(recording, layer, query, way, head))}
+    files = {"looks.png": figures.png(overlay(recording, layer, query, way, head, traced))}
     files["layers-by-heads.png"] = figures.png(contact(recording, query, recording.layers[layer].token(at)[0]))
     drawn = [stage.figure for stage in [*stages(recording), position(recording, at)]]
     for figure in [*drawn, *plots(recording)]:

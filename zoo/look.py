@@ -55,9 +55,9 @@ class Looker:
         self._kept: OrderedDict[tuple, Recording | Run] = OrderedDict()
         self._lock = threading.Lock()
 
-    def models(self, seeing: bool) -> list[Card]:
-        """The models that can be looked into: vision transformers, or generators."""
-        return [card for card in self.hub.offered if (card.task in SEEING if seeing else card.family in DIFFUSION)]
+    def models(self) -> list[Card]:
+        """The models that can be looked into: vision transformers, then generators."""
+        return [card for card in self.hub.offered if card.task in SEEING] + [card for card in self.hub.offered if card.family in DIFFUSION]
 
     # ---- pictures and clips
 
@@ -240,7 +240,7 @@ class Looker:
         card = self.hub.card(identity)
         if card.task in SEEING if seeing else card.family in DIFFUSION:
             return card
-        known = ", ".join(one.id for one in self.models(seeing)[:6])
+        known = ", ".join(one.id for one in self.models()[:6])
         if card.task in SEEING or card.family in DIFFUSION:
             raise RequestError(
                 f"{card.id} looks at pictures: bring one." if not seeing else f"{card.id} makes pictures: look into a generation of it."

@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
+from zoo.look import Looker
 from zoo.ui.api import endpoints
 from zoo.ui.controls import first_generator
 from zoo.ui.image import PRIVATE, image_tab
@@ -26,7 +27,7 @@ __all__ = ["appearance", "build", "first_generator"]
 
 
 def build(hub: Hub) -> gr.Blocks:
-    """The whole page around one hub, with the public API /list_models and /generate_image."""
+    """The whole page around one hub, with the public API."""
     with gr.Blocks(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
         with gr.Tabs() as tabs:
@@ -36,14 +37,16 @@ def build(hub: Hub) -> gr.Blocks:
             if any(card.video for card in hub.offered):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
-            with gr.Tab("Look inside", id="look") as inside:
-                look = look_tab(hub, inside)
-            for button, path in [(image.inside, image.download), *([(film.inside, film.file)] if film else [])]:
-                there = button.click(lambda: (gr.Tabs(selected="look"), {"model": ""}), None, [tabs, look.subject], queue=False, **PRIVATE)
-                there.then(look.take, path, look.all, **PRIVATE)
+            looker = Looker(hub)
+            with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
+                look = look_tab(hub, looker, inside)
             with gr.Tab("Models", id="models") as models:
-                models_tab(hub, page, tabs, models, image, film)
-        endpoints(hub, look.looker)
+                cards = models_tab(hub, page, tabs, models, image, film)
+            taken = [(image.inside, look.take, image.download), (cards.inside, look.come, cards.list)]
+            for button, handler, subject in [*taken, *([(film.inside, look.take, film.file)] if film else [])]:
+                there = button.click(lambda: (gr.Tabs(selected="look"), {"model": ""}), None, [tabs, look.subject], queue=False, **PRIVATE)
+                there.then(handler, subject, look.all, **PRIVATE)
+        endpoints(hub, looker)
     return page.queue(max_size=64, default_concurrency_limit=16)
 
 

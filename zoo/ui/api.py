@@ -125,8 +125,7 @@ def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
                 raise RequestError("Bring a picture: image is empty.")
             chosen = 0 if layer in (None, "") else controls.whole("Layer", layer, 0, 1000)
             recording = looker.file(card.id, path, chosen)
-            if layer in (None, "") and len(recording.maps) == len(recording.layers):
-                chosen = len(recording.layers) - 1
+            chosen = max(recording.maps) if layer in (None, "") else chosen
             way, one = ("mean of all heads", 0) if head in (None, "") else ("one head", controls.whole("Head", head, 0, 1000))
             query = recording.query(patch)
             made = explain.overlay(recording, chosen, query, way, one)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo import explain
+from zoo import attention, explain
 from zoo.card import SEEING
 from zoo.errors import RequestError, ZooError
-from zoo.look import Looker
+from zoo.look import BUDGET, Looker
 from zoo.recording import ONTO
 from zoo.request import Progress, Request, find_label
 from zoo.ui import controls, plates
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from zoo.hub import Hub
 
 NOTHING = "no second model"
+KEPT = (
+    f"Of a run every input of the network is kept, and a step is computed again when it is opened. A recording holds at most "
+    f"{attention.BUDGET / 1e6:.0f} MB of maps, beyond which it holds the open layer only; all recordings together {BUDGET / 1e9:.1f} GB."
+)
 EMPTY = "Choose a class and press Generate and look: every step of the run can then be opened."
 
 
@@ -42,10 +46,8 @@ def said(handler: Callable[..., dict]) -> Callable[..., dict]:
 class LookTab:
     """The components of the tab and what they do; what is looked at stands in `subject`, recordings in the Looker."""
 
-    def __init__(self, hub: Hub, tab: gr.Tab) -> None:
-        self.hub, self.tab, self.looker = hub, tab, Looker(hub)
-        self.views = Views(self.looker)
-        self.switches = controls.Switches()
+    def __init__(self, hub: Hub, looker: Looker, tab: gr.Tab) -> None:
+        self.hub, self.looker, self.tab, self.views, self.switches = hub, looker, tab, Views(looker), controls.Switches()
         self.subject, self.place = gr.State({}), gr.State((0.5, 0.5))
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
@@ -58,7 +60,7 @@ class LookTab:
 
     def _build_controls(self) -> None:
         choices = model_choices(self.looker)
-        self.model = gr.Dropdown(choices, value=choices[0][1], label="Model", elem_id="look-model")
+        self.model = gr.Dropdown(choices, value=choices[0][1] if choices else None, label="Model", elem_id="look-model")
         self.bring = gr.UploadButton("Bring a picture", file_types=["image", ".mp4", ".gif", ".webp"], size="sm", elem_id="look-bring")
         self.example = gr.Dropdown([], label="or take an example", elem_id="look-example")
         self.label = gr.Dropdown([], label="Class (type to search)", elem_id="look-label", visible=False)
@@ -77,6 +79,7 @@ class LookTab:
         self.frame = gr.Slider(1, 16, 1, step=1, label="Frame", elem_id="look-frame", buttons=[], visible=False)
         self.step = gr.Slider(1, 25, 25, step=1, label="Step, from noise to picture", elem_id="look-step", buttons=[], visible=False)
         self.free = gr.Checkbox(False, label="without the class (null label)", elem_id="look-free", visible=False)
+        gr.HTML(controls.note(KEPT))
 
     def _build_result(self) -> None:
         self.note = gr.HTML(elem_id="look-note")
@@ -152,7 +155,7 @@ class LookTab:
         """Show what a model needs to be looked into, and open an example where it only looks."""
         card = self.hub.card(model)
         looks, ready = card.task in SEEING, examples(card)
-        others = [other.id for other in self.looker.models(False) if other.id != model and self.hub.local(other) and not other.text]
+        others = [one.id for one in self.looker.models() if one.generates and one.id != model and self.hub.local(one) and not one.text]
         shown = {
             self.bring: gr.update(visible=looks), self.example: gr.update(visible=looks, choices=ready, value=ready[0][1]),
             self.label: gr.update(visible=bool(card.label_names) and not looks, choices=labels(card), value=0),
@@ -163,6 +166,10 @@ class LookTab:
         if words := controls.missing(self.hub, self.hub.parts(card)):
             return shown | self._cleared(words)
         return shown | (self.open(model, ready[0][1]) if looks else self._cleared(EMPTY))
+
+    def come(self, model: str) -> dict:
+        """Come here from the Models tab with one of them."""
+        return self.choose(model) | {self.model: model}
 
     def _cleared(self, words: str) -> dict:
         """Nothing to look at yet, and why."""
@@ -288,6 +295,6 @@ def _clicked(event: gr.SelectData) -> tuple[tuple[float, float], str]:
     return (min(down / SIDE, 0.999), min(across / SIDE, 0.999)), PATCH
 
 
-def look_tab(hub: Hub, tab: gr.Tab) -> LookTab:
+def look_tab(hub: Hub, looker: Looker, tab: gr.Tab) -> LookTab:
     """Put the Look inside tab here."""
-    return LookTab(hub, tab)
+    return LookTab(hub, looker, tab)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from zoo.card import CARDS, Card
+from zoo.card import CARDS, SEEING, Card
 from zoo.errors import CancelledError, ZooError
+from zoo.look import DIFFUSION
 from zoo.ui import controls
 from zoo.ui.image import PRIVATE, ImageTab
 
@@ -44,6 +45,7 @@ class ModelsTab:
                     self.get = gr.Button("Download", variant="primary", elem_id="get", size="sm", **shown["get"])
                     self.cancel = gr.Button("Cancel", variant="stop", elem_id="cancel", size="sm", visible=False)
                     self.use = gr.Button("Use", variant="primary", elem_id="use", size="sm", **shown["use"])
+                    self.inside = gr.Button("Look inside", elem_id="models-inside", size="sm", **shown["inside"])
                     self.remove = gr.Button("Remove", elem_id="remove", size="sm", **shown["remove"])
                     self.source = gr.Dropdown(label="From", elem_id="source", scale=0, min_width=200, **shown["source"])
                 self.licence = gr.HTML(elem_id="licence")
@@ -54,7 +56,7 @@ class ModelsTab:
         self._wire(page)
 
     def _wire(self, page: gr.Blocks) -> None:
-        card = [self.facts, self.prose, self.get, self.use, self.remove, self.source, self.licence, self.accept, self.progress]
+        card = [self.facts, self.prose, self.get, self.use, self.inside, self.remove, self.source, self.licence, self.accept, self.progress]
         after = [*card, self.cancel, self.list, self.image.settings.model, *([self.video.settings.model] if self.video else [])]
         asked = [self.list, self.source]
         self.list.input(self.show, self.list, card, queue=False, **PRIVATE)
@@ -181,6 +183,7 @@ class ModelsTab:
         return {
             "get": {"visible": not local, "interactive": not self.hub.offline, "value": words},
             "use": {"visible": local and card.generates},
+            "inside": {"visible": local and (card.task in SEEING or card.family in DIFFUSION)},
             "remove": {"visible": bool(kept) and kept.origin != "bundled"},
             "source": {"choices": [ANY, *dict.fromkeys(origins)], "value": ANY, "visible": not local and len(set(origins)) > 1},
         }
@@ -228,6 +231,6 @@ def _line(item: Transfer) -> str:
     return bar + controls.note(words) + "".join(controls.note(note) for note in item.notes)
 
 
-def models_tab(hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> None:
+def models_tab(hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> ModelsTab:
     """Put the Models tab here, beside those that its models are used on."""
-    ModelsTab(hub, page, tabs, tab, image, video)
+    return ModelsTab(hub, page, tabs, tab, image, video)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo import explain, figures
-from zoo.card import DATA, Card
+from zoo.card import DATA, SEEING, Card
 from zoo.errors import RequestError
 from zoo.look import Looker, Run
 from zoo.recording import ONTO, Layer, Query, Recording
@@ -217,6 +217,6 @@ def examples(card: Card) -> list[tuple[str, str]]:
 
 def model_choices(looker: Looker) -> list[tuple[str, str]]:
     """(title, what it does and whether it is here, id) of every model that can be looked into, the ready ones first."""
-    found = [(card, word) for seeing, word in ((True, "looks"), (False, "draws")) for card in looker.models(seeing)]
-    found.sort(key=lambda one: not looker.hub.local(one[0]))
-    return [(f"{card.title} · {word}{'' if looker.hub.local(card) else ' · not here'}", card.id) for card, word in found]
+    found = sorted(looker.models(), key=lambda card: not looker.hub.local(card))
+    words = {card.id: f"{'looks' if card.task in SEEING else 'draws'}{'' if looker.hub.local(card) else ' · not here'}" for card in found}
+    return [(f"{card.title} · {words[card.id]}", card.id) for card in found]
