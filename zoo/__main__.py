@@ -198,10 +198,9 @@ def look(arguments: argparse.Namespace) -> None:
     from zoo.look import Looker
     from zoo.results import put
 
-    card = _card(arguments.model)
     looker = Looker(Hub(device=arguments.device))
-    recording = looker.file(card.id, arguments.image, arguments.layer or 0, arguments.step)
-    traced = looker.relevance(card.id, arguments.image, recording.label(None)) if arguments.way == "relevance" else None
+    recording = looker.file(arguments.model, arguments.image, arguments.layer or 0, arguments.step)
+    traced = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.way == "relevance" else None
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
     way = "one head" if arguments.head is not None else arguments.way
     files = explain.everything(recording, layer, recording.query(arguments.patch), way, arguments.head or 0, traced)
