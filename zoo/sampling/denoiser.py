@@ -16,8 +16,8 @@ from zoo.sampling.schedule import Schedule
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x, t) -> raw output: eps like x, or eps and then as many variance channels; t (b,) as the network is told it."""
 
-LABEL_TABLES = ("y_embedder.embedding_table", "label_emb")
-"""Where the official DiT and Latte, and U-ViT, keep one row per label; the last is the null label."""
+LABEL_TABLES = ("y_embedder.embedding_table", "label_emb", "class_embedding")
+"""Where the official DiT and Latte, U-ViT, and diffusers' U-Net keep one row per label; the last is the null label."""
 
 
 class Level(NamedTuple):

@@ -210,6 +210,7 @@ RECIPES = {
     "tiny-swin": Recipe(Plan(steps=1500, rate=1e-3, ema=0.995)),
     "tiny-dit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
     "tiny-uvit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
+    "tiny-unet": Recipe(Plan(steps=6000, rate=1e-3)),
     "tiny-latte": Recipe(Plan(steps=9000, rate=1e-3, matrix_rate=5e-3), start="tiny-dit"),
     "tiny-vivit": Recipe(Plan(steps=2400, rate=1e-3, ema=0.99)),
 }
