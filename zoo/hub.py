@@ -24,7 +24,7 @@ from zoo.pace import Pace
 from zoo.request import Progress, Request, Result, nearest, short
 from zoo.residents import Resident, Residents, choose_device
 from zoo.results import Results, written
-from zoo.sampling import Schedule, Trace, guided, sample, seeded, solver_options
+from zoo.sampling import Schedule, Step, Trace, guided, sample, seeded, solver_options
 from zoo.store import Kept, Store
 
 SHARE = 0.12
@@ -63,7 +63,7 @@ class Hub:
         self._worker = ThreadPoolExecutor(1, "compute")
         self._threads = torch.get_num_threads()
         self._prepared: dict[str, threading.Thread] = {}
-        self._line = Line()
+        self.line = Line()
 
     def card(self, identity: str) -> Card:
         """The card of this id. Raises RequestError that names the nearest ones."""
@@ -131,18 +131,13 @@ class Hub:
         card = self.card(request.model)
         request = request.resolved(card)
         stop = stop or threading.Event()
-        try:
-            with self._line.place() as ahead:
-                while count := ahead():
-                    yield Progress("waiting", request, ahead=count)
-                    if stop.is_set():
-                        return
-                yield Progress("loading", request)
-                yield from self._run(card, request, preview, stop, visitor, trace)
-        except torch.OutOfMemoryError:
-            raise OutOfMemoryError(
-                f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
-            ) from None
+        with self.line.place() as ahead:
+            while count := ahead():
+                yield Progress("waiting", request, ahead=count)
+                if stop.is_set():
+                    return
+            yield Progress("loading", request)
+            yield from self.run(card, request, preview, stop, visitor, trace)
 
     def compute(self, work: Callable, *arguments: Any) -> Any:
         """Do a piece of work in the one thread that computes."""
@@ -151,10 +146,21 @@ class Hub:
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """Stand in line for the device, and hold it meanwhile."""
-        with self._line.place() as ahead:
+        with self.line.place() as ahead:
             while ahead():
                 pass
             yield
+
+    def run(
+        self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None, trace: Trace | None = None
+    ) -> Iterator[Progress | Result]:
+        """What `generate` does once its turn has come, for whoever holds the line; the time between two of its steps is not counted."""
+        try:
+            yield from self._run(card, request, preview, stop, visitor, trace)
+        except torch.OutOfMemoryError:
+            raise OutOfMemoryError(
+                f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
+            ) from None
 
     def _run(
         self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None, trace: Trace | None
@@ -182,7 +188,7 @@ class Hub:
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
             return Result(request, images, files, tuple(receipts), seconds, stopped)
 
-        noise = self._noise(card, request.seeds, request.frames)
+        noise = seeded(request.seeds, request.shape(card), self.device)
         predict = self.predict(card, request, model.module, context)
         if trace is not None:
             trace.context, predict = context, trace.watch(predict)
@@ -190,9 +196,13 @@ class Hub:
         how = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
         steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **how)
         lap, laps, drawn = begun, [], 0.0
-        compute(torch.set_num_threads, self.threads(card))
+
+        def advance() -> Step:
+            torch.set_num_threads(self.threads(card))
+            return next(steps)
+
         try:
-            while step := compute(next, steps):
+            while step := compute(advance):
                 done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
                 final = last or halted
                 due = preview and (not card.video or drawn <= SHARE * (time.monotonic() - begun))
@@ -208,6 +218,8 @@ class Hub:
                     break
                 speed = done / (now - begun)
                 yield Progress("sampling", request, done, step.total, (step.total - done) / speed, speed, preview=shown)
+                away, lap = time.monotonic() - now, time.monotonic()
+                begun += away
         except GeneratorExit:  # the visitor left: what was there is kept
             if visitor is not None:
                 finish(picture(step.x0, draft=False), done)
@@ -216,10 +228,6 @@ class Hub:
             if preview:
                 self.pace.add(request, laps[1:])
         yield finish(shown, None if last else done)
-
-    def _noise(self, card: Card, seeds: Sequence[int], frames: int) -> Callable[[int], Tensor]:
-        shape = (frames,) * card.video + (card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
-        return seeded(seeds, shape, self.device)
 
     def _context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, Kept]:
         """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it. And the encoder's files.

@@ -108,6 +108,11 @@ class Request:
             self, labels=labels, steps=int(steps), solver=solver, guidance=float(guidance), eta=float(self.eta), vae=vae, frames=frames
         )
 
+    def shape(self, card: Card) -> tuple[int, ...]:
+        """Shape of the noise that one picture or video of this resolved request starts from: the same seed and shape, the same noise."""
+        arch = card.arch
+        return ((self.frames,) if card.video else ()) + (arch["in_channels"], arch["input_size"], arch["input_size"])
+
     def _frames(self, card: Card) -> int:
         _whole("Frames a second", self.fps, 1, 60)
         if card.video:

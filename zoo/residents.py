@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -21,6 +23,9 @@ AT_ONCE = 3
 """Models that one request may need, which stay whatever they weigh."""
 LARGE = {"text-encoder": 1_000_000_000}
 """Parameters from which bfloat16 is chosen, by task; 100 M for the others."""
+
+
+CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,22 @@ class Residents:
         with self._loading:
             return {identity: model.bytes for identity, model in self._models.items()}
 
+    def peak(self) -> Callable[[], int | None]:
+        """Call it before a piece of work, and what it gives after: the bytes that the work took at most beyond what was taken before.
+
+        On CUDA from its allocator, on Linux from the kernel's count of this process; None elsewhere.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            return lambda: torch.cuda.max_memory_allocated(self.device) - before
+        try:
+            CLEAR.write_text("5", encoding="utf-8")  # from here on VmHWM is counted anew
+            before = _kilobytes("VmRSS")
+        except OSError:
+            return lambda: None
+        return lambda: max(0, _kilobytes("VmHWM") - before) * 1024
+
     def remove(self, identity: str) -> int:
         """Let go of a model and delete its files, unless others need them; the bytes freed on disk.
 
@@ -82,6 +103,11 @@ class Residents:
         """What a model computes in here."""
         large = card.cost.params > LARGE.get(card.task, 100_000_000)
         return getattr(torch, ("bfloat16" if large else "float32") if self._asked == "auto" else self._asked)
+
+
+def _kilobytes(word: str) -> int:
+    line = next(line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(word))
+    return int(line.split()[1])
 
 
 def build_module(card: Card) -> nn.Module:

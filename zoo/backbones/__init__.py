@@ -16,7 +16,8 @@ FAMILIES = ("dit", "u-vit", "latte", "latte-t2v", "unet")
 def build(family: str, arch: dict) -> nn.Module:
     """Build a backbone, randomly initialised, from its family and the architecture words of its card.
 
-    family: dit | u-vit | latte | latte-t2v | unet; arch: input_size patch_size in_channels hidden_size depth num_heads mlp_ratio num_classes
+    family: dit | u-vit | latte | latte-t2v | unet; arch:
+    input_size patch_size in_channels hidden_size depth num_heads mlp_ratio num_classes
     learn_sigma null_label, for latte num_frames, and for u-vit mlp_time_embed conv qkv_bias skip context_dim num_context_tokens.
     Raises CardError for an unknown family or word.
     """

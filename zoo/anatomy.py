@@ -1,0 +1,106 @@
+"""What an architecture consists of: parameters and multiply-adds by part, counted on the module itself, and its facts in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.card import Card
+from zoo.residents import build_module
+
+PARTS = {
+    "patches in": r"(x_embedder|patch_embed|conv_in|pos_embed\.proj)\b",
+    "positions": r"(pos_embed|temp_embed|temp_pos_embed)\b",
+    "time": r"(t_embedder|time_embed|time_embedding|time_proj|adaln_single)\b",
+    "class or text": r"(y_embedder|label_emb|context_embed|class_embedding|caption_projection)\b",
+    "modulation": r".*\b(adaLN_modulation|scale_shift_table)\b",
+    "long skips": r".*\bskip_linear\b",
+    "attention": r".*\b(attn|attn1|attn2|attentions)\b",
+    "MLP": r".*\b(mlp|ff)\b",
+    "convolutions": r"(down_blocks|mid_block|up_blocks)\b.*\b(resnets|downsamplers|upsamplers)\b",
+    "norms in blocks": r"(blocks|in_blocks|mid_block|out_blocks|transformer_blocks|temporal_transformer_blocks)\b.*\bnorm",
+}
+"""Parts of a denoising network, by the names of its modules; the first that fits; what fits none is `out`."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One network: its parts, their parameters and multiply-adds of one forward pass of one picture or video, and facts."""
+
+    params: Mapping[str, int]
+    macs: Mapping[str, float]
+    facts: Mapping[str, str]
+
+
+@lru_cache(maxsize=64)
+def anatomy(card: Card) -> Anatomy:
+    """Count a generator, built from its card without memory for its weights: one pass, no guidance, of one picture or video.
+
+    Parameters are numbers that a checkpoint holds, fixed position tables included.
+    """
+    with torch.device("meta"):
+        module = build_module(card).eval().to("meta")
+    params: dict[str, int] = {}
+    for name, value in module.named_parameters():
+        params[_part(name)] = params.get(_part(name), 0) + value.numel()
+    counted = _counted(module, card)
+    macs: dict[str, float] = {}
+    for name, part in module.named_modules():
+        if (name and not list(part.children())) or isinstance(part, nn.MultiheadAttention):
+            macs[_part(name)] = macs.get(_part(name), 0) + counted.get(name, 0)
+    whole = counted[""]
+    between = whole - sum(macs.values())  # products of queries, keys and values: functions, no modules
+    macs["attention"] = macs.get("attention", 0) + between
+    return Anatomy(params, {name: value for name, value in macs.items() if value}, _facts(card))
+
+
+def _part(name: str) -> str:
+    return next((part for part, pattern in PARTS.items() if re.match(pattern, name)), "out")
+
+
+@torch.no_grad()
+def _counted(module: nn.Module, card: Card) -> dict[str, float]:
+    """Multiply-adds of every module by its name, "" for the whole."""
+    arch = card.arch
+    frames = (arch["num_frames"],) if card.video else ()
+    x = torch.empty(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"], device="meta")
+    y = torch.zeros(1, dtype=torch.long, device="meta") if arch.get("num_classes") else None
+    if card.text:
+        y = torch.empty(1, arch["num_context_tokens"], arch["context_dim"], device="meta")
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module(x, torch.zeros(1, device="meta"), y)
+    root = type(module).__name__
+    found = {"": counter.get_total_flops() / 2}
+    for name, operations in counter.get_flop_counts().items():
+        if name.startswith(f"{root}."):
+            found[name.removeprefix(f"{root}.")] = sum(operations.values()) / 2
+    return found
+
+
+def _facts(card: Card) -> dict[str, str]:
+    """What the table of architectures says of a card in words."""
+    arch = card.arch
+    side = arch["input_size"] // arch.get("patch_size", 1)
+    frames = arch.get("num_frames", 1)
+    words = {
+        "dit": ("class and time scale, shift and gate every block (adaLN-Zero)", "none"),
+        "latte": ("class and time scale, shift and gate every block (adaLN-Zero)", "none"),
+        "latte-t2v": ("time scales, shifts and gates; the text is attended to in every spatial block", "none"),
+        "u-vit": ("class, or words, and time are tokens like the patches", f"{arch.get('depth', 0) // 2} long skips"),
+        "unet": ("class and time are added in every residual block", "between all levels of the same size"),
+    }
+    enters, skips = words[card.family]
+    kind, *numbers = card.schedule.values()
+    return {
+        "tokens": f"{frames} x {side} x {side}" if frames > 1 else f"{side} x {side} = {side * side}",
+        "depth": str(arch.get("depth", "")), "width": str(arch["hidden_size"]), "heads": str(arch.get("num_heads", "")),
+        "time and class": enters, "skips": skips, "schedule": f"{kind} {', '.join(f'{number:g}' for number in numbers)}",
+        "variance": "learned" if arch.get("learn_sigma") or card.family == "latte-t2v" else "fixed",
+    }  # fmt: skip
