@@ -50,7 +50,7 @@ def stages(recording: Recording, frame: int = 0) -> list[Stage]:
     vector = f"{channels} x {r} x {p} x {q} = {flat}" if r > 1 else f"{channels} x {p} x {q} = {flat}"
     made = [_stage("picture", "The picture as the model takes it", f"{whole}, {channels} channels; {shown}.", picture)]
     made.append(_stage("grid", f"Cut into {what}", f"{count} {what} of {piece}.", figures.marked(picture, (rows, columns), None)))
-    words = f"Read row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
+    words = f"{place} patches, read row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
     made.append(_stage("sequence", "One after the other", words, figures.sheet(_tiles(recording), 2 * columns, 20)))
     words = f"Each is a vector of {vector} numbers. All of them: {n} x {flat}, a row each."
     made.append(_stage("vectors", "Flattened", words, _rows(tokens.patches)))
@@ -135,7 +135,7 @@ def _rows(values: Tensor, most: int = 196) -> Image.Image:
 def _filters(tokens: Tokens) -> Image.Image:
     kept = filter_components(tokens.filters)[:, :3, 0].movedim(1, -1).numpy()
     each = [figures.scaled(one[None])[0] for one in kept]
-    return figures.sheet(each, 14, 34)
+    return figures.sheet(each, 7, 34)
 
 
 def _alike(tokens: Tokens, place: int) -> Image.Image:

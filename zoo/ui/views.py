@@ -163,7 +163,8 @@ def price(card: Card, patch: int) -> str:
     n, pairs, total = explain.cost(card, patch)
     own, *_ = explain.cost(card, card.arch["patch_size"])
     own_side = card.arch["patch_size"]
-    words = f"{n} tokens, {n / own:.3g} times as many as with its own {own_side}: {total:.3g} billion multiply-adds in the blocks"
+    times = "as it is" if patch == own_side else f"{n / own:.3g} times as many as with its own {own_side}"
+    words = f"{n} tokens, {times}: {total:.3g} billion multiply-adds in the blocks"
     return controls.note(f"{words}, {100 * pairs / total:.0f} % of them between tokens, which grow with the square of their number.")
 
 
