@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from loopback_hub import LoopbackHub
 from PIL import Image
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ from zoo.request import Request, Result
 from zoo.residents import build_module
 from zoo.sampling import Trace
 from zoo.tokens import filter_components, principal, record_tokens, similarity
-from zoo.verify import admit
+from zoo.verify import admit, verify
 
 WORDS = {"input_size": 32, "patch_size": 8, "in_channels": 3, "hidden_size": 32, "depth": 3, "num_heads": 4, "mlp_ratio": 2}
 ARCHES = {
@@ -339,6 +340,24 @@ def test_a_long_skip_scaled_by_one_changes_nothing_and_cut_changes_much(hub: Hub
         assert none == {}
 
 
+def test_a_place_of_a_video_attends_through_time_and_in_its_frame_separately(inside: Looker, says) -> None:
+    run = inside.run(Request("tiny-latte", labels=6, seeds=3, steps=3, frames=5))
+    recording = inside.step(run, 1)
+    assert recording.shown.shape == (5, 64, 64, 3)
+    assert [layer.kind for layer in recording.layers] == ["space", "time"] * 3
+    for index, kind in ((2, "space"), (3, "time")):
+        heads, rest = recording.looks(index, (0.5, 0.3, 0.7))
+        assert rest.shape == (3, 0)
+        torch.testing.assert_close(heads.sum((1, 2, 3)), torch.ones(3), atol=1e-5, rtol=0)
+        lit = (heads.sum(0) > 0).nonzero()
+        assert lit[:, 0].unique().tolist() == ([2] if kind == "space" else [0, 1, 2, 3, 4])
+        assert kind == "space" or lit[:, 1:].unique(dim=0).tolist() == [[2, 5]]
+    matrix = recording.frames(3, (0.3, 0.7))
+    assert torch.equal(matrix[:, 2], recording.looks(3, (0.5, 0.3, 0.7))[0][:, :, 2, 5])
+    with says(RequestError, "does not attend through time"):
+        recording.frames(2, (0.3, 0.7))
+
+
 def test_two_models_are_seen_at_equal_noise(inside: Looker) -> None:
     dit, uvit = (inside.run(Request(name, labels=4, seeds=5, steps=12)) for name in ("tiny-dit", "tiny-uvit"))
     assert torch.equal(dit.trace.inputs[0], uvit.trace.inputs[0])  # the same noise
@@ -534,6 +553,27 @@ def test_published_names_of_every_family_load_strictly(family: str, says) -> Non
     lost = next(key for key in broken if "value" in key or "v_proj" in key)
     with says(CheckpointError, "does not fit", "is missing"):
         load_into(random_module(family), {key: value for key, value in broken.items() if key != lost}, perception.renamed)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["vit", "swin", "dinov2-registers", "vivit"])
+def test_a_vision_model_arrives_from_a_hub_and_is_looked_into(hub_with, hub_server: LoopbackHub, family: str, tmp_path: Path) -> None:
+    sources = [{"from": "huggingface", "repo": "a/seer", "file": name} for name in ("model.safetensors", "pytorch_model.bin")]
+    hub = hub_with({"seer": card_words(family, weights=sources)})
+    module = random_module(family)
+    torch.save(older(family, module.state_dict()), tmp_path / "w.bin")
+    hub_server.files["a/seer", "pytorch_model.bin"] = (tmp_path / "w.bin").read_bytes()  # the first of the two is not there
+    for _ in hub.fetch("seer"):
+        pass
+    assert [word in "".join(verify(hub.store, hub.card("seer"))) for word in ("digest", "manifest", "fingerprint")] == [True] * 3
+    looker, path = Looker(hub), photograph(tmp_path / "a.png")
+    recording = looker.picture("seer", path)
+    pixels = looker._pixels(hub.card("seer"), path)[1][None]
+    module.set_attn_implementation("eager")
+    theirs = module(pixels, output_attentions=True).attentions
+    kept = [recording.maps[1], recording.maps[3]] if family == "swin" else list(recording.maps.values())  # theirs: the last of a stage
+    for one, wanted in zip(kept, theirs, strict=True):
+        assert torch.equal(one, wanted)
 
 
 def card(family: str) -> Card:

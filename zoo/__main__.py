@@ -202,9 +202,8 @@ def look(arguments: argparse.Namespace) -> None:
     recording = looker.file(arguments.model, arguments.image, arguments.layer or 0, arguments.step)
     traced = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.way == "relevance" else None
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
-    way = "one head" if arguments.head is not None else arguments.way
-    files = explain.everything(recording, layer, recording.query(arguments.patch), way, arguments.head or 0, traced)
-    paths = put(files, Path(arguments.out))
+    way, head = (arguments.way, 0) if arguments.head is None else ("one head", arguments.head)
+    paths = put(explain.everything(recording, layer, recording.query(arguments.patch), way, head, traced), Path(arguments.out))
     print(json.dumps(explain.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
 

@@ -18,7 +18,7 @@ from zoo.card import Card
 from zoo.errors import RequestError
 from zoo.figures import Figure
 from zoo.inside import MODULATIONS
-from zoo.recording import ONTO, Query, Recording, reduced
+from zoo.recording import ONTO, Query, Recording
 from zoo.tokens import Tokens, filter_components, principal, similarity
 
 WAYS = ("mean of all heads", "max of all heads", "one head", "rollout", "relevance")
@@ -50,7 +50,7 @@ def stages(recording: Recording, frame: int = 0) -> list[Stage]:
     vector = f"{channels} x {r} x {p} x {q} = {flat}" if r > 1 else f"{channels} x {p} x {q} = {flat}"
     made = [_stage("picture", "The picture as the model takes it", f"{whole}, {channels} channels; {shown}.", picture)]
     made.append(_stage("grid", f"Cut into {what}", f"{count} {what} of {piece}.", figures.marked(picture, (rows, columns), None)))
-    words = f"Read row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
+    words = f"{place} patches, read row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
     made.append(_stage("sequence", "One after the other", words, figures.sheet(_tiles(recording), 2 * columns, 20)))
     words = f"Each is a vector of {vector} numbers. All of them: {n} x {flat}, a row each."
     made.append(_stage("vectors", "Flattened", words, _rows(tokens.patches)))
@@ -135,7 +135,7 @@ def _rows(values: Tensor, most: int = 196) -> Image.Image:
 def _filters(tokens: Tokens) -> Image.Image:
     kept = filter_components(tokens.filters)[:, :3, 0].movedim(1, -1).numpy()
     each = [figures.scaled(one[None])[0] for one in kept]
-    return figures.sheet(each, 14, 34)
+    return figures.sheet(each, 7, 34)
 
 
 def _alike(tokens: Tokens, place: int) -> Image.Image:
@@ -159,10 +159,16 @@ def chosen(recording: Recording, layer: int, query: Query, way: str, head: int, 
     if way not in WAYS or way == "relevance":
         raise RequestError(f"There is no way {way!r} to look: choose one of {', '.join(WAYS)}.")
     heads, rest = recording.looks(layer, query)
-    if way == "one head" and not 0 <= head < len(heads):
+    return joined(heads, way, head), joined(rest, way, head)
+
+
+def joined(heads: Tensor, way: str, head: int) -> Tensor:
+    """Heads (k, ...) as one map. Raises RequestError for a head that there is not."""
+    if way != "one head":
+        return heads.amax(0) if way.startswith("max") else heads.mean(0)
+    if not 0 <= head < len(heads):
         raise RequestError(f"There is no head {head} in a layer of {len(heads)}: choose 0 to {len(heads) - 1}.")
-    some, how = ([head] if way == "one head" else []), "max" if way.startswith("max") else "mean"
-    return reduced(heads, how, some), reduced(rest, how, some)
+    return heads[head]
 
 
 def contact(recording: Recording, query: Query, frame: int = 0) -> Image.Image:
@@ -196,14 +202,13 @@ def plots(recording: Recording) -> list[Figure]:
     return [*made, figures.by_layer("entropy", "Attention entropy", entropies, "bits")]
 
 
-def arrays(recording: Recording, more: Mapping[str, Tensor] | None = None) -> bytes:
+def arrays(recording: Recording) -> bytes:
     """Everything as an .npz: maps by layer (as record_attention gives them), tokens, distances, entropies, the picture."""
     tokens = recording.tokens
     values = {f"attention_{k:02}": one.numpy() for k, one in recording.maps.items()}
     values |= {word: getattr(tokens, word).numpy() for word in ("patches", "filters", "projected", "positions", "sequence", "features")}
     values |= {f"distance_{k:02}": one.numpy() for k, one in recording.distances().items()}
     values |= {f"entropy_{k:02}": one.numpy() for k, one in recording.entropies().items()}
-    values |= {name: one.numpy() for name, one in (more or {}).items()}
     file = io.BytesIO()
     np.savez(file, picture=recording.shown, grid=np.array(tokens.grid), **values)
     return file.getvalue()

@@ -52,7 +52,7 @@ class Looker:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self._kept: OrderedDict[tuple, Recording | Run] = OrderedDict()
+        self._kept: OrderedDict[tuple, Recording | Run | Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
     def models(self) -> list[Card]:
@@ -67,11 +67,13 @@ class Looker:
         Raises MediaError for a file that cannot be read, RequestError for another kind of model, DownloadError where it is not here.
         """
         card = self._card(identity, seeing=True)
+        return self._recorded(self._key(card, path), layer, lambda: self._see(card, path, layer))
+
+    def _key(self, card: Card, path: str | Path) -> tuple[str, ...]:
         try:
-            key = (card.id, card.revision, sha256(Path(path)))
+            return card.id, card.revision, sha256(Path(path))
         except OSError as error:
             raise MediaError(f"{path} cannot be read ({error.strerror}): name a picture that is there.") from None
-        return self._recorded(key, layer, lambda: self._see(card, path, layer))
 
     def _see(self, card: Card, path: str | Path, layer: int) -> Recording:
         shown, pixels = self._pixels(card, path)
@@ -102,6 +104,8 @@ class Looker:
         Raises RequestError for a model without a class token and a head.
         """
         card = self._card(identity, seeing=True)
+        if (found := self._find(key := ("relevance", *self._key(card, path), label))) is not None:
+            return found
         extra = perception.extra_tokens(card)
         if not card.task.endswith("classification") or not extra:
             raise RequestError(f"Relevance is traced from a class to the class token, which {card.id} does not have: choose a ViT or DeiT.")
@@ -119,7 +123,9 @@ class Looker:
             found = attention.relevance([one.detach().float().cpu() for one in kept], [one.float().cpu() for one in gradients])
             return found[0, 0, len(extra) :].view(grid)
 
-        return self._alone(run)
+        found = self._alone(run)
+        self._keep(key, found)
+        return found
 
     def file(self, identity: str, path: str | Path, layer: int = 0, step: int | None = None) -> Recording:
         """Look into any file: with a vision model into a picture or clip, with a generator into the run that made a picture or video
@@ -157,7 +163,7 @@ class Looker:
         request = replace(request, seeds=request.seeds[:1], labels=request.labels[:1])
         if (run := self._find(key := ("run", card.revision, request))) is None:
             trace = Trace()
-            for item in self.hub.generate(request, stop=stop, visitor=None, trace=trace):
+            for item in self.hub.generate(request, preview=False, stop=stop, visitor=None, trace=trace):
                 if isinstance(item, Result):
                     run = Run(request, trace, item.images[0] if card.video else item.images[:1])
                     if item.stopped_at is None:
@@ -267,10 +273,10 @@ class Looker:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def _keep(self, key: tuple, what: Recording | Run) -> None:
+    def _keep(self, key: tuple, what: Recording | Run | Tensor) -> None:
         with self._lock:
             self._kept[key] = what
-            while len(self._kept) > 1 and sum(one.bytes for one in self._kept.values()) > BUDGET:
+            while len(self._kept) > 1 and sum(getattr(one, "bytes", 0) for one in self._kept.values()) > BUDGET:
                 self._kept.popitem(last=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,6 +182,14 @@ class Recording:
             raise RequestError(f"{self.card.id} has tokens that no name is known for; its card's family is {self.card.family}.")
         return patches.unflatten(1, layer.grid), row[:, : len(self.extra)]
 
+    def frames(self, index: int, place: tuple[float, float]) -> Tensor:
+        """How one place, (down, across) in [0, 1), attends through time in a layer that does: heads x frames x frames, rows sum to 1."""
+        layer, maps = self._kept(index)
+        if layer.kind != "time":
+            raise RequestError(f"Layer {layer.name} does not attend through time: choose one that does.")
+        _, row, column = layer.token((0.0, *place))
+        return maps[row * layer.grid[2] + column]
+
     def distances(self) -> dict[int, Tensor]:
         """Mean attention distance of every head of each kept layer: patches, or frames where a layer attends through time."""
         found = {}
@@ -206,9 +214,3 @@ def _spatial(maps: Tensor, grid: tuple[int, int, int], extra: int) -> Tensor:
     n = grid[1] * grid[2]
     patches = maps[..., extra:, extra:].unflatten(-1, (frames, n)).sum(-2).unflatten(2, (frames, n))  # b k f n n
     return torch.stack([attention.mean_distance(patches[:, :, k], grid[1:]) for k in range(frames)]).mean(0)
-
-
-def reduced(heads: Tensor, how: str, chosen: Sequence[int]) -> Tensor:
-    """Heads (k, ...) to one map: how is mean or max, over the chosen heads, all where none is."""
-    some = heads[list(chosen)] if len(chosen) else heads
-    return some.amax(0) if how == "max" else some.mean(0)

@@ -83,7 +83,7 @@ class Views:
         sheet = explain.contact(recording, asked, clicked[0])
         return {
             "picture": picture, "heat": heat, "caption": _caption(recording, view, values, rest, clicked),
-            "strip": _strip(recording, values) if frames > 1 else "",
+            "strip": _strip(recording, view, values) if frames > 1 else "",
             "sheet": plates.picture(sheet, "layers-by-heads", "A row a layer, a column a head", "Each on its own scale, dark to bright."),
             "position": plates.stages([explain.position(recording, view.at(frames))], BEFORE + 1),
             "second": self._beside(view, asked, recording) if "beside" in view.subject else "",
@@ -163,7 +163,8 @@ def price(card: Card, patch: int) -> str:
     n, pairs, total = explain.cost(card, patch)
     own, *_ = explain.cost(card, card.arch["patch_size"])
     own_side = card.arch["patch_size"]
-    words = f"{n} tokens, {n / own:.3g} times as many as with its own {own_side}: {total:.3g} billion multiply-adds in the blocks"
+    times = "as it is" if patch == own_side else f"{n / own:.3g} times as many as with its own {own_side}"
+    words = f"{n} tokens, {times}: {total:.3g} billion multiply-adds in the blocks"
     return controls.note(f"{words}, {100 * pairs / total:.0f} % of them between tokens, which grow with the square of their number.")
 
 
@@ -195,8 +196,13 @@ def _caption(recording: Recording, view: View, values: Tensor, rest: Tensor, cli
     return f"{plates.image(scale, 'colour bar: ' + unit)}{controls.note(words)}"
 
 
-def _strip(recording: Recording, values: Tensor) -> str:
-    """Every frame, or tubelet, with what is looked at in it, on one scale."""
+def _strip(recording: Recording, view: View, values: Tensor) -> str:
+    """Every frame, or tubelet, with what is looked at in it, on one scale; of a layer through time, who of a place attends to whom."""
+    if recording.layers[view.layer].kind == "time" and view.way in explain.WAYS[:3]:
+        heads = recording.frames(view.layer, view.place)
+        one = explain.joined(heads, view.way, int(view.head))
+        title = "Frame to frame, at the place that was clicked"
+        return plates.plate(figures.matrix("frame-to-frame", title, one.numpy(), "attended to", "frame", "share of attention", low=0.0))
     count, top = len(values), float(values.max())
     frames = [recording.shown[k * len(recording.shown) // count] for k in range(count)]
     over = [np.asarray(figures.overlay(one, v.numpy(), 96, high=top)) for one, v in zip(frames, values, strict=True)]
