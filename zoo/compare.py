@@ -64,7 +64,7 @@ def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Column]:
     if not isinstance(settings, Sequence) or isinstance(settings, str) or not 1 <= len(settings) <= 64:
         raise RequestError('A comparison is a list of 1 to 64 settings, each with a model: {"model": "tiny-dit", "label": "star"}.')
     columns: list[Column] = []
-    for name, words in zip(_names(len(settings)), settings, strict=True):
+    for name, words in zip(names(len(settings)), settings, strict=True):
         if not isinstance(words, Mapping) or not isinstance(words.get("model"), str):
             raise RequestError(f"Column {name} names no model: give a mapping such as {{model: tiny-dit, label: star}}.")
         try:
@@ -74,7 +74,8 @@ def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Column]:
     return columns
 
 
-def _names(count: int) -> list[str]:
+def names(count: int) -> list[str]:
+    """What columns are called: A, B, ...; numbers where they are many."""
     return list(NAMES[:count]) if count <= len(NAMES) else [str(k + 1) for k in range(count)]
 
 
@@ -110,7 +111,7 @@ def _same_label(card: Card, first: Column, label: int) -> int:
 def noise(columns: Sequence[Column]) -> str:
     """One sentence on which columns start from the same noise."""
     groups: dict[tuple, list[str]] = {}
-    for name, column in zip(_names(len(columns)), columns, strict=True):
+    for name, column in zip(names(len(columns)), columns, strict=True):
         groups.setdefault((column.request.shape(column.card), column.request.seeds), []).append(name)
     if len(groups) == 1:
         return "All start from the same noise." if len(columns) > 1 else ""

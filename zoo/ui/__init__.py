@@ -13,6 +13,7 @@ import gradio as gr
 
 from zoo.look import Looker
 from zoo.ui.api import endpoints
+from zoo.ui.compare import compare_tab
 from zoo.ui.controls import first_generator
 from zoo.ui.image import PRIVATE, image_tab
 from zoo.ui.look import look_tab
@@ -37,6 +38,8 @@ def build(hub: Hub) -> gr.Blocks:
             if any(card.video for card in hub.offered):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
+            with gr.Tab("Compare", id="compare"):
+                compare_tab(hub, image.visitor)
             looker = Looker(hub)
             with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
                 look = look_tab(hub, looker, inside)
