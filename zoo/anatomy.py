@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import nn
@@ -39,12 +38,21 @@ class Anatomy:
     facts: Mapping[str, str]
 
 
-@lru_cache(maxsize=64)
+_KNOWN: dict[tuple[str, str], Anatomy] = {}
+
+
 def anatomy(card: Card) -> Anatomy:
     """Count a generator, built from its card without memory for its weights: one pass, no guidance, of one picture or video.
 
     Parameters are numbers that a checkpoint holds, fixed position tables included.
     """
+    key = card.id, card.revision
+    if key not in _KNOWN:
+        _KNOWN[key] = _count(card)
+    return _KNOWN[key]
+
+
+def _count(card: Card) -> Anatomy:
     with torch.device("meta"):
         module = build_module(card).eval().to("meta")
     params: dict[str, int] = {}

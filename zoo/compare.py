@@ -138,6 +138,8 @@ def together(
         runs = {}
         for k, column in enumerate(columns):
             yield k, Progress("loading", column.request)
+            for needed in filter(None, (column.card.id, column.request.vae)):
+                hub.load(hub.card(needed))  # before anything is timed
             runs[k] = hub.run(column.card, column.request, preview, stop, visitor, column.trace)
         try:
             while runs:

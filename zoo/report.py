@@ -100,10 +100,8 @@ def heading(name: str, column: Column) -> str:
 def page(hub: Hub, columns: Sequence[Column]) -> str:
     """The whole comparison as one HTML file that needs nothing else."""
     heads = [heading(name, column) for name, column in zip(names(len(columns)), columns, strict=True)]
-    shown = "".join(
-        f"<div><h2>{html.escape(head)}</h2>{''.join(_picture(image) for image in column.result.images) if column.result else 'not finished'}</div>"
-        for head, column in zip(heads, columns, strict=True)
-    )
+    drawn = ["".join(map(_picture, column.result.images)) if column.result else "not finished" for column in columns]
+    shown = "".join(f"<div><h2>{html.escape(head)}</h2>{pictures}</div>" for head, pictures in zip(heads, drawn, strict=True))
     first = columns[0]
     what = first.request.prompt or ", ".join(dict.fromkeys(first.card.label_names[label] for label in first.request.labels))
     seeds = ", ".join(map(str, first.request.seeds))
