@@ -75,6 +75,13 @@ def marked(picture: Image.Image, grid: tuple[int, int], place: tuple[int, int] |
     return made
 
 
+def framed(picture: Image.Image, box: Sequence[float]) -> Image.Image:
+    """A copy of a picture with a rectangle in the colour of what was clicked."""
+    made = picture.copy()
+    ImageDraw.Draw(made).rectangle([max(0, box[0]), max(0, box[1]), box[2] - 1, box[3] - 1], outline=MARK, width=2)
+    return made
+
+
 def windows(picture: Image.Image, grid: tuple[int, int], size: int, shift: int) -> Image.Image:
     """A copy of a picture of rows x columns patches with the borders of attention windows, shifted ones where they belong."""
     made = picture.copy()
@@ -160,16 +167,23 @@ def by_layer(name: str, title: str, values: dict[int, np.ndarray], unit: str) ->
 
 
 def matrix(
-    name: str, title: str, values: np.ndarray, across: str, down: str, unit: str, ticks: Sequence[str] = (), low: float | None = None
+    name: str,
+    title: str,
+    values: np.ndarray,
+    across: str,
+    down: str,
+    unit: str,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    low: float | None = None,
 ) -> Figure:
-    """Numbers (rows, columns) as colours with a colour bar; ticks name the columns."""
+    """Numbers (rows, columns) as colours with a colour bar, rows and columns by their names."""
     canvas, axes = _canvas(5.2, 3.2)
     shown = axes.imshow(values, cmap=MAP, aspect="auto", vmin=low, interpolation="nearest")
     axes.set(xlabel=across, ylabel=down)
-    if ticks:
+    for place, ticks in ((axes.set_xticks, columns), (axes.set_yticks, rows)):
         every = math.ceil(len(ticks) / 8)
-        axes.set_xticks(range(0, len(ticks), every), ticks[::every])
-    axes.yaxis.get_major_locator().set_params(integer=True)
+        place(range(0, len(ticks), every), ticks[::every])
     canvas.colorbar(shown, ax=axes, label=unit)
     return _drawn(name, title, canvas)
 
