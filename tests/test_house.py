@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "attention", "card", "errors", "hub", "inside", "latents", "media", "perception", "recording", "request", "sampling", "shelf",
         "store", "tokens", "video",
     },
-    "figures": set(),
+    "figures": {"media"},
     "stages": {"figures", "recording", "tokens"},
     "explain": {"card", "errors", "figures", "inside", "recording", "stages"},
     "layouts": set(),

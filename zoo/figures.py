@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from zoo import media
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
@@ -97,13 +99,9 @@ def windows(picture: Image.Image, grid: tuple[int, int], size: int, shift: int) 
 
 
 def sheet(tiles: Sequence[np.ndarray], columns: int, tile: int, gap: int = 3) -> Image.Image:
-    """Pictures (h, w, 3) uint8, each enlarged to tile x tile in whole squares as far as that goes, row by row on white."""
-    rows = math.ceil(len(tiles) / columns)
-    made = Image.new("RGB", (columns * (tile + gap) - gap, rows * (tile + gap) - gap), "white")
-    for index, one in enumerate(tiles):
-        picture = Image.fromarray(one).resize((tile, tile), Image.Resampling.NEAREST)
-        made.paste(picture, ((index % columns) * (tile + gap), (index // columns) * (tile + gap)))
-    return made
+    """Pictures (h, w, 3) uint8 of any size, each made tile x tile in whole squares, row by row on white."""
+    same = [np.asarray(Image.fromarray(one).resize((tile, tile), Image.Resampling.NEAREST)) for one in tiles]
+    return media.grid(np.stack(same), columns, gap=gap)
 
 
 def labelled(made: Image.Image, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
