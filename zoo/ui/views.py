@@ -242,7 +242,7 @@ def examples(card: Card) -> list[tuple[str, str]]:
 
 
 def model_choices(looker: Looker) -> list[tuple[str, str]]:
-    """(title, what it does and whether it is here, id) of every model that can be looked into, the ready ones first."""
-    found = sorted(looker.models(), key=lambda card: not looker.hub.local(card))
+    """(title, what it does and whether it is here, id) of every model that can be looked into, ready ones and the plain ViT first."""
+    found = sorted(looker.models(), key=lambda card: (not looker.hub.local(card), card.task not in SEEING, card.family != "vit"))
     words = {card.id: f"{'looks' if card.task in SEEING else 'draws'}{'' if looker.hub.local(card) else ' · not here'}" for card in found}
     return [(f"{card.title} · {words[card.id]}", card.id) for card in found]
