@@ -29,17 +29,20 @@ def generate(
     return [Path(item["image"]) for item in gallery], receipts
 
 
-def test_only_the_two_endpoints_have_names(client: Client) -> None:
+def test_only_the_public_endpoints_have_names(client: Client) -> None:
     assert set(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == {
         "/list_models",
         "/generate_image",
         "/generate_video",
+        "/look_inside",
     }
 
 
 def test_the_parameters_have_the_promised_names(client: Client) -> None:
     told = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/generate_image"]
     assert [p["parameter_name"] for p in told["parameters"]] == ["model", "label", "count", "seed", "steps", "solver", "guidance"]
+    told = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/look_inside"]
+    assert [p["parameter_name"] for p in told["parameters"]] == ["image", "model", "layer", "head", "patch"]
 
 
 def test_the_list_of_models_is_the_hubs(client: Client, hub: Hub) -> None:

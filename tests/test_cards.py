@@ -45,8 +45,8 @@ def test_a_bundled_card_says_how_good_it_is_and_how_it_was_made(card: Card) -> N
     assert card.measured
     assert f"python -m zoo.training {card.id}" in card.prose
     assert "seed 0" in card.prose
-    for figure in card.measured.values():
-        shown = f"{figure:.2f} dB" if figure > 1 else f"{100 * figure:.1f}"
+    for name, figure in card.measured.items():
+        shown = {"psnr_db": f"{figure:.2f} dB", "flicker_ratio": f"{figure:.2f} times"}.get(name, f"{100 * figure:.1f}")
         assert shown in card.prose or f"{100 * figure:.2f} %" in card.prose, shown
 
 

@@ -200,9 +200,12 @@ def test_a_click_shows_what_was_planted(looker, tmp_path: Path) -> None:
         query = recording.query(patch)
         heads, _ = recording.looks(0, query)
         assert int(heads[:, 0].sum(0).argmax()) == patch + 1
-        drawn = np.asarray(explain.overlay(recording, 0, query, "mean of all heads", 0)).astype(int)
+        drawn = np.asarray(explain.overlay(recording, 0, query, "mean of all heads", ())).astype(int)
         tiles = drawn.reshape(4, 128, 4, 128, 3)[:, 20:108, :, 20:108].mean((1, 3))
         assert int(tiles[..., 1].argmax()) == patch + 1  # viridis' bright end is yellow
+    with_two = explain.chosen(recording, 0, recording.query(3), "mean of chosen heads", [0, 2])[0]
+    heads, _ = recording.looks(0, recording.query(3))
+    torch.testing.assert_close(with_two, (heads[0] + heads[2]) / 2)
     heads, _ = recording.looks(0, "class")
     assert int(heads[:, 0].sum(0).argmax()) == 0
 
@@ -225,7 +228,7 @@ def test_rollout_and_what_each_model_lacks(looker, inside: Looker, says, tmp_pat
     with says(RequestError, "no patch 64", "0 to 63, or class"):
         recording.query(64)
     with says(RequestError, "no head 9", "0 to 3"):
-        explain.chosen(recording, 0, "class", "one head", 9)
+        explain.chosen(recording, 0, "class", "one head", [9])
     with says(RequestError, "tiny-vae", "choose one such as"):
         inside.picture("tiny-vae", path)
     with says(RequestError, "tiny-dit makes pictures"):
@@ -296,6 +299,13 @@ def test_with_and_without_the_class_are_two_passes(inside: Looker) -> None:
     run = inside.run(STAR)
     with_class, free = inside.step(run, 1), inside.step(run, 1, free=True)
     assert not torch.allclose(with_class.maps[3], free.maps[3])
+    assert not torch.allclose(with_class.tokens.features, free.tokens.features)
+    assert torch.equal(with_class.tokens.sequence, free.tokens.sequence)  # in a DiT the class is no token
+    uvit = inside.run(Request("tiny-uvit", labels=4, seeds=5, steps=3))
+    first, other = inside.step(uvit, 0).tokens.sequence, inside.step(uvit, 0, free=True).tokens.sequence
+    assert [not torch.equal(first[k], other[k]) for k in range(3)] == [True, False, False]  # class, time, the first patch
+    held = with_class.maps[3].untyped_storage().nbytes()
+    assert held == with_class.maps[3].nbytes  # the other pass is not held on to
     plain = inside.run(Request("tiny-dit", labels=4, seeds=5, steps=6, guidance=1.0))
     assert torch.equal(inside.step(plain, 0).maps[0], inside.step(plain, 0, free=True).maps[0])
 
@@ -369,6 +379,7 @@ def test_two_models_are_seen_at_equal_noise(inside: Looker) -> None:
 
 def test_recordings_are_kept_by_what_they_are_of_and_made_again_when_they_are_gone(hub: Hub, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr("zoo.look.BUDGET", 400_000)
+    monkeypatch.setattr("zoo.look.RUNS", 10_000)
     looker = Looker(hub)
     one, two = photograph(tmp_path / "one.png"), photograph(tmp_path / "two.png", 40)
     first = looker.picture("tiny-vit", one)
@@ -408,6 +419,14 @@ def test_a_stopped_run_keeps_nothing_and_a_receipt_brings_its_run_back(inside: L
         inside.file("tiny-dit", photograph(tmp_path / "a.png"))
 
 
+def test_runs_outlive_the_maps_of_others(hub: Hub, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("zoo.look.BUDGET", 1)
+    looker = Looker(hub)
+    run = looker.run(STAR)
+    looker.picture("tiny-vit", photograph(tmp_path / "a.png"))
+    assert looker.run(STAR) is run
+
+
 # ---- figures and arrays
 
 
@@ -417,7 +436,7 @@ def test_every_figure_and_array_is_written(inside: Looker, model: str, tmp_path:
     recording = (
         inside.picture(model, path) if model == "tiny-vit" else inside.step(inside.run(Request(model, labels=4, seeds=5, steps=6)), 3)
     )
-    files = explain.everything(recording, 1, recording.query(9), "mean of all heads", 0)
+    files = explain.everything(recording, 1, recording.query(9), "mean of all heads", ())
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         if name.endswith(".png"):
@@ -434,7 +453,7 @@ def test_every_figure_and_array_is_written(inside: Looker, model: str, tmp_path:
 
 def test_the_way_through_a_run_is_drawn(inside: Looker) -> None:
     run = inside.run(Request("tiny-uvit", labels=4, seeds=5, steps=6))
-    drawn = explain.through({k: inside.step(run, k) for k in (0, 3, 5)}, 2, (0.0, 0.5, 0.5), "max of all heads", 0)
+    drawn = explain.through({k: inside.step(run, k) for k in (0, 3, 5)}, 2, (0.0, 0.5, 0.5), "max of all heads", ())
     assert [figure.name for figure in drawn] == ["forming", "entropy-in-time", "skips", "onto-class", "onto-time"]
     assert all(figure.svg.lstrip().startswith("<?xml") for figure in drawn[1:])
 
@@ -475,6 +494,16 @@ def test_every_kind_of_picture_is_looked_at_or_refused_in_one_sentence(inside: L
         assert inside.picture("tiny-vit", path).shown.shape == (1, 64, 64, 3)
 
 
+def test_a_bomb_and_a_file_that_is_not_there_are_refused_by_every_kind_of_model(looker, says, tmp_path: Path) -> None:
+    clips = looker("vivit")
+    Image.new("1", (40_000, 40_000)).save(tmp_path / "bomb.png")
+    for model in ("tiny-vit", "seer"):
+        with says(MediaError, "million"):
+            clips.picture(model, tmp_path / "bomb.png")
+        with says(MediaError, "none.png cannot be read"):
+            clips.picture(model, tmp_path / "none.png")
+
+
 def test_a_clip_is_read_from_whatever_holds_one(says, tmp_path: Path) -> None:
     frames = np.stack([np.full((48, 64, 3), 8 * k, np.uint8) for k in range(20)])
     video.save(frames, tmp_path / "a.mp4", 8, {"request": {}})
@@ -490,7 +519,7 @@ def test_a_clip_is_read_from_whatever_holds_one(says, tmp_path: Path) -> None:
         video.open_clip(tmp_path / "bad.mp4", 3)
 
 
-@pytest.mark.parametrize("shape", [(300, 200), (200, 300), (64, 64), (1, 1), (3000, 10)])
+@pytest.mark.parametrize("shape", [(300, 200), (200, 300), (64, 64), (1, 1), (3000, 10), (1, 4096)])
 def test_a_picture_is_prepared_as_its_card_says(shape: tuple[int, int]) -> None:
     picture = Image.new("RGB", shape, (255, 0, 51))
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -568,7 +597,7 @@ def test_a_vision_model_arrives_from_a_hub_and_is_looked_into(hub_with, hub_serv
     assert [word in "".join(verify(hub.store, hub.card("seer"))) for word in ("digest", "manifest", "fingerprint")] == [True] * 3
     looker, path = Looker(hub), photograph(tmp_path / "a.png")
     recording = looker.picture("seer", path)
-    pixels = looker._pixels(hub.card("seer"), path)[1][None]
+    pixels = looker._pixels(hub.card("seer"), path)[-1][None]
     module.set_attn_implementation("eager")
     theirs = module(pixels, output_attentions=True).attentions
     kept = [recording.maps[1], recording.maps[3]] if family == "swin" else list(recording.maps.values())  # theirs: the last of a stage
@@ -584,4 +613,4 @@ def card(family: str) -> Card:
 def test_layers_are_as_many_as_the_model_has_attentions() -> None:
     for family in ARCHES:
         module = random_module(family)
-        assert len(layers_of(card(family), (1, 16, 16))) == len(attentions(module))
+        assert len(layers_of(card(family))) == len(attentions(module))

@@ -52,7 +52,7 @@ def inside(context: BrowserContext, server: str) -> Page:
 
 def test_the_first_example_is_open_and_a_click_moves_where_is_looked_from(inside: Page) -> None:
     expect(inside.locator("#look-predictions li").first).to_contain_text("star")
-    expect(inside.locator("#look-stages figure")).to_have_count(9)
+    expect(inside.locator("#look-stages figure")).to_have_count(10)
     expect(inside.locator("#look-stages")).to_contain_text("8 x 8 = 64 patches of 8 x 8 pixels")
     expect(inside.locator("#look-stages")).to_contain_text("1 + 64 = 65 tokens of 96 numbers")
     expect(inside.locator("#look-plots figure")).to_have_count(2)
@@ -76,6 +76,7 @@ def test_another_layer_head_and_way_draw_something_else(inside: Page) -> None:
     for way, words in (
         ("max of all heads", "max of all"),
         ("one head", "head 0 of 4"),
+        ("mean of chosen heads", "chosen heads 0, 1"),
         ("rollout", "rollout"),
         ("relevance", "relevance"),
     ):
@@ -120,6 +121,8 @@ def test_a_generation_is_recorded_scrubbed_and_compared(inside: Page) -> None:
     expect(inside.locator(CAPTION)).to_contain_text("onto time")
     inside.locator("#look-through").click()
     expect(inside.locator("#look-forming figure")).to_have_count(5)
+    inside.locator("#look-free input").check()
+    expect(inside.locator(CAPTION)).to_contain_text("onto time")
     inside.locator("#look-factor input[type=number]").fill("0.5")
     expect(inside.locator("#look-carried")).to_contain_text("0.5 times what it carries")
     inside.locator("#look-pack").click()
@@ -175,6 +178,11 @@ def test_look_at_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
     made = capsys.readouterr().out.strip()
     assert main(["look", made, "--model", "tiny-uvit", "--step", "2", "--patch", "time", "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["extra"] == ["class", "time"]
+    own = tmp_path / "picture.png"
+    own.write_bytes(STAR.read_bytes())
+    assert main(["look", str(own), "--model", "tiny-vit", "--out", str(tmp_path)]) == 1
+    assert "would be overwritten" in capsys.readouterr().err
+    assert own.read_bytes() == STAR.read_bytes()
     assert main(["look", str(STAR), "--model", "tiny-uvit"]) == 1
     assert "no receipt" in capsys.readouterr().err
     assert main(["look", str(tmp_path / "none.png"), "--model", "tiny-vit"]) == 1

@@ -197,6 +197,8 @@ def test_the_video_tab_draws_plays_keeps_and_restores(film: Hub, browser: Browse
             page.click("#video-model input")
             page.get_by_role("option", name=re.compile(f"^{title} ")).click()
             expect(page.locator("#video-label")).to_have_count(classes)
+        expect(page.locator("#video-steps input")).to_have_value("5")  # its own, which come with its classes
+        page.wait_for_timeout(300)
         page.locator("#video-steps input").fill("12")
         page.locator("#video-seed input").fill("5")
         page.locator("#video-fps input").fill("6")

@@ -199,11 +199,12 @@ def look(arguments: argparse.Namespace) -> None:
     from zoo.results import put
 
     looker = Looker(Hub(device=arguments.device))
-    recording = looker.file(arguments.model, arguments.image, arguments.layer or 0, arguments.step)
+    recording = looker.file(arguments.model, arguments.image, arguments.layer, arguments.step)
     traced = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.way == "relevance" else None
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
-    way, head = (arguments.way, 0) if arguments.head is None else ("one head", arguments.head)
-    paths = put(explain.everything(recording, layer, recording.query(arguments.patch), way, head, traced), Path(arguments.out))
+    way, heads = (arguments.way, ()) if arguments.head is None else ("mean of chosen heads", arguments.head)
+    files = explain.everything(recording, layer, recording.query(arguments.patch), way, heads, traced)
+    paths = put(files, Path(arguments.out or f"{arguments.image.stem}-inside-{arguments.model}"), arguments.image)
     print(json.dumps(explain.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
 
@@ -242,17 +243,16 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--out", default=".", metavar="DIR", help="where the PNGs go")
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     sampling.set_defaults(run=sample)
-    looking = commands.add_parser(
-        "look", help="look inside: tokens, attention, figures", epilog="example: python -m zoo look cat.jpg --model tiny-vit --out inside"
-    )
+    example = "example: python -m zoo look cat.jpg --model tiny-vit --out inside"
+    looking = commands.add_parser("look", help="look inside: tokens, attention, figures", epilog=example)
     looking.add_argument("image", metavar="IMAGE", type=Path, help="any picture or clip; for a generator, one that it made here")
     looking.add_argument("--model", required=True, metavar="ID")
     looking.add_argument("--layer", type=int, help="default: the last")
-    looking.add_argument("--head", type=int, help="one head; default: --way")
+    looking.add_argument("--head", type=int, nargs="+", help="one head, or the mean of several; default: --way")
     looking.add_argument("--way", default="mean of all heads", help="or max of all heads, rollout, relevance (of the likeliest class)")
     looking.add_argument("--patch", help="who looks: a patch by its number, row by row, or a token such as class")
     looking.add_argument("--step", type=int, help="of a generation; default: the last")
-    looking.add_argument("--out", default=".", metavar="DIR", help="where the files go")
+    looking.add_argument("--out", metavar="DIR", help="where the files go; default: a folder named after IMAGE and ID")
     looking.set_defaults(run=look)
     fetching = commands.add_parser("fetch", help="bring a model and what it needs to this machine; an interrupted download goes on")
     fetching.add_argument("id", metavar="ID")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from zoo import media
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
@@ -75,6 +77,13 @@ def marked(picture: Image.Image, grid: tuple[int, int], place: tuple[int, int] |
     return made
 
 
+def framed(picture: Image.Image, box: Sequence[float]) -> Image.Image:
+    """A copy of a picture with a rectangle in the colour of what was clicked."""
+    made = picture.copy()
+    ImageDraw.Draw(made).rectangle([max(0, box[0]), max(0, box[1]), box[2] - 1, box[3] - 1], outline=MARK, width=2)
+    return made
+
+
 def windows(picture: Image.Image, grid: tuple[int, int], size: int, shift: int) -> Image.Image:
     """A copy of a picture of rows x columns patches with the borders of attention windows, shifted ones where they belong."""
     made = picture.copy()
@@ -90,13 +99,9 @@ def windows(picture: Image.Image, grid: tuple[int, int], size: int, shift: int) 
 
 
 def sheet(tiles: Sequence[np.ndarray], columns: int, tile: int, gap: int = 3) -> Image.Image:
-    """Pictures (h, w, 3) uint8, each enlarged to tile x tile in whole squares as far as that goes, row by row on white."""
-    rows = math.ceil(len(tiles) / columns)
-    made = Image.new("RGB", (columns * (tile + gap) - gap, rows * (tile + gap) - gap), "white")
-    for index, one in enumerate(tiles):
-        picture = Image.fromarray(one).resize((tile, tile), Image.Resampling.NEAREST)
-        made.paste(picture, ((index % columns) * (tile + gap), (index // columns) * (tile + gap)))
-    return made
+    """Pictures (h, w, 3) uint8 of any size, each made tile x tile in whole squares, row by row on white."""
+    same = [np.asarray(Image.fromarray(one).resize((tile, tile), Image.Resampling.NEAREST)) for one in tiles]
+    return media.grid(np.stack(same), columns, gap=gap)
 
 
 def labelled(made: Image.Image, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
@@ -160,16 +165,23 @@ def by_layer(name: str, title: str, values: dict[int, np.ndarray], unit: str) ->
 
 
 def matrix(
-    name: str, title: str, values: np.ndarray, across: str, down: str, unit: str, ticks: Sequence[str] = (), low: float | None = None
+    name: str,
+    title: str,
+    values: np.ndarray,
+    across: str,
+    down: str,
+    unit: str,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    low: float | None = None,
 ) -> Figure:
-    """Numbers (rows, columns) as colours with a colour bar; ticks name the columns."""
+    """Numbers (rows, columns) as colours with a colour bar, rows and columns by their names."""
     canvas, axes = _canvas(5.2, 3.2)
     shown = axes.imshow(values, cmap=MAP, aspect="auto", vmin=low, interpolation="nearest")
     axes.set(xlabel=across, ylabel=down)
-    if ticks:
+    for place, ticks in ((axes.set_xticks, columns), (axes.set_yticks, rows)):
         every = math.ceil(len(ticks) / 8)
-        axes.set_xticks(range(0, len(ticks), every), ticks[::every])
-    axes.yaxis.get_major_locator().set_params(integer=True)
+        place(range(0, len(ticks), every), ticks[::every])
     canvas.colorbar(shown, ax=axes, label=unit)
     return _drawn(name, title, canvas)
 

@@ -195,7 +195,7 @@ class Hub:
         schedule = Schedule.from_card(card.schedule)
         how = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
         steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **how)
-        lap, laps, drawn = begun, [], 0.0
+        lap, laps, drawn, price = begun, [], 0.0, 0.0
 
         def advance() -> Step:
             torch.set_num_threads(self.threads(card))
@@ -205,12 +205,13 @@ class Hub:
             while step := compute(advance):
                 done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
                 final = last or halted
-                due = preview and (not card.video or drawn <= SHARE * (time.monotonic() - begun))
+                due = preview and (not card.video or drawn + price <= SHARE * (time.monotonic() - begun))
                 shown = None
                 if due or final:
                     at = time.monotonic()
                     shown = picture(step.x if last else step.x0, draft=not final)
-                    drawn += time.monotonic() - at
+                    price = time.monotonic() - at
+                    drawn += price
                 now = time.monotonic()
                 laps.append(now - lap)
                 lap = now

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from zoo import attention, inside, latents, media, perception, video
@@ -18,14 +18,15 @@ from zoo.attention import record_attention
 from zoo.card import SEEING, Card
 from zoo.errors import MediaError, RequestError
 from zoo.hub import Hub
-from zoo.recording import Layer, Recording, layers_of
+from zoo.recording import Layer, Recording, extra_of, layers_of
 from zoo.request import Progress, Request, Result, short
 from zoo.sampling import Level, Schedule, Trace, denoise
+from zoo.shelf import Shelf
 from zoo.store import sha256
 from zoo.tokens import record_tokens
 
-BUDGET = 1 << 30
-"""Bytes of recordings and runs that are kept for all visitors together, the least recently used leaving first."""
+BUDGET, RUNS = 1 << 30, 256 << 20
+"""Bytes of recordings, and of runs, that are kept for all visitors together, the least recently used leaving first."""
 DIFFUSION = ("dit", "u-vit", "latte")
 """Families of generators whose attention can be recorded."""
 TOP = 5
@@ -52,8 +53,7 @@ class Looker:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self._kept: OrderedDict[tuple, Recording | Run | Tensor] = OrderedDict()
-        self._lock = threading.Lock()
+        self._recordings, self._runs = Shelf(BUDGET), Shelf(RUNS)
 
     def models(self) -> list[Card]:
         """The models that can be looked into: vision transformers, then generators."""
@@ -61,13 +61,15 @@ class Looker:
 
     # ---- pictures and clips
 
-    def picture(self, identity: str, path: str | Path, layer: int = 0) -> Recording:
-        """What a vision model does with a picture or clip, recorded; where all layers are too much to keep, of this one only.
+    def picture(self, identity: str, path: str | Path, layer: int | None = None) -> Recording:
+        """What a vision model does with a picture or clip, recorded; where all layers are too much to keep, of this one only, or the last.
 
         Raises MediaError for a file that cannot be read, RequestError for another kind of model, DownloadError where it is not here.
         """
         card = self._card(identity, seeing=True)
-        return self._recorded(self._key(card, path), layer, lambda: self._see(card, path, layer))
+        layers = layers_of(card)
+        layer = _there(layers, len(layers) - 1 if layer is None else layer)
+        return self._recorded(self._key(card, path), layer, lambda: self._see(card, path, layers, layer))
 
     def _key(self, card: Card, path: str | Path) -> tuple[str, ...]:
         try:
@@ -75,28 +77,27 @@ class Looker:
         except OSError as error:
             raise MediaError(f"{path} cannot be read ({error.strerror}): name a picture that is there.") from None
 
-    def _see(self, card: Card, path: str | Path, layer: int) -> Recording:
-        shown, pixels = self._pixels(card, path)
-        module = self.hub.load(card).module
-        side = shown.shape[1] // card.arch["patch_size"]
-        extra = perception.extra_tokens(card)
-        layers = layers_of(card, (card.arch.get("num_frames", 1) // card.arch.get("tubelet_frames", 1), side, side))
+    def _see(self, card: Card, path: str | Path, layers: Sequence[Layer], layer: int) -> Recording:
+        brought, shown, pixels = self._pixels(card, path)
+        module, extra = self.hub.load(card).module, extra_of(card)
 
         @torch.no_grad()
         def run() -> Recording:
             torch.set_num_threads(self.hub.threads(card))
             with record_tokens(module) as tokens, record_attention(module, _some(layers, len(extra), layer)) as maps:
                 output = module(pixels[None].to(self.hub.device, next(module.parameters()).dtype))
-            return Recording(card, shown, tokens, layers, maps, extra, _named(card, getattr(output, "logits", None)))
+            named = _named(card, getattr(output, "logits", None))
+            return Recording(card, shown, tokens, layers, maps, extra, named, brought=brought)
 
         return self._alone(run)
 
-    def _pixels(self, card: Card, path: str | Path) -> tuple[np.ndarray, Tensor]:
+    def _pixels(self, card: Card, path: str | Path) -> tuple[Image.Image, np.ndarray, Tensor]:
         size = card.pixels.crop or card.arch["input_size"]
         frames = card.arch.get("num_frames")
         pictures = video.open_clip(path, frames) if frames else [media.open_picture(path)]
         shown, pixels = zip(*(perception.prepare(picture, card.pixels, size) for picture in pictures), strict=True)
-        return np.stack(shown), torch.stack(pixels) if frames else pixels[0]
+        pictures[0].thumbnail((256, 256))
+        return pictures[0], np.stack(shown), torch.stack(pixels) if frames else pixels[0]
 
     def relevance(self, identity: str, path: str | Path, label: int) -> Tensor:
         """What in a picture spoke for a class: frames x rows x columns, the class token's row of attention.relevance.
@@ -104,14 +105,13 @@ class Looker:
         Raises RequestError for a model without a class token and a head.
         """
         card = self._card(identity, seeing=True)
-        if (found := self._find(key := ("relevance", *self._key(card, path), label))) is not None:
+        if (found := self._recordings.find(key := ("relevance", *self._key(card, path), label))) is not None:
             return found
-        extra = perception.extra_tokens(card)
+        extra = extra_of(card)
         if not card.task.endswith("classification") or not extra:
             raise RequestError(f"Relevance is traced from a class to the class token, which {card.id} does not have: choose a ViT or DeiT.")
-        shown, pixels = self._pixels(card, path)
-        module = self.hub.load(card).module
-        grid = layers_of(card, (len(shown) // card.arch.get("tubelet_frames", 1), *[shown.shape[1] // card.arch["patch_size"]] * 2))[0].grid
+        *_, pixels = self._pixels(card, path)
+        module, grid = self.hub.load(card).module, layers_of(card)[0].grid
 
         def run() -> Tensor:
             torch.set_num_threads(self.hub.threads(card))
@@ -123,11 +123,9 @@ class Looker:
             found = attention.relevance([one.detach().float().cpu() for one in kept], [one.float().cpu() for one in gradients])
             return found[0, 0, len(extra) :].view(grid)
 
-        found = self._alone(run)
-        self._keep(key, found)
-        return found
+        return self._recordings.keep(key, self._alone(run))
 
-    def file(self, identity: str, path: str | Path, layer: int = 0, step: int | None = None) -> Recording:
+    def file(self, identity: str, path: str | Path, layer: int | None = None, step: int | None = None) -> Recording:
         """Look into any file: with a vision model into a picture or clip, with a generator into the run that made a picture or video
         here, at a step of 1 to its number (None: the last). Raises a ZooError as `picture` and `made` do."""
         if self.hub.card(identity).task in SEEING:
@@ -161,13 +159,13 @@ class Looker:
         card = self._card(request.model, seeing=False)
         request = request.resolved(card)
         request = replace(request, seeds=request.seeds[:1], labels=request.labels[:1])
-        if (run := self._find(key := ("run", card.revision, request))) is None:
+        if (run := self._runs.find(key := (card.revision, request))) is None:
             trace = Trace()
             for item in self.hub.generate(request, preview=False, stop=stop, visitor=None, trace=trace):
                 if isinstance(item, Result):
                     run = Run(request, trace, item.images[0] if card.video else item.images[:1])
                     if item.stopped_at is None:
-                        self._keep(key, run)
+                        self._runs.keep(key, run)
                 else:
                     yield item
         if run:
@@ -178,40 +176,51 @@ class Looker:
         *_, run = self.generate(request)
         return run
 
-    def step(self, run: Run, index: int, layer: int = 0, free: bool = False, scales: Mapping[int, float] | None = None) -> Recording:
+    def layers(self, run: Run) -> tuple[Layer, ...]:
+        """The attention layers of the model of a run."""
+        card = self._card(run.request.model, seeing=False)
+        return layers_of(card, run.request.frames if card.video else None)
+
+    def step(
+        self, run: Run, index: int, layer: int | None = None, free: bool = False, scales: Mapping[int, float] | None = None
+    ) -> Recording:
         """One pass of a run, made again exactly: step `index`, with the class or, where guided, free of it.
 
         scales: factors on what the long skips of a U-ViT carry; the clean prediction is then what would have come of it.
-        Where the maps of all layers are too much to keep, those of this one.
+        Where the maps of all layers are too much to keep, those of this one, or of the one in the middle.
         """
-        card = self._card(run.request.model, seeing=False)
+        card, layers = self._card(run.request.model, seeing=False), self.layers(run)
+        layer = _there(layers, len(layers) // 2 if layer is None else layer)
         index = min(max(index, 0), len(run.trace.inputs) - 1)
         scales = {skip: factor for skip, factor in (scales or {}).items() if factor != 1}
         key = ("step", card.revision, run.request, index, free, tuple(sorted(scales.items())))
-        return self._recorded(key, layer, lambda: self._pass(card, run, index, layer, free, scales))
+        return self._recorded(key, layer, lambda: self._pass(card, run, index, layers, layer, free, scales))
 
-    def _pass(self, card: Card, run: Run, index: int, layer: int, free: bool, scales: Mapping[int, float]) -> Recording:
+    def _pass(
+        self, card: Card, run: Run, index: int, layers: Sequence[Layer], layer: int, free: bool, scales: Mapping[int, float]
+    ) -> Recording:
         trace, request = run.trace, run.request
         module = self.hub.load(card).module
         autoencoder = self.hub.load(self.hub.card(request.vae)).module if request.vae else None
         x, schedule = trace.inputs[index].to(self.hub.device), Schedule.from_card(card.schedule)
         tau = (trace.times[index] - schedule.time_shift) / schedule.time_scale
         level = Level.at(schedule, tau)._replace(t=trace.times[index])
-        side = card.arch["input_size"] // card.arch["patch_size"]
-        layers = layers_of(card, (request.frames if card.video else 1, side, side))
-        extra, row = self._extra(card), 1 if free and request.guidance != 1 else 0
+        extra, rows = extra_of(card), 1 if request.guidance == 1 else 2
+        row = 1 if free and rows == 2 else 0
 
         def run_pass() -> Recording:
             torch.set_num_threads(self.hub.threads(card))
             predict = self.hub.predict(card, request, module, trace.context)
-            with record_tokens(module) as tokens, inside.record_skips(module, scales) as skips:
-                rows = 1 if request.guidance == 1 else 2
-                some = _some(layers, len(extra), layer, rows)
-                with record_attention(module, some) as maps:
-                    said = denoise(predict, x, level)
+            some = _some(layers, len(extra), layer, rows)
+            with (
+                record_tokens(module, row) as tokens,
+                inside.record_skips(module, scales) as skips,
+                record_attention(module, some) as maps,
+            ):
+                said = denoise(predict, x, level)
             pixels = latents.decode(autoencoder, said.x0, card.latent.scale) if autoencoder is not None else said.x0
             shown = media.to_uint8(pixels[0] if card.video else pixels)
-            own = {k: one.chunk(rows)[row].contiguous() for k, one in maps.items()}
+            own = {k: one.chunk(rows)[row].clone() for k, one in maps.items()}
             return Recording(card, shown, tokens, layers, own, extra, skips=skips or None)
 
         return self._alone(run_pass)
@@ -234,12 +243,6 @@ class Looker:
         times = torch.tensor(run.trace.times, device=self.hub.device)
         return self._alone(lambda: inside.modulations(module, times, label))
 
-    def _extra(self, card: Card) -> tuple[str, ...]:
-        if card.family != "u-vit":
-            return ()
-        words = tuple(f"word {k + 1}" for k in range(card.arch.get("num_context_tokens", 0)))
-        return ("time", *words) if words else ("class", "time") if card.arch.get("num_classes") else ("time",)
-
     # ---- the shelf
 
     def _card(self, identity: str, seeing: bool) -> Card:
@@ -259,31 +262,19 @@ class Looker:
 
     def _recorded(self, key: tuple, layer: int, make: Callable[[], Recording]) -> Recording:
         """The recording of a key that holds this layer."""
-        if isinstance(layer, bool) or not isinstance(layer, int):
-            raise RequestError(f"A layer must be a whole number, not {short(layer)}.")
-        found = self._find(key)
-        if found is None or layer not in found.maps:
-            found = make()
-            self._keep(key, found)
-        return found
+        found = self._recordings.find(key)
+        return found if found is not None and layer in found.maps else self._recordings.keep(key, make())
 
-    def _find(self, key: tuple) -> Any:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
 
-    def _keep(self, key: tuple, what: Recording | Run | Tensor) -> None:
-        with self._lock:
-            self._kept[key] = what
-            while len(self._kept) > 1 and sum(getattr(one, "bytes", 0) for one in self._kept.values()) > BUDGET:
-                self._kept.popitem(last=False)
+def _there(layers: Sequence[Layer], layer: int) -> int:
+    """A layer by its number. Raises RequestError where there is none such."""
+    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < len(layers):
+        raise RequestError(f"There is no layer {short(layer)} in a model of {len(layers)} attention layers: choose 0 to {len(layers) - 1}.")
+    return layer
 
 
 def _some(layers: Sequence[Layer], extra: int, chosen: int, rows: int = 1) -> list[int] | None:
-    """All layers, where a recording can hold their maps, else the chosen one. Raises RequestError where there is no such layer."""
-    if not 0 <= chosen < len(layers):
-        raise RequestError(f"There is no layer {chosen} in a model of {len(layers)} attention layers: choose 0 to {len(layers) - 1}.")
+    """All layers, where a recording can hold their maps, else the chosen one."""
     return None if rows * sum(layer.bytes(extra) for layer in layers) <= attention.BUDGET else [chosen]
 
 

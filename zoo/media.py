@@ -95,6 +95,19 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
     return open_frames(path, 1)[0]
 
 
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like a picture that Pillow knows, be it damaged or too large."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path):
+                return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # Pillow's readers raise whatever a damaged file leads them to
+        return False
+
+
 def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
     """`count` frames evenly over the first MAX_READ of a picture that moves, each as open_picture makes them; a still one stands still."""
     try:
@@ -106,7 +119,7 @@ def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
                 for index in dict.fromkeys(chosen):
                     file.seek(index)
                     frames[index] = _opaque(file)
-                    frames[index].thumbnail((MAX_SIDE, MAX_SIDE))
+                    frames[index].thumbnail((MAX_SIDE, MAX_SIDE) if count == 1 else (512, 512))
                 return [frames[index] for index in chosen]
     except MediaError:
         raise

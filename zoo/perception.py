@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zoo.card import Card, Pixels
+from zoo.card import Pixels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,10 +20,6 @@ FAMILIES = {
     "swin": "Swin", "vivit": "Vivit",
 }  # fmt: skip
 """Families of vision transformers, and what transformers calls them."""
-EXTRA = {
-    "vit": ("class",), "deit": ("class", "distillation"), "dinov2": ("class",), "clip-vision": ("class",), "vivit": ("class",),
-}  # fmt: skip
-"""Tokens before the patches."""
 
 
 def build(family: str, arch: Mapping) -> nn.Module:
@@ -54,12 +50,6 @@ def build(family: str, arch: Mapping) -> nn.Module:
     pooled = {} if family.startswith(("dinov2", "clip")) else {"add_pooling_layer": False}
     with torch.device("cpu"):  # never on meta: they compute tables that no file holds
         return getattr(transformers, name + ending)(config) if classes else getattr(transformers, f"{name}Model")(config, **pooled)
-
-
-def extra_tokens(card: Card) -> tuple[str, ...]:
-    """Names of the tokens before the patches."""
-    registers = tuple(f"register {k + 1}" for k in range(card.arch.get("num_registers", 0)))
-    return ("class", *registers) if registers else EXTRA.get(card.family, ())
 
 
 def renamed(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -100,6 +90,9 @@ def prepare(picture: Image.Image, pixels: Pixels, size: int) -> tuple[np.ndarray
     """Resize and crop a picture as a model wants it: (size, size, 3) uint8 and the numbers that it is given, (3, size, size)."""
     resample = Image.Resampling[pixels.resample.upper()]
     if pixels.resize:
+        width, height = (min(side, 4 * min(picture.size)) for side in picture.size)  # what lies further out is cut off anyway
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        picture = picture.crop((left, top, left + width, top + height))
         scale = pixels.resize / min(picture.size)
         picture = picture.resize([max(size, int(side * scale)) for side in picture.size], resample)
         left, top = ((side - size) // 2 for side in picture.size)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from zoo import attention
@@ -48,9 +49,25 @@ class Layer:
         return 4 * self.heads * (pairs[self.kind] if self.places is None else self.places.numel() * self.places.shape[1])
 
 
-def layers_of(card: Card, grid: tuple[int, int, int]) -> tuple[Layer, ...]:
-    """The attention layers of a model in the order in which they run, for a grid of patches."""
+EXTRA = {"vit": ("class",), "deit": ("class", "distillation"), "dinov2": ("class",), "clip-vision": ("class",), "vivit": ("class",)}
+"""Tokens before the patches, by family."""
+
+
+def extra_of(card: Card) -> tuple[str, ...]:
+    """Names of the tokens before the patches."""
     arch = card.arch
+    if card.family == "u-vit":
+        words = tuple(f"word {k + 1}" for k in range(arch.get("num_context_tokens", 0)))
+        return ("time", *words) if words else ("class", "time") if arch.get("num_classes") else ("time",)
+    registers = tuple(f"register {k + 1}" for k in range(arch.get("num_registers", 0)))
+    return ("class", *registers) if registers else EXTRA.get(card.family, ())
+
+
+def layers_of(card: Card, frames: int | None = None) -> tuple[Layer, ...]:
+    """The attention layers of a model in the order in which they run; frames: of a video, None for as many as it was trained on."""
+    arch = card.arch
+    side = (card.pixels.crop or arch["input_size"]) // arch["patch_size"]
+    grid = ((frames or arch.get("num_frames", 1)) // arch.get("tubelet_frames", 1), side, side)
     if card.family == "swin":
         return tuple(_windows(arch, *grid[1:]))
     depth, heads = arch["depth"], arch["num_heads"]
@@ -94,6 +111,8 @@ class Recording:
     """The likeliest classes: name, probability, index."""
     skips: Mapping[int, float] | None = None
     """Of a U-ViT: the share of each long skip, see inside.record_skips."""
+    brought: Image.Image | None = None
+    """What somebody brought, small, before it was cropped."""
 
     @property
     def bytes(self) -> int:
@@ -191,7 +210,7 @@ class Recording:
         return maps[row * layer.grid[2] + column]
 
     def distances(self) -> dict[int, Tensor]:
-        """Mean attention distance of every head of each kept layer: patches, or frames where a layer attends through time."""
+        """Mean attention distance of every head of each kept layer: patches of the first layer, or frames where it is through time."""
         found = {}
         for index, maps in self.maps.items():
             layer = self.layers[index]
@@ -200,7 +219,8 @@ class Recording:
                 found[index] = _spatial(maps, layer.grid, len(self.extra))
                 continue
             grid = {"time": (1, layer.grid[0]), "window": (side, side)}.get(layer.kind, layer.grid[1:])
-            found[index] = attention.mean_distance(maps, grid, len(self.extra) if layer.kind == "full" else 0)
+            wide = self.layers[0].grid[1] / layer.grid[1]  # a merged patch is as wide as several of the first
+            found[index] = wide * attention.mean_distance(maps, grid, len(self.extra) if layer.kind == "full" else 0)
         return found
 
     def entropies(self) -> dict[int, Tensor]:

@@ -102,8 +102,10 @@ def written(card: Card, request: Request, images: np.ndarray, how: dict[str, Any
     ]
 
 
-def put(files: dict[str, bytes], folder: Path) -> list[Path]:
-    """Write files into a folder; their paths. Raises MediaError where the disk refuses."""
+def put(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:
+    """Write files into a folder; their paths. Raises MediaError where the disk refuses, or the file to spare would be overwritten."""
+    if spare is not None and spare.resolve() in {(folder / name).resolve() for name in files}:
+        raise MediaError(f"{spare} would be overwritten by a figure of that name: choose another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

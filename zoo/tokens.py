@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from zoo.attention import attentions
+from zoo.backbones.layers import frame_table
 
 POSITIONS = ("pos_embed", "position_embeddings", "position_embedding.weight")
 """How position tables are called, in our backbones and in transformers."""
@@ -47,8 +48,9 @@ class Tokens:
 
 
 @contextmanager
-def record_tokens(module: nn.Module) -> Iterator[Tokens]:
-    """Record how `module`, a backbone or a vision model of transformers, makes tokens of what it is given; its output stays the same."""
+def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
+    """Record how `module`, a backbone or a vision model of transformers, makes tokens of one row of what it is given; its output stays
+    the same."""
     found, rows = Tokens(), 1
     projection = next(part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Conv3d)))
     stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) and attentions(part)]
@@ -61,7 +63,7 @@ def record_tokens(module: nn.Module) -> Iterator[Tokens]:
         rows = len(inputs[0] if inputs else words["pixel_values"])
 
     def cut(_: nn.Module, inputs: tuple, output: Tensor) -> None:
-        x, made = (_frames(one[: len(one) // rows]) for one in (inputs[0], output))
+        x, made = (_frames(one.chunk(rows)[row]) for one in (inputs[0], output))
         found.grid, found.size = tuple(made.shape[2:]), kernel
         f, h, w = (count * side for count, side in zip(found.grid, kernel, strict=True))
         r, p, q = kernel
@@ -70,12 +72,12 @@ def record_tokens(module: nn.Module) -> Iterator[Tokens]:
         found.filters = projection.weight.detach().float().cpu().view(len(projection.weight), -1, *kernel)
 
     def enter(_: nn.Module, inputs: tuple, words: dict[str, Any]) -> None:
-        found.sequence = (inputs[0] if inputs else words["hidden_states"])[0].detach().float().cpu()
+        found.sequence = (inputs[0] if inputs else words["hidden_states"]).chunk(rows)[row][0].detach().float().cpu()
         found.positions, found.times = _positions(module, found, timed)
 
     def leave(_: nn.Module, __: tuple, output: Any) -> None:
-        tokens = (output[0] if isinstance(output, tuple) else output).detach().float().cpu()
-        found.features = rearrange(tokens[: found.grid[1] * found.grid[2]], "n f d -> (f n) d") if timed else tokens[0]
+        tokens = (output[0] if isinstance(output, tuple) else output).chunk(rows)[row].detach().float().cpu()
+        found.features = rearrange(tokens, "n f d -> (f n) d") if timed else tokens[0]
 
     hooks = [
         module.register_forward_pre_hook(begin, with_kwargs=True),
@@ -104,7 +106,7 @@ def _positions(module: nn.Module, found: Tokens, timed: bool) -> tuple[Tensor, T
     places = found.grid[1] * found.grid[2] * (1 if timed else found.grid[0])
     extra, table = len(found.sequence) - places, table.detach().float().cpu().flatten(0, -2)
     fits = 0 <= len(table) - places <= extra
-    times = module.temp_embed.detach().float().cpu()[0] if timed else torch.empty(0)
+    times = frame_table(module.temp_embed.detach().float().cpu(), found.grid[0])[0] if timed else torch.empty(0)
     return table[-places:] if fits else found.sequence[-places:] - found.projected[:places], times
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from zoo.errors import MediaError
-from zoo.media import MAX_READ, MAX_RECEIPT, open_frames, parse_receipt
+from zoo.media import MAX_READ, MAX_RECEIPT, is_picture, open_frames, parse_receipt
 
 DESCRIPTION = 0x010E
 """EXIF's ImageDescription, which holds the receipt of a WebP."""
@@ -134,7 +133,7 @@ def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
     Raises MediaError where it is none, damaged or too large.
     """
     place = Path(path)
-    with contextlib.suppress(UnidentifiedImageError, OSError), Image.open(place):
+    if is_picture(place):
         return open_frames(place, count)
     side = "scale=w='min(480,iw)':h='min(480,ih)':force_original_aspect_ratio=decrease:force_divisible_by=2"
     try:

@@ -207,7 +207,7 @@ RECIPES = {
         Plan(steps=4000, rate=1e-3, ema=0.998, decay_share=0.6), card="tiny-vae", frozen=("encoder.", "quant_conv.")
     ),
     "tiny-vit": Recipe(Plan(steps=1500, rate=1e-3, ema=0.995)),
-    "tiny-swin": Recipe(Plan(steps=1500, rate=1e-3, ema=0.995)),
+    "tiny-swin": Recipe(Plan(steps=900, rate=1e-3, ema=0.995)),
     "tiny-dit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
     "tiny-uvit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
     "tiny-unet": Recipe(Plan(steps=6000, rate=1e-3)),

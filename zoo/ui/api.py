@@ -123,12 +123,12 @@ def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
             path = (image or {}).get("path") if isinstance(image, dict) else image
             if not path:
                 raise RequestError("Bring a picture: image is empty.")
-            chosen = 0 if layer in (None, "") else controls.whole("Layer", layer, 0, 1000)
+            chosen = None if layer in (None, "") else controls.whole("Layer", layer, 0, 1000)
             recording = looker.file(card.id, path, chosen)
-            chosen = max(recording.maps) if layer in (None, "") else chosen
-            way, one = ("mean of all heads", 0) if head in (None, "") else ("one head", controls.whole("Head", head, 0, 1000))
+            chosen = max(recording.maps) if chosen is None else chosen
+            way, heads = ("mean of all heads", ()) if head in (None, "") else ("one head", (controls.whole("Head", head, 0, 1000),))
             query = recording.query(patch)
-            made = explain.overlay(recording, chosen, query, way, one)
+            made = explain.overlay(recording, chosen, query, way, heads)
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
         name = f"{card.id}-looks-{hashlib.sha256(made.tobytes()).hexdigest()[:10]}.png"

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from PIL import Image
 
 from zoo import figures
-from zoo.explain import Stage
 from zoo.figures import Figure
+from zoo.stages import Stage
 
 
 def plate(figure: Figure, words: str = "", number: int = 0) -> str:

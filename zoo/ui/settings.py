@@ -57,7 +57,8 @@ class Settings:
         self.eta = gr.Slider(
             0, 1, 0, step=0.05, label="Eta", elem_id=f"{prefix}eta", info="Noise that ddim adds at each step; 1 is like ddpm."
         )
-        self.vae = gr.Dropdown(**shown["vae"], label="Autoencoder", elem_id=f"{prefix}vae")
+        # a value that a change of model has just taken away may still arrive: the request says so, not gradio
+        self.vae = gr.Dropdown(**shown["vae"], label="Autoencoder", elem_id=f"{prefix}vae", allow_custom_value=True)
         gr.HTML(HELP)
 
     @property

@@ -17,6 +17,7 @@ from zoo.look import Looker, Run
 from zoo.recording import ONTO, Layer, Query, Recording
 from zoo.request import Request
 from zoo.results import put
+from zoo.stages import position, stages
 from zoo.ui import controls, plates
 
 SIDE = 512
@@ -25,8 +26,6 @@ PATCH = "the patch that was clicked"
 STEPS = 8
 """Steps of a run that are drawn side by side."""
 CENTRE = (0.5, 0.5, 0.5)
-BEFORE = 6
-"""Stages before the tokens are told where they stand."""
 
 
 class View(NamedTuple):
@@ -37,12 +36,18 @@ class View(NamedTuple):
     way: str
     layer: int
     head: int
+    some: list[int]
     target: str | None
     query: str
     place: tuple[float, float]
     frame: int
     step: int
     free: bool
+
+    @property
+    def heads(self) -> list[int]:
+        """The heads that were chosen."""
+        return [int(self.head)] if self.way == "one head" else list(self.some or ())
 
     def asked(self, frames: int) -> Query:
         """Who looks."""
@@ -63,13 +68,13 @@ class Views:
         """The run of a request."""
         return self.looker.run(Request.from_dict(request))
 
-    def recording(self, subject: dict[str, Any], layer: int = 0, step: int = 1, free: bool = False) -> Recording:
+    def recording(self, subject: dict[str, Any], layer: int | None = None, step: int = 1, free: bool = False) -> Recording:
         """The recording of a subject that holds this layer. Raises RequestError where there is none yet."""
         if not {"path", "request"} & subject.keys():
             raise RequestError("There is nothing to look at yet: bring a picture, or press Generate and look.")
         if "path" in subject:
-            return self.looker.picture(subject["model"], subject["path"], int(layer))
-        return self.looker.step(self.run(subject["request"]), int(step) - 1, int(layer), bool(free))
+            return self.looker.picture(subject["model"], subject["path"], layer)
+        return self.looker.step(self.run(subject["request"]), int(step) - 1, layer, bool(free))
 
     def draw(self, view: View) -> dict[str, Any]:
         """Where one place or token looks: on the picture, in all layers and heads, and beside the other model."""
@@ -77,7 +82,7 @@ class Views:
         frames = len(recording.shown)
         asked, layer = view.asked(frames), recording.layers[view.layer]
         traced = self._traced(view, recording) if view.way == "relevance" else None
-        values, rest = explain.chosen(recording, view.layer, asked, view.way, int(view.head), traced)
+        values, rest = explain.chosen(recording, view.layer, asked, view.way, view.heads, traced)
         clicked = layer.token(view.at(frames))
         picture, heat = pair(recording, layer, values, int(view.frame) - 1, clicked, view.query == PATCH)
         sheet = explain.contact(recording, asked, clicked[0])
@@ -85,7 +90,7 @@ class Views:
             "picture": picture, "heat": heat, "caption": _caption(recording, view, values, rest, clicked),
             "strip": _strip(recording, view, values) if frames > 1 else "",
             "sheet": plates.picture(sheet, "layers-by-heads", "A row a layer, a column a head", "Each on its own scale, dark to bright."),
-            "position": plates.stages([explain.position(recording, view.at(frames))], BEFORE + 1),
+            "position": plates.stages([position(recording, view.at(frames))], _before(recording) + 1),
             "second": self._beside(view, asked, recording) if "beside" in view.subject else "",
         }  # fmt: skip
 
@@ -97,14 +102,15 @@ class Views:
     def _beside(self, view: View, asked: Query, first: Recording) -> str:
         """The other model on the same seed, at equal noise and equal depth."""
         run, other = self.run(view.subject["request"]), self.run(view.subject["beside"])
-        index = self.looker.nearest_level(other, self.looker.levels(run)[int(view.step) - 1])
-        recording = self.looker.step(other, index)
-        there = round(view.layer * (len(recording.layers) - 1) / max(len(first.layers) - 1, 1))
+        index, layers = self.looker.nearest_level(other, self.looker.levels(run)[int(view.step) - 1]), self.looker.layers(other)
+        there = round(view.layer * (len(layers) - 1) / max(len(first.layers) - 1, 1))
+        recording, layer = self.looker.step(other, index, there, view.free), layers[there]
         query = asked if not isinstance(asked, str) or asked.removeprefix(ONTO) in recording.extra else CENTRE
-        layer, way = recording.layers[there], explain.WAYS[0] if view.way == "rollout" and not recording.whole else view.way
-        values, _ = explain.chosen(recording, there, query, way, min(int(view.head), layer.heads - 1))
+        way = view.way if view.way != "rollout" or recording.whole else explain.WAYS[0]
+        values, _ = explain.chosen(recording, there, query, way, [min(head, layer.heads - 1) for head in view.heads])
         clicked = layer.token(query if not isinstance(query, str) else CENTRE)
-        picture, heat = pair(recording, layer, values, 0, clicked, not isinstance(query, str))
+        frame = clicked[0] * len(recording.shown) // len(values)
+        picture, heat = pair(recording, layer, values, frame, clicked, not isinstance(query, str))
         words = f"Step {index + 1} of {len(other.trace.inputs)}, where as much noise is left; layer {layer.name}."
         title = recording.card.title
         cells = plates.picture(picture, "beside", title, words), plates.picture(heat, "beside-looks", f"Where {title} looks", words)
@@ -114,9 +120,9 @@ class Views:
         """The way from picture to tokens, and the figures by layer."""
         recording = self.recording(view.subject, view.layer, view.step, view.free)
         frame = min(int(view.frame), len(recording.shown)) - 1
-        shown = explain.stages(recording, frame)
+        shown, split = stages(recording, frame), _before(recording)
         return {
-            "tokens": plates.stages(shown[:BEFORE]), "entering": plates.stages(shown[BEFORE:], BEFORE + 2),
+            "tokens": plates.stages(shown[:split]), "entering": plates.stages(shown[split:], split + 2),
             "plots": plates.plates(explain.plots(recording)),
         }  # fmt: skip
 
@@ -128,12 +134,14 @@ class Views:
         total = len(run.trace.inputs)
         steps = sorted({round(k) for k in np.linspace(0, total - 1, min(STEPS, total))})
         recordings = {k: self.looker.step(run, k, int(view.layer), bool(view.free)) for k in steps}
-        shown = explain.through(recordings, view.layer, view.asked(len(run.made)), view.way, int(view.head))
+        shown = explain.through(recordings, view.layer, view.asked(len(run.made)), view.way, view.heads)
         values = self.looker.modulations(run, bool(view.free))
         return plates.plates([*shown, *(explain.modulated(values) if values is not None else [])])
 
     def cut(self, view: View, skip: int, factor: float) -> str:
         """What a long skip carried: the clean prediction with more or less of it, and the difference."""
+        if "request" not in view.subject:
+            raise RequestError("Long skips are those of a U-ViT's run: choose one, and press Generate and look.")
         run, step, layer = self.run(view.subject["request"]), int(view.step) - 1, int(view.layer)
         whole = self.looker.step(run, step, layer)
         scaled = self.looker.step(run, step, layer, scales={int(skip): float(factor)})
@@ -160,12 +168,22 @@ def price(card: Card, patch: int) -> str:
     """What another patch size would cost, in one sentence."""
     if card.family == "swin":
         return controls.note("Attention stays within windows here: its cost grows with the number of patches, not with its square.")
-    n, pairs, total = explain.cost(card, patch)
+    n, pairs, total = explain.cost(card, min(max(int(patch), 1), widest(card)))
     own, *_ = explain.cost(card, card.arch["patch_size"])
     own_side = card.arch["patch_size"]
     times = "as it is" if patch == own_side else f"{n / own:.3g} times as many as with its own {own_side}"
     words = f"{n} tokens, {times}: {total:.3g} billion multiply-adds in the blocks"
     return controls.note(f"{words}, {100 * pairs / total:.0f} % of them between tokens, which grow with the square of their number.")
+
+
+def widest(card: Card) -> int:
+    """The largest patch that is told of: half of the picture."""
+    return (card.pixels.crop or card.arch["input_size"]) // 2
+
+
+def _before(recording: Recording) -> int:
+    """Stages before the tokens are told where they stand."""
+    return 6 + (recording.brought is not None)
 
 
 def pair(
@@ -177,7 +195,8 @@ def pair(
     place = clicked[1:] if framed else None
     window = round(layer.places.shape[1] ** 0.5) if layer.places is not None else 0
     picture = figures.marked(ground, (rows, columns), place)
-    heat = figures.marked(figures.overlay(shown, values[clicked[0]].numpy(), SIDE), (rows, columns), place, lines=False)
+    over = figures.overlay(shown, values[clicked[0]].numpy(), SIDE, high=float(values.max()))
+    heat = figures.marked(over, (rows, columns), place, lines=False)
     if window:
         shift = int(layer.places[0, 0]) // columns
         picture, heat = (figures.windows(one, (rows, columns), window, shift) for one in (picture, heat))
@@ -188,6 +207,7 @@ def _caption(recording: Recording, view: View, values: Tensor, rest: Tensor, cli
     layer, top = recording.layers[view.layer], float(values.max())
     who = f"row {clicked[1] + 1}, column {clicked[2] + 1}" if view.query == PATCH else view.query
     head = f"head {int(view.head)} of {layer.heads}" if view.way == "one head" else view.way
+    head += f" {', '.join(map(str, view.heads))}" if view.way.endswith("chosen heads") else ""
     others = list(zip(recording.extra, rest.tolist(), strict=False))[:3]
     tokens = ", ".join(f"{100 * share:.0f} % on the {name} token" for name, share in others)
     unit = {"relevance": "relevance", "rollout": "share of attention, rolled out"}.get(view.way, "share of attention")
@@ -198,11 +218,11 @@ def _caption(recording: Recording, view: View, values: Tensor, rest: Tensor, cli
 
 def _strip(recording: Recording, view: View, values: Tensor) -> str:
     """Every frame, or tubelet, with what is looked at in it, on one scale; of a layer through time, who of a place attends to whom."""
-    if recording.layers[view.layer].kind == "time" and view.way in explain.WAYS[:3]:
-        heads = recording.frames(view.layer, view.place)
-        one = explain.joined(heads, view.way, int(view.head))
+    if recording.layers[view.layer].kind == "time":
+        one = explain.joined(recording.frames(view.layer, view.place), view.way, view.heads).numpy()
+        names = [str(k + 1) for k in range(len(one))]
         title = "Frame to frame, at the place that was clicked"
-        return plates.plate(figures.matrix("frame-to-frame", title, one.numpy(), "attended to", "frame", "share of attention", low=0.0))
+        return plates.plate(figures.matrix("frame-to-frame", title, one, "attended to", "frame", "share of attention", names, names, 0.0))
     count, top = len(values), float(values.max())
     frames = [recording.shown[k * len(recording.shown) // count] for k in range(count)]
     over = [np.asarray(figures.overlay(one, v.numpy(), 96, high=top)) for one, v in zip(frames, values, strict=True)]
@@ -222,7 +242,7 @@ def examples(card: Card) -> list[tuple[str, str]]:
 
 
 def model_choices(looker: Looker) -> list[tuple[str, str]]:
-    """(title, what it does and whether it is here, id) of every model that can be looked into, the ready ones first."""
-    found = sorted(looker.models(), key=lambda card: not looker.hub.local(card))
+    """(title, what it does and whether it is here, id) of every model that can be looked into, ready ones and the plain ViT first."""
+    found = sorted(looker.models(), key=lambda card: (not looker.hub.local(card), card.task not in SEEING, card.family != "vit"))
     words = {card.id: f"{'looks' if card.task in SEEING else 'draws'}{'' if looker.hub.local(card) else ' · not here'}" for card in found}
     return [(f"{card.title} · {words[card.id]}", card.id) for card in found]
