@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shlex
 import sys
 from dataclasses import asdict
@@ -14,23 +13,7 @@ from pathlib import Path
 from zoo import __version__
 from zoo.card import Card, Source, cards
 from zoo.errors import RequestError, ZooError
-from zoo.request import MAX_IMAGES, MAX_SEED, SOLVERS, Request, find_label
-
-
-def seeds(text: str) -> tuple[int, ...]:
-    """Seeds from a text such as 7, 0-3 or 0-3,10; "random" draws one. Raises RequestError for anything else."""
-    if text == "random":
-        return (random.randint(0, MAX_SEED),)
-    found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 20 or int(last or first) < int(first):
-            raise RequestError(f"Seeds {text[:40]!r} are not understood: write 7, 0-3, 0-3,10 or random.")
-        low, high = int(first), int(last or first)
-        if high - low >= MAX_IMAGES:
-            raise RequestError(f"Seeds {text[:40]!r} are {high - low + 1} images: choose 1 to {MAX_IMAGES} at a time.")
-        found.extend(range(low, high + 1))
-    return tuple(found)
+from zoo.request import SOLVERS, Request, find_label, parse_seeds
 
 
 def list_models(arguments: argparse.Namespace) -> None:
@@ -80,7 +63,7 @@ def sample(arguments: argparse.Namespace) -> None:
     from zoo.request import Progress, Result
 
     card = _card(arguments.id)
-    chosen = seeds(arguments.seed)
+    chosen = parse_seeds(arguments.seed)
     labels = _labels(card, arguments.label) if arguments.label is not None else ()
     if not labels and card.label_names and card.generates:
         count, name = len(card.label_names), shlex.quote(card.label_names[0])
@@ -88,17 +71,8 @@ def sample(arguments: argparse.Namespace) -> None:
     asked = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae")}
     if arguments.preset is not None:
         asked = asdict(card.preset(arguments.preset)) | {word: value for word, value in asked.items() if value is not None}
-    request = Request(
-        card.id,
-        labels,
-        chosen,
-        eta=arguments.eta,
-        prompt=arguments.prompt,
-        negative_prompt=arguments.negative_prompt,
-        frames=arguments.frames,
-        fps=arguments.fps,
-        **asked,
-    )
+    words = {word: getattr(arguments, word) for word in ("eta", "prompt", "negative_prompt", "frames", "fps")}
+    request = Request(card.id, labels, chosen, **asked, **words)
     hub = Hub(device=arguments.device, dtype=arguments.dtype)
     for item in hub.generate(request, preview=False):
         if isinstance(item, Progress) and item.total:
@@ -208,6 +182,24 @@ def look(arguments: argparse.Namespace) -> None:
     print(json.dumps(explain.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    """Run what a YAML file says side by side or as a grid, and write the report and the samples into a folder; print the paths."""
+    from zoo import report, study
+    from zoo.hub import Hub
+    from zoo.sweep import Sweep
+
+    hub = Hub(device=arguments.device)
+    asked = study.plan(hub, study.read(arguments.file))
+    for words, item in study.run(hub, asked):
+        print(f"\r{words[:90]}: step {item.step} of {item.total}   ", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    paths = study.write(hub, asked, Path(arguments.out or arguments.file.stem))
+    if arguments.json:
+        print(json.dumps(asked.manifest() if isinstance(asked, Sweep) else report.entries(asked), indent=1))
+        return
+    print("\n".join(map(str, paths)))
+
+
 def _card(identity: str) -> Card:
     from zoo.hub import Hub
 
@@ -254,6 +246,12 @@ def parser() -> argparse.ArgumentParser:
     looking.add_argument("--step", type=int, help="of a generation; default: the last")
     looking.add_argument("--out", metavar="DIR", help="where the files go; default: a folder named after IMAGE and ID")
     looking.set_defaults(run=look)
+    comparing = commands.add_parser(
+        "compare", help="settings side by side, or a grid", epilog="example: python -m zoo compare study.yaml --out study"
+    )
+    comparing.add_argument("file", metavar="FILE", type=Path, help="YAML: what is shared, and columns, or across and down")
+    comparing.add_argument("--out", metavar="DIR", help="where report and samples go; default: a folder named after FILE")
+    comparing.set_defaults(run=compare)
     fetching = commands.add_parser("fetch", help="bring a model and what it needs to this machine; an interrupted download goes on")
     fetching.add_argument("id", metavar="ID")
     fetching.add_argument(
@@ -273,9 +271,9 @@ def parser() -> argparse.ArgumentParser:
         "file", metavar="FILE", type=Path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
     )
     importing.set_defaults(run=take)
-    for command in (sampling, looking):
+    for command in (sampling, looking, comparing):
         command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    for command in (listing, showing, sampling, looking, fetching, caching, verifying, importing):
+    for command in (listing, showing, sampling, looking, comparing, fetching, caching, verifying, importing):
         command.add_argument("--json", action="store_true", help="print JSON")
     return top
 

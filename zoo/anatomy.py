@@ -38,27 +38,33 @@ class Anatomy:
     facts: Mapping[str, str]
 
 
-_KNOWN: dict[tuple[str, str], Anatomy] = {}
+_KNOWN: dict[tuple[str, str, int], Anatomy] = {}
 
 
-def anatomy(card: Card) -> Anatomy:
+def anatomy(card: Card, frames: int | None = None) -> Anatomy:
     """Count a generator, built from its card without memory for its weights: one pass, no guidance, of one picture or video.
 
-    Parameters are numbers that a checkpoint holds, fixed position tables included.
+    frames: of the video, None for as many as the model was trained on. Parameters are the numbers that a checkpoint holds, fixed
+    position tables included.
     """
-    key = card.id, card.revision
+    key = card.id, card.revision, frames or card.arch.get("num_frames", 1)
     if key not in _KNOWN:
-        _KNOWN[key] = _count(card)
+        _KNOWN[key] = _count(card, key[-1])
     return _KNOWN[key]
 
 
-def _count(card: Card) -> Anatomy:
+def skeleton(card: Card) -> nn.Module:
+    """The network of a card without memory for its weights."""
     with torch.device("meta"):
-        module = build_module(card).eval().to("meta")
+        return build_module(card).eval().to("meta")
+
+
+def _count(card: Card, frames: int) -> Anatomy:
+    module = skeleton(card)
     params: dict[str, int] = {}
     for name, value in module.named_parameters():
         params[_part(name)] = params.get(_part(name), 0) + value.numel()
-    counted = _counted(module, card)
+    counted = _counted(module, card, frames)
     macs: dict[str, float] = {}
     for name, part in module.named_modules():
         if (name and not list(part.children())) or isinstance(part, nn.MultiheadAttention):
@@ -66,7 +72,7 @@ def _count(card: Card) -> Anatomy:
     whole = counted[""]
     between = whole - sum(macs.values())  # products of queries, keys and values: functions, no modules
     macs["attention"] = macs.get("attention", 0) + between
-    return Anatomy(params, {name: value for name, value in macs.items() if value}, _facts(card))
+    return Anatomy(params, {name: value for name, value in macs.items() if value}, _facts(card, frames))
 
 
 def _part(name: str) -> str:
@@ -74,11 +80,10 @@ def _part(name: str) -> str:
 
 
 @torch.no_grad()
-def _counted(module: nn.Module, card: Card) -> dict[str, float]:
+def _counted(module: nn.Module, card: Card, frames: int) -> dict[str, float]:
     """Multiply-adds of every module by its name, "" for the whole."""
     arch = card.arch
-    frames = (arch["num_frames"],) if card.video else ()
-    x = torch.empty(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"], device="meta")
+    x = torch.empty(1, *(frames,) * card.video, arch["in_channels"], arch["input_size"], arch["input_size"], device="meta")
     y = torch.zeros(1, dtype=torch.long, device="meta") if arch.get("num_classes") else None
     if card.text:
         y = torch.empty(1, arch["num_context_tokens"], arch["context_dim"], device="meta")
@@ -92,23 +97,25 @@ def _counted(module: nn.Module, card: Card) -> dict[str, float]:
     return found
 
 
-def _facts(card: Card) -> dict[str, str]:
+def _facts(card: Card, frames: int) -> dict[str, str]:
     """What the table of architectures says of a card in words."""
     arch = card.arch
-    side = arch["input_size"] // arch.get("patch_size", 1)
-    frames = arch.get("num_frames", 1)
-    words = {
-        "dit": ("class and time scale, shift and gate every block (adaLN-Zero)", "none"),
-        "latte": ("class and time scale, shift and gate every block (adaLN-Zero)", "none"),
-        "latte-t2v": ("time scales, shifts and gates; the text is attended to in every spatial block", "none"),
-        "u-vit": ("class, or words, and time are tokens like the patches", f"{arch.get('depth', 0) // 2} long skips"),
-        "unet": ("class and time are added in every residual block", "between all levels of the same size"),
-    }
-    enters, skips = words[card.family]
+    side, inner = arch["input_size"] // arch.get("patch_size", 1), arch.get("depth", 0) // 2
+    grid = f"{frames} x {side} x {side}" if frames > 1 else f"{side} x {side}"
+    patches = f"{grid} = {frames * side * side}"
+    beside = arch.get("num_context_tokens", 1 if arch.get("num_classes") else 0) + 1
+    tokens, enters, skips = {
+        "dit": (patches, "scale, shift and gate in every block (adaLN-Zero)", "none"),
+        "latte": (patches, "scale, shift and gate in every block (adaLN-Zero)", "none"),
+        "latte-t2v": (patches, "time: scale, shift, gate; text: attended to in the blocks within a frame", "none"),
+        "u-vit": (f"{patches}, and {beside}", "as tokens beside the patches", f"{inner} long skips"),
+        "unet": (f"none: {grid} places", "added in every residual block", "from every level down to its level up"),
+    }[card.family]
     kind, *numbers = card.schedule.values()
+    heads = arch.get("num_heads") or f"of {arch['head_dim']} channels"
+    depth = f"{arch.get('depth', '')} a level, {len(arch['channel_mult'])} levels" if card.family == "unet" else str(arch.get("depth", ""))
     return {
-        "tokens": f"{frames} x {side} x {side}" if frames > 1 else f"{side} x {side} = {side * side}",
-        "depth": str(arch.get("depth", "")), "width": str(arch["hidden_size"]), "heads": str(arch.get("num_heads", "")),
-        "time and class": enters, "skips": skips, "schedule": f"{kind} {', '.join(f'{number:g}' for number in numbers)}",
+        "tokens": tokens, "depth": depth, "width": str(arch["hidden_size"]), "heads": str(heads), "time and class": enters, "skips": skips,
+        "schedule": f"{kind} {', '.join(f'{number:g}' for number in numbers)}",
         "variance": "learned" if arch.get("learn_sigma") or card.family == "latte-t2v" else "fixed",
     }  # fmt: skip

@@ -6,204 +6,199 @@ import string
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-from zoo.anatomy import anatomy
 from zoo.card import Card
+from zoo.column import Column
 from zoo.errors import RequestError
 from zoo.hub import Hub
-from zoo.request import Progress, Request, Result, find_label
-from zoo.sampling import Trace
+from zoo.judge import judged
+from zoo.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
 
-MOST = 4
-"""Columns that stand side by side."""
-NAMES = string.ascii_uppercase
-
-
-@dataclass
-class Column:
-    """One setting of a comparison, and what came of it."""
-
-    card: Card
-    request: Request
-    result: Result | None = None
-    first_preview: float | None = None
-    """Seconds of its own until the first picture of it could be seen."""
-    seconds: float = 0.0
-    """Its own time; that of the others beside it is not counted."""
-    memory: int | None = None
-    """Bytes: its weights, and the most that its steps took besides; None where this machine does not tell."""
-    trace: Trace = field(default_factory=Trace)
-
-    @property
-    def passes(self) -> int:
-        """Forward passes of one picture: one a step, or two where it is guided."""
-        return len(self.trace.times) * (1 if self.request.guidance == 1 else 2)
-
-    def figures(self) -> dict[str, Any]:
-        """What the table says of it, as JSON values."""
-        counted = anatomy(self.card)
-        return {
-            "seconds": round(self.seconds, 3),
-            "first_preview": self.first_preview and round(self.first_preview, 3),
-            "evaluations": len(self.trace.times),
-            "passes": self.passes,
-            "parameters": sum(counted.params.values()),
-            "multiply_adds": round(self.passes * sum(counted.macs.values())),
-            "memory": self.memory,
-            "reported": dict(self.card.reported),
-        }
+MOST, MOST_SAMPLES = 16, 1024
+"""Columns of one comparison, and samples of one column."""
+EACH = "each"
+"""The label that takes every class in turn."""
 
 
 def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Column]:
     """Columns from requests as JSON values, aligned with the first: its seeds where another names none, its class by name.
 
-    A setting may name its class as `label` instead of labels. Raises RequestError that names the column where it does not fit.
+    A setting may name its class as `label`, a name, a number or "each" for all in turn, instead of labels; seeds may be a text such as
+    0-15. Raises RequestError that names the column where it does not fit.
     """
-    if not isinstance(settings, Sequence) or isinstance(settings, str) or not 1 <= len(settings) <= 64:
-        raise RequestError('A comparison is a list of 1 to 64 settings, each with a model: {"model": "tiny-dit", "label": "star"}.')
+    if not isinstance(settings, (list, tuple)) or not 1 <= len(settings) <= MOST:
+        raise RequestError(
+            f'A comparison is a list of 1 to {MOST} settings, each with a model: [{{"model": "tiny-dit", "label": "star"}}].'
+        )
     columns: list[Column] = []
     for name, words in zip(names(len(settings)), settings, strict=True):
         if not isinstance(words, Mapping) or not isinstance(words.get("model"), str):
             raise RequestError(f"Column {name} names no model: give a mapping such as {{model: tiny-dit, label: star}}.")
         try:
-            columns.append(_column(hub, dict(words), columns[0] if columns else None))
+            columns.append(column(hub, words, columns[0] if columns else None))
         except RequestError as error:
             raise RequestError(f"Column {name}: {error}") from None
     return columns
 
 
 def names(count: int) -> list[str]:
-    """What columns are called: A, B, ...; numbers where they are many."""
-    return list(NAMES[:count]) if count <= len(NAMES) else [str(k + 1) for k in range(count)]
+    """What columns are called: A, B, ..."""
+    return list(string.ascii_uppercase[:count])
 
 
-def _column(hub: Hub, words: dict[str, Any], first: Column | None) -> Column:
-    card = hub.card(words["model"])
-    name = words.pop("label", None)
-    if card.label_names and "labels" not in words:
-        if name is None and first is not None and first.request.labels and first.card.label_names:
-            words["labels"] = [_same_label(card, first, label) for label in first.request.labels]
-        elif name is not None:
-            words["labels"] = [find_label(card, name)]
+def column(hub: Hub, setting: Mapping[str, Any], first: Column | None = None) -> Column:
+    """One column of a setting, aligned with the first. Raises RequestError."""
+    words, card = dict(setting), hub.card(setting["model"])
+    if first is not None and first.card.video != card.video:
+        kinds = ["videos" if one.video else "pictures" for one in (first.card, card)]
+        raise RequestError(f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare models that make the same.")
+    seeds = _seeds(words.pop("seeds", None), first)
+    labels = _labels(card, words, len(seeds), first)
     if first is not None:
-        words.setdefault("seeds", list(first.request.seeds))
-        if card.text:
+        words.setdefault("fps", first.request.fps)
+        if card.text and first.request.prompt:
             words.setdefault("prompt", first.request.prompt)
-    return Column(card, Request.from_dict(words).resolved(card))
+    rounds = [
+        Request.from_dict(words | {"seeds": seeds[k : k + MAX_IMAGES], "labels": labels[k : k + MAX_IMAGES]}).resolved(card)
+        for k in range(0, len(seeds), MAX_IMAGES)
+    ]
+    return Column(card, rounds)
 
 
-def _same_label(card: Card, first: Column, label: int) -> int:
-    """The class of the same name."""
-    if card.labels == first.card.labels:
+def _seeds(given: Any, first: Column | None) -> list[int]:
+    if given is None:
+        return first.seeds if first is not None else [0]
+    if isinstance(given, str):
+        return list(parse_seeds(given, MOST_SAMPLES))
+    seeds = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not 1 <= len(seeds) <= MOST_SAMPLES:
+        raise RequestError(f"{len(seeds)} seeds were given: choose 1 to {MOST_SAMPLES}.")
+    return seeds
+
+
+def _labels(card: Card, words: dict[str, Any], count: int, first: Column | None) -> list[Any]:
+    """The class of each sample: as the setting says, or of the first column's names."""
+    text, given = words.pop("label", None), words.pop("labels", None)
+    given = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+    if text is not None and given:
+        raise RequestError("Give label or labels, not both.")
+    if not card.label_names:
+        return [find_label(card, text)] if text is not None else given
+    if text is not None:
+        labels = [k % len(card.label_names) for k in range(count)] if text == EACH else [find_label(card, text)]
+    elif not given and first is not None and first.card.label_names:
+        labels = [_same(card, first.card, label) for label in first.labels]
+    else:
+        labels = given
+    labels = labels * count if len(labels) == 1 else labels
+    if len(labels) != count:
+        raise RequestError(f"{len(labels)} labels for {count} samples of {card.id}: give one label, or one a sample.")
+    if first is not None and first.card.label_names:
+        for own, other in zip(labels, first.labels, strict=False):
+            known = isinstance(own, int) and 0 <= own < len(card.label_names)  # else the request says what is wrong
+            if known and own != _same(card, first.card, other):
+                shown, wanted = card.label_names[own], first.card.label_names[other]
+                raise RequestError(f"it draws {short(shown)} where the first draws {short(wanted)}: a comparison is of one class.")
+    return labels
+
+
+def _same(card: Card, other: Card, label: int) -> int:
+    """The class of the same name. Raises RequestError where there is none."""
+    if card.labels == other.labels:
         return label
-    name = first.card.label_names[label]
-    try:
-        return find_label(card, name)
-    except RequestError:
-        raise RequestError(
-            f"{card.id} has no class {name!r} as {first.card.id} has: its classes are those of {card.labels}; "
-            "compare models that share the class, or give this column a label of its own."
-        ) from None
+    name = other.label_names[label]
+    for one in [name, *name.split(", ")]:
+        try:
+            return find_label(card, one)
+        except RequestError:
+            continue
+    raise RequestError(
+        f"{card.id} has no class {short(name)} as {other.id} has: its classes are those of {card.labels}; "
+        "compare models that share the class."
+    )
 
 
 def noise(columns: Sequence[Column]) -> str:
     """One sentence on which columns start from the same noise."""
     groups: dict[tuple, list[str]] = {}
-    for name, column in zip(names(len(columns)), columns, strict=True):
-        groups.setdefault((column.request.shape(column.card), column.request.seeds), []).append(name)
+    for name, one in zip(names(len(columns)), columns, strict=True):
+        groups.setdefault((one.request.shape(one.card), tuple(one.seeds)), []).append(name)
     if len(groups) == 1:
         return "All start from the same noise." if len(columns) > 1 else ""
     same = [f"{' and '.join(group)} start from the same noise" for group in groups.values() if len(group) > 1]
-    alone = ", ".join(name for group in groups.values() if len(group) == 1 for name in group)
-    rest = f"{alone} from noise of another shape or seed" if alone else ""
+    alone = [name for group in groups.values() if len(group) == 1 for name in group]
+    verb = "starts" if len(alone) == 1 else "start"
+    rest = f"{' and '.join(alone)} {verb} from noise of another shape or seed" if alone else ""
     return f"{'; '.join(filter(None, [*same, rest]))}."
+
+
+def more(columns: Sequence[Column]) -> None:
+    """Add a round to every column: as many samples as the first round had, of the seeds that follow. Raises RequestError."""
+    for one in columns:
+        following = max(one.seeds) + 1
+        seeds = range(following, following + len(one.request.seeds))
+        if len(one.seeds) + len(seeds) > MOST_SAMPLES or seeds[-1] > MAX_SEED:
+            raise RequestError(f"A column holds at most {MOST_SAMPLES} samples: begin another comparison.")
+    for one in columns:
+        classes, count = one.labels, len(one.request.seeds)
+        turn = classes == [k % len(one.card.label_names) for k in range(len(classes))] if len(set(classes)) > 1 else False
+        following = [(len(classes) + k) % len(one.card.label_names) for k in range(count)] if turn else list(one.request.labels)
+        words = one.request.to_dict() | {"labels": following, "seeds": list(range(max(one.seeds) + 1, max(one.seeds) + 1 + count))}
+        one.rounds.append(Request.from_dict(words).resolved(one.card))
 
 
 def together(
     hub: Hub, columns: Sequence[Column], stop: threading.Event | None = None, visitor: str | None = "", preview: bool = True
 ) -> Iterator[tuple[int, Progress | Result]]:
-    """Run all columns, a step of each in turn: (column, Progress) as they come, and (column, Result) at the end of each.
+    """Run all columns, a step of each in turn: (column, Progress) as they come, and (column, Result) at the end of each round.
 
-    Each column then holds its result and its figures. Once stop is set, all end within one step with what is there; columns on
-    the same model share its weights. Raises a ZooError as Hub.generate does.
+    Each column then holds its results and its figures; columns on the same model share its weights. Once stop is set, all end within one
+    step with what is there. Raises a ZooError as Hub.generate does.
     """
     stop = stop or threading.Event()
-    with hub.line.place() as ahead:
-        while count := ahead():
-            yield 0, Progress("waiting", columns[0].request, ahead=count)
-            if stop.is_set():
-                return
-        runs = {}
-        for k, column in enumerate(columns):
-            yield k, Progress("loading", column.request)
-            for needed in filter(None, (column.card.id, column.request.vae)):
-                hub.load(hub.card(needed))  # before anything is timed
-            runs[k] = hub.run(column.card, column.request, preview, stop, visitor, column.trace)
-        try:
-            while runs:
-                for k in list(runs):
-                    if (item := _next(hub, columns[k], runs[k])) is None:
-                        del runs[k]
-                        continue
-                    yield k, item
-        finally:
-            for run in runs.values():
-                run.close()
+    while not stop.is_set() and any(one.left for one in columns):
+        with hub.line.place() as ahead:
+            while count := ahead():
+                yield 0, Progress("waiting", columns[0].request, ahead=count)
+                if stop.is_set():
+                    return
+            runs = {}
+            for k, one in enumerate(columns):
+                if one.left:
+                    yield k, Progress("loading", one.left[0])
+                    for needed in filter(None, (one.card.id, one.request.vae)):
+                        hub.load(hub.card(needed))  # before anything is timed
+                    runs[k] = hub.run(one.card, one.left[0], preview, stop, visitor, one.trace)
+            yield from _in_turn(hub, columns, runs)
+            for one in columns:
+                if one.results:
+                    one.judged = judged(hub, one.card, one.images, one.labels[: len(one.files)])
 
 
-def _next(hub: Hub, column: Column, run: Iterator[Progress | Result]) -> Progress | Result | None:
-    """The next thing of one column, its time and memory noted."""
-    begun, peak = time.monotonic(), hub.residents.peak()
-    item = next(run, None)
-    column.seconds += time.monotonic() - begun
-    used = peak()
-    if used is not None:
-        kept = hub.residents.sizes().get(column.card.id, 0)
-        column.memory = max(column.memory or 0, kept + used)
-    if isinstance(item, Result):
-        column.result = item
-    elif item is not None and item.preview is not None and column.first_preview is None:
-        column.first_preview = column.seconds
-    return item
-
-
-def grid(hub: Hub, setting: Mapping[str, Any], across: tuple[str, Sequence[Any]], down: tuple[str, Sequence[Any]]) -> list[list[Column]]:
-    """Columns for a grid, row by row: one setting with two of its words varied.
-
-    A word is one of model, solver, steps, guidance, seed, label, eta. Raises RequestError that names the cell that does not fit.
-    """
-    rows = []
-    for y in down[1]:
-        row = []
-        for x in across[1]:
-            words = dict(setting)
-            for word, value in ((across[0], x), (down[0], y)):
-                words |= {"seeds": [value]} if word == "seed" else {word: value}
-                if word == "label":
-                    words.pop("labels", None)
-            try:
-                row.append(_column(hub, words, None))
-            except RequestError as error:
-                raise RequestError(f"{across[0]} {x}, {down[0]} {y}: {error}") from None
-        rows.append(row)
-    return rows
-
-
-def batches(cells: Sequence[Column]) -> list[tuple[Request, list[int]]]:
-    """Requests that make several cells at once: those that differ in seed and class only go in one batch."""
-    found: dict[Request, list[int]] = {}
-    for k, cell in enumerate(cells):
-        found.setdefault(replace(cell.request, seeds=(), labels=()), []).append(k)
-    return [
-        (
-            replace(
-                cells[members[0]].request,
-                seeds=tuple(seed for k in members for seed in cells[k].request.seeds),
-                labels=tuple(label for k in members for label in cells[k].request.labels),
-            ),
-            members,
-        )
-        for members in found.values()
-    ]
+def _in_turn(hub: Hub, columns: Sequence[Column], runs: dict[int, Any]) -> Iterator[tuple[int, Progress | Result]]:
+    before, done = {k: columns[k].seconds for k in runs}, dict.fromkeys(runs, (0, 2))
+    try:
+        while runs:
+            for k in list(runs):
+                one, (step, total) = columns[k], done[k]
+                peak = hub.residents.peak() if step in (1, total - 1) else None  # the first also brings in code, the others are alike
+                begun = time.monotonic()
+                item = next(runs[k], None)
+                one.seconds += time.monotonic() - begun
+                if peak and (used := peak()) is not None:
+                    one.memory = max(one.memory or 0, hub.residents.sizes().get(one.card.id, 0) + used)
+                if item is None:
+                    del runs[k]
+                    continue
+                if isinstance(item, Result):
+                    one.results.append(item)
+                    one.seconds, done[k] = before[k] + item.seconds, (-1, 0)  # without the files
+                else:
+                    done[k] = (item.step, item.total)
+                    if item.preview is not None and one.first_preview is None:
+                        one.first_preview = one.seconds
+                yield k, item
+    finally:
+        for run in runs.values():
+            run.close()

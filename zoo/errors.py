@@ -8,6 +8,7 @@ ZooError
 │   ├── ChecksumError             they arrived, but are not what was announced
 │   └── CancelledError            somebody stopped them
 ├── MediaError (ValueError)       a picture, video or receipt cannot be read or written
+├── VotesError                    blind choices cannot be read or kept
 └── OutOfMemoryError              the device is too small for this request
 """
 
@@ -44,6 +45,10 @@ class CancelledError(DownloadError):
 
 class MediaError(ZooError, ValueError):
     """A picture, video or receipt cannot be read or written."""
+
+
+class VotesError(ZooError):
+    """Blind choices cannot be read or kept."""
 
 
 class OutOfMemoryError(ZooError):

@@ -293,9 +293,7 @@ class Hub:
         card = self.card(identity)
         request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
         with contextlib.suppress(ZooError), contextlib.closing(self.generate(request, visitor=None)) as items:
-            for item in items:
-                if item.step == 6:
-                    return
+            next(item for item in items if item.step == 6)
 
     def threads(self, card: Card) -> int:
         """Threads of PyTorch's own that a model gains from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ ENOUGH = 128
 @torch.no_grad()
 def looked_at(judge: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (b, classes) and features (b, d), the class token after the last block, of pixels in [-1, 1]."""
-    parts = [judge(part, output_hidden_states=True) for part in pixels.split(64)]
+    device = next(judge.parameters()).device
+    parts = [judge(part.to(device), output_hidden_states=True) for part in pixels.split(64)]
     return torch.cat([part.logits for part in parts]), torch.cat([part.hidden_states[-1][:, 0] for part in parts])
 
 
@@ -40,25 +42,33 @@ def frechet(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> float:
     return float((m1 - m2).square().sum() + c1.trace() + c2.trace() - 2 * both)
 
 
-def reference(labels: str) -> tuple[Tensor, Tensor] | None:
-    """Mean and covariance of the judge's features of held-out data, from zoo/data; None where there are none."""
-    path = Path(DATA) / f"{labels}-features.npz"
-    if not path.is_file():
+def reference(file: Path, labels: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+    """Mean and covariance of a judge's features of held-out data with the same share of each class as `labels`; None without the file.
+
+    The file holds a mean (classes, d) and a covariance (classes, d, d) of each class.
+    """
+    if not file.is_file():
         return None
-    with np.load(path) as kept:
-        return torch.from_numpy(kept["mean"]), torch.from_numpy(kept["covariance"])
+    with np.load(file) as kept:
+        means, covariances = (torch.from_numpy(kept[name]).double() for name in ("means", "covariances"))
+    share = torch.bincount(torch.tensor(labels), minlength=len(means)).double() / len(labels)
+    mean = share @ means
+    apart = means - mean
+    return mean, torch.einsum("k,kij->ij", share, covariances) + torch.einsum("k,ki,kj->ij", share, apart, apart)
 
 
-def judged(hub: Hub, card: Card, images: np.ndarray, labels: list[int]) -> dict[str, Any]:
-    """What a judge says of samples (b, h, w, 3) or (b, f, h, w, 3) uint8: accuracy, and once there are enough their Frechet distance;
-    empty where nobody judges such samples."""
+def judged(hub: Hub, card: Card, images: np.ndarray, labels: Sequence[int]) -> dict[str, Any]:
+    """What a judge says of samples (b, h, w, 3) or (b, f, h, w, 3) uint8: how many show their class, and once there are ENOUGH their
+    Frechet distance to held-out data of these classes; empty where nobody judges such samples."""
     if card.labels not in JUDGES or not hub.local(judge := hub.card(JUDGES[card.labels])):
         return {}
     pixels = torch.from_numpy(images).movedim(-1, -3).float() / 127.5 - 1
     if tuple(pixels.shape[-2:]) != (judge.arch["input_size"],) * 2 or pixels.shape[1] != judge.arch.get("num_frames", pixels.shape[1]):
         return {}
     logits, features = hub.compute(looked_at, hub.load(judge).module, pixels)
-    right = int((logits.argmax(-1) == torch.tensor(labels)).sum())
-    known = reference(card.labels)
-    distance = frechet(moments(features), known) if known and len(images) >= ENOUGH else None
-    return {"recognised": right, "of": len(images), "frechet": distance and round(distance, 3), "judge": judge.id}
+    right = int((logits.argmax(-1).cpu() == torch.tensor(labels)).sum())
+    known = reference(DATA / f"{card.labels}-features.npz", labels) if len(images) >= ENOUGH else None
+    return {
+        "recognised": right, "judged": len(images), "judge": judge.id,
+        "frechet": round(frechet(moments(features.cpu()), known), 3) if known else None,
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,6 +177,22 @@ def find_label(card: Card, text: str | int) -> int:
 def nearest(text: str, names: Sequence[str]) -> list[str]:
     """The three names most like a text, or the first few where none is."""
     return difflib.get_close_matches(text, names, 3, 0.4) or list(names[:5])
+
+
+def parse_seeds(text: str, most: int = MAX_IMAGES) -> tuple[int, ...]:
+    """Seeds from a text such as 7, 0-3 or 0-3,10; "random" draws one. Raises RequestError for anything else, or more than `most`."""
+    if text == "random":
+        return (random.randint(0, MAX_SEED),)
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (word.strip() for word in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 20 or int(last or first) < int(first):
+            raise RequestError(f"Seeds {text[:40]!r} are not understood: write 7, 0-3, 0-3,10 or random.")
+        low, high = int(first), int(last or first)
+        if len(found) + high - low >= most:
+            raise RequestError(f"Seeds {text[:40]!r} are {len(found) + high - low + 1} images: choose 1 to {most} at a time.")
+        found.extend(range(low, high + 1))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

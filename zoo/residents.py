@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -75,16 +76,17 @@ class Residents:
     def peak(self) -> Callable[[], int | None]:
         """Call it before a piece of work, and what it gives after: the bytes that the work took at most beyond what was taken before.
 
-        On CUDA from its allocator, on Linux from the kernel's count of this process; None elsewhere.
+        On CUDA from its allocator, on Linux from the kernel's count of this process, once what is free has gone back to it; None elsewhere.
         """
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             before = torch.cuda.memory_allocated(self.device)
             return lambda: torch.cuda.max_memory_allocated(self.device) - before
         try:
+            ctypes.CDLL(None).malloc_trim(0)
             CLEAR.write_text("5", encoding="utf-8")  # from here on VmHWM is counted anew
             before = _kilobytes("VmRSS")
-        except OSError:
+        except (OSError, AttributeError):  # no Linux, or no glibc
             return lambda: None
         return lambda: max(0, _kilobytes("VmHWM") - before) * 1024
 

@@ -6,16 +6,18 @@ import argparse
 import json
 import sys
 
+import numpy as np
 import torch
 from torch import nn
 
-from zoo.card import Card, cards
+from zoo.card import DATA, Card, cards
 from zoo.checkpoint import load_into, read
 from zoo.hub import Hub
+from zoo.judge import JUDGES
 from zoo.residents import build_module
 from zoo.sampling.schedule import Schedule
 from zoo.training import recipes
-from zoo.training.quality import report, sheet
+from zoo.training.quality import features, report, sheet
 from zoo.training.recipes import RECIPES, Recipe, weights_path
 from zoo.training.trainer import fit
 
@@ -64,12 +66,18 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="measure the figures of its card instead, on stdout as JSON")
     parser.add_argument("--images", type=int, default=1000, help="samples to measure")
     parser.add_argument("--sheet", metavar="PNG", help="write two samples of every class into one picture instead")
+    parser.add_argument("--features", action="store_true", help="write a judge's features of held-out data to zoo/data instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = RECIPES[arguments.name]
     card = cards()[recipe.card or arguments.name]
     if arguments.measure:
         print(json.dumps(report(Hub(device="cpu"), card, arguments.images), indent=1))
+        return
+    if arguments.features:
+        if card.labels not in JUDGES or JUDGES[card.labels] != card.id:
+            parser.error(f"{card.id} judges nothing: choose one of {', '.join(JUDGES.values())}")
+        np.savez_compressed(DATA / f"{card.labels}-features.npz", **features(Hub(device="cpu"), card))
         return
     if arguments.sheet:
         sheet(Hub(device="cpu"), card).save(arguments.sheet, optimize=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -9,8 +10,13 @@ from torch import Tensor, nn
 from zoo import latents, media, video
 from zoo.card import Card
 from zoo.hub import Hub
+from zoo.judge import looked_at, moments
 from zoo.sampling import Schedule, guided, sample, seeded
+from zoo.training import motions, shapes
 from zoo.training.recipes import HELD_OUT, pictures, pixels, videos
+
+FEATURES = 8_192
+"""Pictures (seed 3), or half as many videos, whose features are what samples are compared with."""
 
 
 @torch.no_grad()
@@ -84,3 +90,18 @@ def report(hub: Hub, card: Card, count: int) -> dict[str, float]:
     if film:
         figures["flicker_ratio"] = flicker(images) / flicker(pixels(videos(count, 2)[0]))
     return figures
+
+
+def features(hub: Hub, card: Card) -> dict[str, np.ndarray]:
+    """Mean (classes, d) and covariance (classes, d, d) of a judge's features of each class, of data that nothing was trained on."""
+    judge, found, labels = hub.load(card).module, [], []
+    film = card.task == "video-classification"
+    for index in range(FEATURES // 64):
+        x, y = motions.batch(32, 3, index)[:2] if film else shapes.batch(64, 3, index)
+        whole = ((x + 1) * 127.5).round() / 127.5 - 1  # in levels, as samples are
+        found.append(looked_at(judge, whole)[1])
+        labels.append(y)
+    every, y = torch.cat(found), torch.cat(labels)
+    both = [moments(every[y == k]) for k in range(card.arch["num_classes"])]
+    means, covariances = (torch.stack(parts).float().numpy() for parts in zip(*both, strict=True))
+    return {"means": means, "covariances": covariances}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,14 @@ import gradio as gr
 
 from zoo.look import Looker
 from zoo.ui.api import endpoints
-from zoo.ui.compare import compare_tab
+from zoo.ui.compare import CompareTab
 from zoo.ui.controls import first_generator
-from zoo.ui.image import PRIVATE, image_tab
+from zoo.ui.grid import GridPart
+from zoo.ui.image import PRIVATE, ImageTab, image_tab
 from zoo.ui.look import look_tab
 from zoo.ui.models import models_tab
-from zoo.ui.video import video_tab
+from zoo.ui.video import VideoTab, video_tab
+from zoo.ui.votes import VotesPart
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
@@ -38,19 +41,41 @@ def build(hub: Hub) -> gr.Blocks:
             if any(card.video for card in hub.offered):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
-            with gr.Tab("Compare", id="compare"):
-                compare_tab(hub, image.visitor)
+            with gr.Tab("Compare", id="compare"), gr.Tabs():
+                with gr.Tab("Side by side"):
+                    beside = CompareTab(hub, image.visitor)
+                with gr.Tab("X/Y grid"):
+                    grid = GridPart(hub, image.visitor)
+                with gr.Tab("Votes") as votes:
+                    beside.wire(VotesPart(hub, image.visitor, votes))
             looker = Looker(hub)
             with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
                 look = look_tab(hub, looker, inside)
             with gr.Tab("Models", id="models") as models:
                 cards = models_tab(hub, page, tabs, models, image, film)
             taken = [(image.inside, look.take, image.download), (cards.inside, look.come, cards.list)]
+            taken += [(part.inside, look.take, part.path) for part in (beside, grid)]
             for button, handler, subject in [*taken, *([(film.inside, look.take, film.file)] if film else [])]:
                 there = button.click(lambda: (gr.Tabs(selected="look"), {"model": ""}), None, [tabs, look.subject], queue=False, **PRIVATE)
                 there.then(handler, subject, look.all, **PRIVATE)
+            for button, path in [(image.beside, image.download), *([(film.beside, film.file)] if film else [])]:
+                there = button.click(lambda: gr.Tabs(selected="compare"), None, tabs, queue=False, **PRIVATE)
+                there.then(beside.take, path, beside.taken, **PRIVATE)
+            for part in (beside, grid):
+                part.open.click(_opener(image, film, tabs), part.path, [tabs, *image.back, *(film.back if film else [])], **PRIVATE)
         endpoints(hub, looker)
     return page.queue(max_size=64, default_concurrency_limit=16)
+
+
+def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[str], dict]:
+    """A handler that puts the settings of a result back on the tab that makes such, and goes there."""
+
+    def opened(path: str) -> dict:
+        if film and path.endswith(".webp"):
+            return film.restore(path) | {tabs: gr.Tabs(selected="video")}
+        return image.restore(path) | {tabs: gr.Tabs(selected="image")}
+
+    return opened
 
 
 def appearance(hub: Hub) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from zoo import explain, figures
+from zoo.compare import aligned, together
 from zoo.errors import RequestError, ZooError
+from zoo.report import entries
 from zoo.request import Result
 from zoo.results import put
 from zoo.ui import controls
@@ -62,6 +65,8 @@ def endpoints(hub: Hub, looker: Looker) -> None:
             gr.Textbox(None, label="patch"),
         ]
         outputs = [gr.File(label="overlay"), gr.JSON(label="facts")]
+        settings = gr.JSON(label="settings")
+        gr.Button("compare").click(_compares(hub), settings, gr.JSON(label="columns"), api_name="compare", preprocess=False)
         gr.Button("look_inside").click(_looks(hub, looker), inputs, outputs, api_name="look_inside", preprocess=False)
 
 
@@ -108,6 +113,29 @@ def _videos(hub: Hub) -> Callable[..., Any]:
         return str(result.files[0]), result.receipts[0]
 
     return generate_video
+
+
+def _compares(hub: Hub) -> Callable[..., Any]:
+    def compare(settings) -> list[dict[str, Any]]:
+        """Compare settings on the same class and noise: of each, in their order, its receipts, its files and its figures.
+
+        settings: a JSON list of requests, each with a model of /list_models; a request that names no seeds or no class takes those of
+        the first, its class by name. label may name a class instead of labels, or be "each" for all in turn.
+        """
+        try:
+            if isinstance(settings, str):
+                settings = json.loads(settings)
+            columns = aligned(hub, settings)
+            for _ in together(hub, columns, preview=False):
+                pass
+            return [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
+        except ValueError as error:
+            words = str(error) if isinstance(error, ZooError) else "The settings are no JSON: send a list of requests."
+            raise gr.Error(words, print_exception=False) from None
+        except ZooError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return compare
 
 
 def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:

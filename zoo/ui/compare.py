@@ -1,8 +1,9 @@
-"""The Compare tab: two to four settings on the same class and noise, seen together at equal noise levels, with what each cost."""
+"""The Compare tab: settings side by side on the same class and noise, a grid of settings, and blind choices between them."""
 
 from __future__ import annotations
 
-import html
+import random
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,242 +11,289 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from zoo import compare, figures, media, report
-from zoo.compare import Column
+from zoo import compare, figures, media, report, video
+from zoo.column import Column
 from zoo.errors import RequestError, ZooError
-from zoo.request import SOLVERS, Progress, Result
+from zoo.request import Progress, Request, Result
 from zoo.results import put
-from zoo.sampling import Schedule
-from zoo.ui import controls, plates
+from zoo.ui import compareparts, controls, plates
+from zoo.ui.compareparts import COLUMNS, CompareParts
 from zoo.ui.image import PRIVATE
-from zoo.ui.settings import labels
+from zoo.ui.settings import autoencoders
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
+    from zoo.ui.votes import VotesPart
 
-EMPTY = '<div class="frame empty"><p>Nothing compared yet. Choose two settings and press Compare.</p></div>'
+UNSURE = "no difference"
 
 
 @dataclass
 class Seen:
-    """A comparison as the page shows it."""
+    """A comparison as a visitor sees it; `order` says which column stands at each place."""
 
-    columns: list[Column] = field(default_factory=list)
-    frames: list[list[tuple[float, str]]] = field(default_factory=list)
-    """Of each column: (half log of signal to noise, pictures as HTML), a pair a step."""
-    words: list[str] = field(default_factory=list)
+    columns: list[Column]
+    order: list[int]
+    blind: bool
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
-    def html(self, level: float | None = None) -> str:
-        """All columns beside each other: the latest, or those nearest to a noise level."""
-        heads = [report.heading(name, column) for name, column in zip(compare.names(len(self.columns)), self.columns, strict=True)]
-        cells = []
-        for head, frames, words, column in zip(heads, self.frames, self.words, self.columns, strict=True):
-            count = len(column.request.seeds)
-            shown = controls.pictures(None, count)
-            if frames:
-                shown = frames[-1][1] if level is None else min(frames, key=lambda one: abs(one[0] - level))[1]
-            cells.append(f"<div><h3>{html.escape(head)}</h3>{shown}{words}</div>")
-        return f'<div class="columns">{"".join(cells)}</div>'
+    def name(self, place: int) -> str:
+        """What stands over a place: the setting, or only a number while nobody may know."""
+        k = self.order[place]
+        return str(place + 1) if self.blind else report.heading(compare.names(len(self.columns))[k], self.columns[k])
 
-    def levels(self) -> tuple[float, float]:
-        """From the most to the least noise that was seen."""
-        found = [level for frames in self.frames for level, _ in frames]
-        return (min(found), max(found)) if found else (0.0, 1.0)
+    def finished(self, place: int) -> str:
+        """A column at its end."""
+        column = self.columns[self.order[place]]
+        words = f"stopped after step {column.stopped}" if column.stopped else "" if self.blind else f"{column.seconds:.1f} s of its own"
+        return compareparts.finished(place, self.run, self.name(place), column, controls.note(words))
 
 
-class CompareTab:
-    """The components of the tab and what they do; a comparison stands in the visitor's own state."""
+class CompareTab(CompareParts):
+    """What the side-by-side view does; a comparison stands in the visitor's own state."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
-        self.hub, self.visitor, self.switches = hub, visitor, controls.Switches()
-        self.seen = gr.State(None)
-        with gr.Row(elem_classes="tab"):
-            with gr.Column(elem_classes="controls", scale=0, min_width=300):
-                self._build_controls()
-            with gr.Column(elem_classes="result"):
-                self._build_result()
-        self._wire()
+        super().__init__(hub)
+        self.visitor, self.switches = visitor, controls.Switches()
 
-    def _build_controls(self) -> None:
-        choices = controls.model_choices(self.hub) + controls.model_choices(self.hub, True)
-        first = controls.first_generator(self.hub)
-        local = [card.id for card in self.hub.offered if card.generates and not card.video and self.hub.local(card)] or [first.id]
-        self.label = gr.Dropdown(
-            labels(first), value=0 if first.label_names else None, label="Class of A (type to search)", elem_id="compare-label"
-        )
-        self.prompt = gr.Textbox(label="Prompt", visible=bool(first.text), elem_id="compare-prompt")
-        self.count = gr.Slider(1, 16, 4, step=1, label="Samples", elem_id="compare-count", buttons=[])
-        self.seed = gr.Textbox("0", label="Seed of the first", max_lines=1, elem_id="compare-seed")
-        self.number = gr.Radio([2, 3, 4], value=2, label="Columns", elem_id="compare-number")
-        self.groups, self.settings = [], []
-        for k, name in enumerate(compare.names(compare.MOST)):
-            card = self.hub.card(local[k % len(local)])
-            with gr.Group(visible=k < 2) as group:
-                model = gr.Dropdown(choices, value=card.id, label=f"{name}: model", elem_id=f"compare-model-{name}")
-                with gr.Row():
-                    steps = gr.Number(card.sampling.steps, precision=0, label="Steps", elem_id=f"compare-steps-{name}", min_width=80)
-                    guidance = gr.Number(card.guidance.default, label="Guidance w", elem_id=f"compare-guidance-{name}", min_width=80)
-                solver = gr.Dropdown(list(SOLVERS), value=card.sampling.solver, label="Solver", elem_id=f"compare-solver-{name}")
-            self.groups.append(group)
-            self.settings.append((model, steps, solver, guidance))
-        self.go = gr.Button("Compare", variant="primary", elem_id="compare-go")
-        self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", visible=False)
-
-    def _build_result(self) -> None:
-        self.shown = gr.HTML(EMPTY, elem_id="compare-shown")
-        self.note = gr.HTML(elem_id="compare-note")
-        self.level = gr.Slider(0, 100, 100, step=1, label="From noise to picture, equal noise in all", elem_id="compare-level", buttons=[])
-        self.table = gr.HTML(elem_id="compare-table")
-        with gr.Accordion("Two of them closely", open=True):
-            with gr.Row():
-                self.left = gr.Dropdown(["A", "B"], value="A", label="Left", elem_id="compare-left", min_width=80)
-                self.right = gr.Dropdown(["A", "B"], value="B", label="Right", elem_id="compare-right", min_width=80)
-                self.which = gr.Slider(1, 16, 1, step=1, label="Sample", elem_id="compare-which", buttons=[])
-            with gr.Row():
-                self.slider = gr.ImageSlider(label="Drag the line", elem_id="compare-slider", interactive=False, max_height=420)
-                self.difference = gr.HTML(elem_id="compare-difference")
-        with gr.Accordion("Architectures", open=False):
-            self.architectures = gr.HTML(elem_id="compare-architectures")
-        with gr.Row(elem_classes="actions"):
-            self.save = gr.Button("Report (HTML)", size="sm", elem_id="compare-save")
-        self.file = gr.File(visible=False, show_label=False, elem_id="compare-file")
-
-    def _wire(self) -> None:
-        shown = [self.shown, self.note, self.table, self.slider, self.difference, self.architectures, self.seen, self.level]
-        shown += [self.left, self.right, self.which]
-        asked = [
-            self.visitor,
-            self.number,
+    def wire(self, votes: VotesPart) -> None:
+        """Let the components act, once those that count the choices stand as well."""
+        self.votes = votes
+        of_two = [self.left, self.right, self.which, self.frame]
+        closely = [self.slider, self.difference, self.path]
+        made = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.seen, self.page, self.facts]
+        made += [*of_two, *closely, self.go, self.halt, self.again]
+        asked = [self.visitor, self.blind, self.number, self.label, self.prompt, self.count, self.seed]
+        asked += [part for five in self.settings for part in five]
+        self.go.click(self.generate, asked, made, **PRIVATE)
+        self.again.click(self.go_on, [self.visitor, self.seen], made, **PRIVATE)
+        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
+        self.number.input(lambda n: [gr.update(visible=k < n) for k in range(COLUMNS)], self.number, self.groups, queue=False, **PRIVATE)
+        for k, (model, *rest) in enumerate(self.settings):
+            model.input(self.choose, model, [*rest, *([self.label, self.prompt] if k == 0 else [])], queue=False, **PRIVATE)
+        same = PRIVATE | {"trigger_mode": "always_last"}
+        for part in of_two:
+            part.input(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
+        for cell in self.cells:
+            chosen = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
+            chosen.then(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
+        self.choice.input(self.vote, [self.visitor, self.seen, self.choice], [*made, *self.votes.shown], **PRIVATE)
+        self.taken = [
             self.label,
             self.prompt,
             self.count,
             self.seed,
-            *(part for four in self.settings for part in four),
+            *self.settings[0],
+            self.settings[1][0],
+            *self.settings[1][1:],
+            self.note,
         ]
-        self.go.click(self.generate, asked, [*shown, self.go, self.halt], **PRIVATE)
-        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
-        self.number.input(
-            lambda n: [gr.update(visible=k < n) for k in range(compare.MOST)], self.number, self.groups, queue=False, **PRIVATE
-        )
-        for k, (model, *rest) in enumerate(self.settings):
-            model.input(self.choose, model, [*rest, *([self.label, self.prompt] if k == 0 else [])], queue=False, **PRIVATE)
-        same = PRIVATE | {"trigger_mode": "always_last"}
-        self.level.input(self.scrub, [self.seen, self.level], self.shown, **same)
-        for part in (self.left, self.right, self.which):
-            part.input(self.closely, [self.seen, self.left, self.right, self.which], [self.slider, self.difference, self.note], **same)
-        self.save.click(self.keep, self.seen, [self.file, self.note], **PRIVATE)
 
-    # ---- what happens
+    # ---- what is asked
 
     def choose(self, model: str) -> list:
         """A column's settings become its model's own; the first one's classes are offered."""
         card = self.hub.card(model)
-        own = [card.sampling.steps, card.sampling.solver, gr.update(value=card.guidance.default, visible=card.guidable)]
-        classes = gr.update(choices=labels(card), value=0 if card.label_names else None, visible=bool(card.label_names))
-        return [*own, classes, gr.update(visible=bool(card.text))]
+        others = autoencoders(self.hub, card)
+        own = [
+            card.sampling.steps, gr.update(value=card.guidance.default, visible=card.guidable), card.sampling.solver,
+            gr.update(choices=others, value=card.latent and card.latent.vae, visible=len(others) > 1),
+        ]  # fmt: skip
+        own = [own[0], own[2], own[1], own[3]]  # as the components stand in `settings`
+        offered = compareparts.classes(card)
+        label = gr.update(choices=offered, value=offered[0][1] if offered else None, visible=bool(offered))
+        return [*own, label, gr.update(visible=bool(card.text))]
 
-    def generate(self, session: gr.Request, visitor, number, label, prompt, count, seed, *values: Any) -> Iterator[dict]:
+    def take(self, path: str | None) -> dict:
+        """Compare the setting of a picture or video of another tab with another model on the same class and noise."""
+        try:
+            if not path:
+                raise RequestError("Generate a picture first, then compare its setting with another.")
+            receipt = (media.read_png if str(path).endswith(".png") else video.read)(path)[1]
+            request = Request.from_dict(receipt["request"])
+            card = self.hub.card(request.model)
+            request = request.resolved(card)
+        except ZooError as error:
+            return {self.note: controls.note(str(error), "error")}
+        near = [other for other in self.hub.offered if other.generates and other.video == card.video and other.id != card.id]
+        near = [other for other in near if self.hub.local(other) and other.labels == card.labels] or [card]
+        model, steps, solver, guidance, vae = self.settings[0]
+        own, other = self.choose(card.id), self.choose(near[0].id)
+        offered = compareparts.classes(card)
+        label = gr.update(choices=offered, value=request.labels[0] if request.labels else None, visible=bool(offered))
+        words = f"A is the setting of that result. B is {near[0].title}: change what you like, then press Compare."
+        return {
+            self.label: label, self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: len(request.seeds),
+            self.seed: str(request.seeds[0]), model: card.id, steps: request.steps, solver: request.solver,
+            guidance: gr.update(value=request.guidance, visible=card.guidable), vae: own[3] | {"value": request.vae},
+            self.note: controls.note(words, "good"), self.settings[1][0]: near[0].id,
+        } | dict(zip(self.settings[1][1:], other, strict=False))  # fmt: skip
+
+    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, values: tuple) -> list[Column]:
+        samples = controls.whole("Samples", count, 1, compare.MOST_SAMPLES)
+        first = controls.first_seed(seed, samples)
+        settings = []
+        for k in range(number):
+            model, steps, solver, guidance, vae = values[5 * k : 5 * k + 5]
+            card = self.hub.card(model)
+            words = {"model": model, "solver": solver or None, "vae": vae or None, "seeds": list(range(first, first + samples))}
+            words |= {"steps": None if steps is None else controls.whole("Steps", steps, 1, 1000)}
+            words |= {"guidance": guidance} if card.guidable else {}
+            words |= {"prompt": prompt or ""} if card.text else {}
+            if k == 0 and card.label_names:
+                words["label"] = label
+            settings.append(words)
+        return compare.aligned(self.hub, settings)
+
+    # ---- what happens
+
+    def generate(self, session: gr.Request, visitor, blind, number, label, prompt, count, seed, *values: Any) -> Iterator[dict]:
         """Run all columns together and show them as they come; every ending gives the button back."""
+        try:
+            columns = self._columns(int(number), label, prompt, count, seed, values)
+            order = list(range(len(columns)))
+            if blind:
+                if len({report.setting(one) for one in columns}) < len(columns):
+                    raise RequestError("Two columns have the same setting: a blind choice between them would say nothing.")
+                random.shuffle(order)
+        except ZooError as error:
+            yield {self.note: controls.note(str(error), "error")}
+            return
+        yield from self._run(session, visitor, Seen(columns, order, blind))
+
+    def go_on(self, session: gr.Request, visitor: str, seen: Seen | None) -> Iterator[dict]:
+        """As many samples more of every column, of the seeds that follow."""
+        try:
+            if seen is None or not all(one.finished for one in seen.columns):
+                raise RequestError("There is no finished comparison to go on with: press Compare and let it finish.")
+            compare.more(seen.columns)
+        except ZooError as error:
+            yield {self.note: controls.note(str(error), "error")}
+            return
+        yield from self._run(session, visitor, Seen(seen.columns, seen.order, False))
+
+    def _run(self, session: gr.Request, visitor: str, seen: Seen) -> Iterator[dict]:
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+        places = {k: place for place, k in enumerate(seen.order)}
+        ready = [column.left for column in seen.columns]
+        done, noise = [0.0] * len(places), controls.note(compare.noise(seen.columns))
         with self.switches.held(session) as stop:
             try:
-                columns = self._columns(int(number), label, prompt, count, seed, values)
-                seen = Seen(columns, [[] for _ in columns], [""] * len(columns))
-                same = controls.note(compare.noise(columns))
-                yield {
-                    self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.seen: seen, self.shown: seen.html(),
-                    self.note: same, self.table: "", self.difference: "", self.slider: None,
-                    self.architectures: report.table(report.architectures(columns), compare.names(len(columns))),
+                empty = [
+                    compareparts.shown(place, seen.run, seen.name(place), None, seen.columns[k], "", 1.0)
+                    for place, k in enumerate(seen.order)
+                ]
+                yield self._cells(empty) | {
+                    self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.details: gr.update(visible=False),
+                    self.choice: gr.update(visible=False), self.note: noise, self.seen: None,
                 }  # fmt: skip
-                for k, item in compare.together(self.hub, columns, stop, visitor):
-                    self._take(seen, k, item)
-                    yield {self.shown: seen.html()}
-                yield idle | self._finished(seen) | {self.note: same}
+                for k, item in compare.together(self.hub, seen.columns, stop, visitor, preview=not seen.blind):
+                    column, place = seen.columns[k], places[k]
+                    rounds = len(ready[k]) - len(column.left)
+                    done[k] = (rounds + (item.step / item.total if isinstance(item, Progress) and item.total else 0)) / max(
+                        len(ready[k]), 1
+                    )
+                    if seen.blind:
+                        yield {self.note: controls.bar(sum(done) / len(done), compare.noise(seen.columns))}
+                    elif isinstance(item, Result):
+                        yield {self.cells[place]: seen.finished(place)}
+                    else:
+                        words = controls.progress_line(item, column.card)
+                        shown = {self.cells[place]: self._forming(seen, place, item, words), self.note: noise}
+                        yield shown if item.preview is not None else {self.note: words}
+                for column in seen.columns:
+                    del column.rounds[max(len(column.results), 1) :]  # what was not begun is not missing
+                if not all(column.results for column in seen.columns):
+                    yield idle | {self.note: controls.note("stopped before the first step; nothing was drawn yet")}
+                    return
+                yield idle | self._finished(seen)
             except ZooError as error:
                 yield idle | {self.note: controls.note(str(error), "error")}
 
-    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, values: tuple) -> list[Column]:
-        rows = []
-        for k in range(number):
-            model, steps, solver, guidance = values[4 * k : 4 * k + 4]
-            card = self.hub.card(model)
-            subject = label if k == 0 else 0
-            made = controls.make_request(
-                card, prompt or "a" if card.text else subject, count, seed or "0", steps, solver, guidance if card.guidable else 1
-            )
-            words = made.to_dict()
-            if k:
-                words.pop("labels")
-                words["seeds"] = rows[0]["seeds"]
-            if card.text:
-                words["prompt"] = prompt
-            rows.append(words)
-        return compare.aligned(self.hub, rows)
+    def _forming(self, seen: Seen, place: int, item: Progress, words: str) -> str:
+        column = seen.columns[seen.order[place]]
+        run = f"{seen.run}-{len(column.results)}"
+        return compareparts.shown(place, run, seen.name(place), item.preview, column, words, column.noise)
 
-    def _take(self, seen: Seen, k: int, item: Progress | Result) -> None:
-        """One thing that happened in one column."""
-        column = seen.columns[k]
-        if isinstance(item, Result):
-            seen.frames[k].append(
-                (np.inf, controls.pictures(item.images if item.images.ndim == 4 else item.images[:, -1], len(item.images)))
-            )
-            seen.words[k] = controls.note(f"{column.seconds:.1f} s of its own")
-            return
-        seen.words[k] = controls.progress_line(item, column.card)
-        if item.preview is not None:
-            schedule, t = Schedule.from_card(column.card.schedule), column.trace.times[-1]
-            level = schedule.half_log_snr((t - schedule.time_shift) / schedule.time_scale)
-            images = item.preview if item.preview.ndim == 4 else item.preview[:, -1]
-            seen.frames[k].append((level, controls.pictures(images, len(images), item.step, item.total)))
+    def _cells(self, contents: list[str]) -> dict:
+        """The columns' places; those that are not needed vanish."""
+        return {
+            cell: gr.update(value=contents[k] if k < len(contents) else "", visible=k < len(contents)) for k, cell in enumerate(self.cells)
+        }
 
     def _finished(self, seen: Seen) -> dict:
-        names = compare.names(len(seen.columns))
-        pair = {self.left: gr.update(choices=names, value="A"), self.right: gr.update(choices=names, value=names[-1])}
-        count = len(seen.columns[0].request.seeds)
-        if not all(column.result for column in seen.columns):
-            return pair
-        table = report.table(report.rows(self.hub, seen.columns), names)
-        slider, difference, _ = self.closely(seen, "A", names[-1], 1)
-        return pair | {
-            self.shown: seen.html(), self.table: table, self.slider: slider, self.difference: difference, self.seen: seen, self.level: 100,
+        """All columns at their end; what tells them apart only where nobody chooses blindly."""
+        shown = self._cells([seen.finished(place) for place in range(len(seen.order))]) | {self.seen: seen}
+        whole = all(column.finished for column in seen.columns)
+        if seen.blind and whole:
+            names = [seen.name(place) for place in range(len(seen.order))]
+            choice = gr.update(choices=[*names, UNSURE], value=None, visible=True)
+            return shown | {self.choice: choice, self.note: controls.note(f"{compare.noise(seen.columns)} Look, then choose.")}
+        seen.blind = False
+        names, columns = compare.names(len(seen.columns)), seen.columns
+        images = columns[0].images
+        count, frames = len(images), images.shape[1] if images.ndim == 5 else 1
+        pair = self.closely(seen, "A", names[-1], 1, frames // 2 + 1)
+        files = put({f"{seen.run}-{name}": content for name, content in report.files(columns).items()}, self.hub.results.folder)
+        return shown | self._cells([seen.finished(place) for place in range(len(seen.order))]) | {
+            self.details: gr.update(visible=True), self.table: report.table(report.rows(columns), names),
+            self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names),
+            self.left: gr.update(choices=names, value="A"), self.right: gr.update(choices=names, value=names[-1]),
             self.which: gr.update(maximum=max(count, 2), value=1),
+            self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=frames // 2 + 1),
+            self.slider: pair[0], self.difference: pair[1], self.path: pair[2], self.note: controls.note(compare.noise(columns)),
+            self.page: gr.update(value=str(files[0])), self.facts: gr.update(value=str(files[1])),
+            self.again: gr.update(interactive=whole), self.choice: gr.update(visible=False),
         }  # fmt: skip
 
-    def scrub(self, seen: Seen | None, level: float) -> str:
-        """All columns at one level of noise."""
-        if seen is None:
-            return EMPTY
-        low, high = seen.levels()
-        return seen.html(None if level >= 100 else low + (min(high, 20) - low) * level / 100)
-
-    def closely(self, seen: Seen | None, left: str, right: str, which: int) -> tuple[Any, str, str]:
-        """Two columns' same sample under a line to drag, and where they differ."""
+    def vote(self, visitor: str, seen: Seen | None, chosen: str) -> dict:
+        """Keep a blind choice and say what stood where."""
         try:
-            names = compare.names(len(seen.columns)) if seen else []
-            if left not in names or right not in names or not all(column.result for column in seen.columns):
+            if seen is None or not seen.blind:
+                raise RequestError("This choice was made already: compare blindly again for another.")
+            shown = [seen.columns[k] for k in seen.order]
+            index = None if chosen == UNSURE else int(chosen) - 1
+            settings = [report.setting(one) for one in shown]
+            self.votes.keep(visitor, report.subject(shown[0]), shown[0].seeds, settings, index)
+            seen.blind = False
+            words = "You saw no difference." if index is None else f"You chose {chosen}: {settings[index]}."
+            return (
+                self._finished(seen) | {self.note: controls.note(f"{words} Kept; the Votes tab counts.", "good")} | self.votes.show(visitor)
+            )
+        except ZooError as error:
+            return {self.note: controls.note(str(error), "error")}
+
+    def closely(self, seen: Seen | None, left: str, right: str, which: int, frame: int) -> tuple[Any, str, str, str]:
+        """Two columns' same sample under a line to drag, and where they differ; the left one's file."""
+        try:
+            names = compare.names(len(seen.columns)) if seen and not seen.blind else []
+            if left not in names or right not in names:
                 raise RequestError("There is nothing to lay side by side yet: press Compare and let it finish.")
-            one, other = (seen.columns[names.index(name)].result.images for name in (left, right))
-            k = min(int(which), len(one)) - 1
-            one, other = (images[k] if images.ndim == 4 else images[k, -1] for images in (one, other))
+            columns = [seen.columns[names.index(name)] for name in (left, right)]
+            k = min(int(which), *(len(one.images) for one in columns)) - 1
+            one, other = (_still(column.images[k], int(frame) - 1) for column in columns)
+            path = columns[0].files[k]
             if one.shape != other.shape:
                 raise RequestError(f"{left} and {right} make pictures of other sizes: choose two of the same.")
         except RequestError as error:
-            return None, "", controls.note(str(error), "error")
+            return None, "", "", controls.note(str(error), "error")
         gap = np.abs(one.astype(np.int16) - other).mean(-1)
         drawn = figures.enlarged(figures.coloured(gap, 0, max(gap.max(), 1)), 256)
         words = f"{media.compare(one, other)} Bright where most."
         pair = tuple(figures.enlarged(image, 384, smooth=True) for image in (one, other))
-        return pair, plates.picture(drawn, "difference", f"{left} and {right}", words), ""
-
-    def keep(self, seen: Seen | None) -> tuple[Any, str]:
-        """The comparison as one HTML file."""
-        if seen is None or not all(column.result for column in seen.columns):
-            return gr.skip(), controls.note("There is no finished comparison to report: press Compare and let it finish.", "error")
-        name = f"comparison-{seen.columns[0].result.receipts[0]['pixels'][:10]}.html"
-        [path] = put({name: report.page(self.hub, seen.columns).encode()}, self.hub.results.folder)
-        return gr.update(value=str(path), visible=True), ""
+        place = path.with_suffix(".webp") if columns[0].card.video else path
+        return (
+            pair,
+            plates.picture(drawn, "difference", f"{left} and {right}, sample {k + 1}", words),
+            str(place),
+            controls.note(compare.noise(seen.columns)),
+        )
 
 
-def compare_tab(hub: Hub, visitor: gr.BrowserState) -> CompareTab:
-    """Put the Compare tab here."""
-    return CompareTab(hub, visitor)
+def _still(image: np.ndarray, frame: int) -> np.ndarray:
+    return image if image.ndim == 3 else image[min(frame, len(image) - 1)]
+
+
+def _sample(event: gr.EventData) -> int:
+    """The sample that was clicked."""
+    return int(event.sample) + 1

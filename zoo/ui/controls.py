@@ -16,6 +16,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from zoo.backbones import FAMILIES
 from zoo.card import Card, Source
 from zoo.errors import RequestError
 from zoo.request import MAX_FRAMES, MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label
@@ -53,8 +54,14 @@ class Switches:
 
 def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:
     """(title with size, licence and whether it is here, id) of every model that makes pictures, or videos, the ready ones first."""
-    makers = sorted((card for card in hub.offered if card.generates and card.video == video), key=lambda card: not hub.local(card))
-    return [(f"{card.title} · {card.size} · {card.licence}{'' if hub.local(card) else ' · not here'}", card.id) for card in makers]
+    ready = [(card, hub.local(card)) for card in makers(hub, video)]
+    return [(f"{card.title} · {card.size} · {card.licence}{'' if here else ' · not here'}", card.id) for card, here in ready]
+
+
+def makers(hub: Hub, video: bool) -> list[Card]:
+    """Every model that makes pictures, or videos, the ready ones first, family by family."""
+    found = [card for card in hub.offered if card.generates and card.video == video]
+    return sorted(found, key=lambda card: (not hub.local(card), FAMILIES.index(card.family)))
 
 
 def missing(hub: Hub, parts: Sequence[Card]) -> str:
@@ -66,12 +73,12 @@ def missing(hub: Hub, parts: Sequence[Card]) -> str:
 
 def first_generator(hub: Hub, video: bool = False) -> Card:
     """The model that a tab starts with; for videos also one that must be brought here first. Raises RequestError where there is none."""
-    makers = [card for card in hub.offered if card.generates and card.video == video]
-    for card in [card for card in makers if hub.local(card)] or makers * video:
+    found = makers(hub, video)
+    for card in [card for card in found if hub.local(card)] or found * video:
         return card
     what = "videos" if video else "pictures"
-    makers = ", ".join(card.id for card in hub.cards.values() if card.generates and card.video == video and hub.local(card))
-    raise RequestError(f"None of the models on offer makes {what} here: add one of {makers} to --models.")
+    able = ", ".join(card.id for card in hub.cards.values() if card.generates and card.video == video and hub.local(card))
+    raise RequestError(f"None of the models on offer makes {what} here: add one of {able} to --models.")
 
 
 def make_request(
@@ -92,9 +99,7 @@ def make_request(
     Raises RequestError."""
     video = {"frames": None if frames is None else whole("Frames", frames, 1, MAX_FRAMES), "fps": whole("Frames a second", fps, 1, 60)}
     number = whole("Images", count, 1, MAX_IMAGES)
-    if isinstance(seed, str) and seed.strip().isdecimal():
-        seed = int(seed)
-    first = random_seed() if seed in (None, "") else whole("Seed", seed, 0, MAX_SEED + 1 - number)
+    first = first_seed(seed, number)
     labels = (find_label(card, label),) if card.label_names else ()
     if steps is not None:
         steps = whole("Steps", steps, 1, 1000)
@@ -119,6 +124,13 @@ def place(source: Source) -> str:
         "manual": f"by hand, from {source.url}",
     }
     return names.get(source.origin) or f"{source.repo} on {HUBS[source.origin]}"
+
+
+def first_seed(seed: Any, count: int) -> int:
+    """The first of `count` seeds in a row from a control, which may be empty: then one is drawn. Raises RequestError."""
+    if isinstance(seed, str) and seed.strip().isdecimal():
+        seed = int(seed)
+    return random_seed() if seed in (None, "") else whole("Seed", seed, 0, MAX_SEED + 1 - count)
 
 
 def random_seed() -> int:
@@ -166,9 +178,13 @@ def progress_line(item: Progress, card: Card) -> str:
     words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": f"loading {card.title}, {card.size}"}.get(item.stage, "")
     if item.stage == "sampling":
         words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
-    percent = 100 * item.step / item.total if item.total else 0.0
-    bar = f'<div class="line" role="progressbar" aria-valuenow="{percent:.0f}"><b style="width:{percent:.1f}%"></b></div>'
-    return bar + note(words)
+    return bar(item.step / item.total if item.total else 0.0, words)
+
+
+def bar(share: float, words: str) -> str:
+    """A thin line that is filled to a share, with words under it."""
+    percent = 100 * share
+    return f'<div class="line" role="progressbar" aria-valuenow="{percent:.0f}"><b style="width:{percent:.1f}%"></b></div>{note(words)}'
 
 
 def facts(request: Request, title: str, label: str, seeds: Sequence[int], ending: str) -> str:

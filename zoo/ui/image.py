@@ -66,6 +66,7 @@ class ImageTab:
             self.download = gr.DownloadButton("Download PNG", size="sm", interactive=False, elem_id="download")
             self.again = gr.Button("Use its settings", size="sm", interactive=False, elem_id="again")
             self.inside = gr.Button("Look inside", size="sm", elem_id="inside")
+            self.beside = gr.Button("Compare with ...", size="sm", elem_id="beside")
         with gr.Accordion("Receipt", open=False):
             self.receipt = gr.JSON(show_label=False, elem_id="receipt")
         with gr.Accordion("History of this browser", open=True):
@@ -90,10 +91,11 @@ class ImageTab:
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
         chosen.model.input(self.choose, chosen.model, settings, queue=False, **PRIVATE)
         chosen.preset.input(self.choose, [chosen.model, chosen.preset], settings, queue=False, **PRIVATE)
-        self.drop.upload(self.restore, self.drop, [*settings, self.origin], **PRIVATE)
+        self.back = [*settings, self.origin]
+        self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
         self.history.select(self.recall, self.visitor, [*shown, self.facts], **PRIVATE)
-        self.again.click(self.restore, self.download, [*settings, self.origin], **PRIVATE)
+        self.again.click(self.restore, self.download, self.back, **PRIVATE)
         self.clear.click(self.forget, self.visitor, kept, **PRIVATE)
         page.load(self.arrive, self.visitor, [self.visitor, *kept], **PRIVATE)
         priced = [chosen.model, chosen.count, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]

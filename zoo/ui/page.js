@@ -73,3 +73,77 @@ document.addEventListener("input", (event) => {
   strip.querySelector(".large").src = cells[index].src;
   strip.querySelector("output").value = `${index + 1} of ${cells.length}`;
 });
+
+// Compare: what every column showed is remembered here by how noisy it was, and one slider shows all columns at equal noise.
+const compared = new Map();  // place -> { run, frames: [{ noise, style, content }], last }
+const collect = () => {
+  const frames = [...document.querySelectorAll("#compare-columns .samples .frame")];
+  frames.forEach((frame) => {
+    const { place, run } = frame.parentElement.dataset, known = compared.get(place);
+    const column = known && (known.run === run || frame.dataset.noise === "0.00000") ? known : { frames: [] };
+    compared.set(place, column);
+    if (column.last === `${run} ${frame.dataset.noise}`) { return; }
+    Object.assign(column, { run, last: `${run} ${frame.dataset.noise}` });
+    column.frames.push({ noise: Number(frame.dataset.noise), style: frame.style.cssText, content: frame.innerHTML });
+  });
+  const ended = frames.length > 0 && frames.every((frame) => frame.dataset.noise === "0.00000");
+  const bar = document.querySelector("#compare-timeline");
+  if (bar && ended !== bar.classList.contains("on")) {
+    bar.classList.toggle("on", ended && [...compared.values()].some((column) => column.frames.length > 2));
+    bar.querySelector("input").value = 100;
+    bar.querySelector("output").value = "result";
+  }
+  roll();
+};
+document.addEventListener("input", (event) => {
+  const bar = event.target.closest("#compare-timeline");
+  if (!bar) { return; }
+  const places = [...document.querySelectorAll("#compare-columns .samples")].map((column) => compared.get(column.dataset.place).frames);
+  const levels = places.flat().filter((one) => one.noise > 0).map((one) => 0.5 * Math.log(1 / one.noise ** 2 - 1));
+  const low = Math.min(...levels), high = Math.max(...levels);  // evenly in the log of signal to noise, as solvers step
+  const share = event.target.value / 100;
+  const noise = share < 1 ? 1 / Math.sqrt(1 + Math.exp(2 * (low + (high - low) * share))) : 0;
+  bar.querySelector("output").value = noise ? `noise ${(100 * noise).toFixed(noise > 0.95 ? 1 : 0)} %` : "result";
+  document.querySelectorAll("#compare-columns .samples .frame").forEach((frame) => {
+    const { frames } = compared.get(frame.parentElement.dataset.place);
+    const near = frames.reduce((best, one) => (Math.abs(one.noise - noise) <= Math.abs(best.noise - noise) ? one : best));
+    frame.style.cssText = near.style;
+    frame.innerHTML = near.content;
+  });
+  show(film.at);
+});
+
+// The videos of all columns stand on one picture of their frames each, and one clock says which frame is seen.
+const film = { at: 0, playing: !window.matchMedia("(prefers-reduced-motion: reduce)").matches, clock: null };
+const clips = () => [...document.querySelectorAll("#compare-columns .clip")];
+const show = (at) => {
+  const all = clips(), longest = Math.max(1, ...all.map((clip) => Number(clip.dataset.frames)));
+  film.at = ((at % longest) + longest) % longest;
+  all.forEach((clip) => {
+    const { frames, across, down } = clip.dataset, frame = Math.min(film.at, frames - 1);
+    const share = (index, count) => (count > 1 ? (100 * index) / (count - 1) : 0);
+    clip.style.backgroundPosition = `${share(frame % across, across)}% ${share(Math.floor(frame / across), down)}%`;
+    clip.dataset.shown = frame;
+  });
+  const bar = document.querySelector("#lockstep");
+  bar.querySelector("input").max = longest - 1;
+  bar.querySelector("input").value = film.at;
+  bar.querySelector("output").value = `${film.at + 1} of ${longest}`;
+  bar.querySelector("button").textContent = film.playing ? "Pause" : "Play";
+};
+const roll = () => {
+  const bar = document.querySelector("#lockstep"), some = clips();
+  if (bar && bar.classList.contains("on") !== some.length > 0) {
+    bar.classList.toggle("on", some.length > 0);
+    clearInterval(film.clock);
+    film.clock = some.length ? setInterval(() => { if (film.playing) { show(film.at + 1); } }, 1000 / Number(some[0].dataset.fps)) : null;
+  }
+  if (some.some((clip) => clip.dataset.shown === undefined)) { show(film.at); }
+};
+document.addEventListener("input", (event) => {
+  if (event.target.closest("#lockstep")) { film.playing = false; show(Number(event.target.value)); }
+});
+document.addEventListener("click", (event) => {
+  if (event.target.closest("#lockstep button")) { film.playing = !film.playing; show(film.at); }
+});
+new MutationObserver(collect).observe(document, { subtree: true, childList: true, attributeFilter: ["data-noise", "data-run"] });

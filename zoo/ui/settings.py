@@ -108,7 +108,7 @@ class Settings:
         if request.labels:
             shown[self.label] = gr.update(choices=labels(card), value=request.labels[place], visible=True)
         if request.vae:
-            shown[self.vae] = gr.update(choices=self._autoencoders(card), value=request.vae)
+            shown[self.vae] = gr.update(choices=autoencoders(self.hub, card), value=request.vae)
         prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
         return shown | {box: gr.update(value=prompt, visible=True) for box, prompt in prompts.items()}
 
@@ -135,7 +135,7 @@ class Settings:
         wanted = card.preset(preset) if preset else card.sampling
         guidance = getattr(wanted, "guidance", None) or card.guidance.default
         vae = getattr(wanted, "vae", None) or (card.latent.vae if card.latent else None)
-        others = self._autoencoders(card)
+        others = autoencoders(self.hub, card)
         return {
             "label": {"choices": labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
             "prompt": {"visible": bool(card.text)},
@@ -148,9 +148,10 @@ class Settings:
             "vae": {"choices": others, "value": vae, "visible": len(others) > 1},
         }
 
-    def _autoencoders(self, card: Card) -> list[str]:
-        """Ids of the autoencoders that decode the latents of a model."""
-        return [other.id for other in self.hub.cards.values() if self.hub.decodes(other, card)] if card.latent else []
+
+def autoencoders(hub: Hub, card: Card) -> list[str]:
+    """Ids of the autoencoders that decode the latents of a model."""
+    return [other.id for other in hub.cards.values() if hub.decodes(other, card)] if card.latent else []
 
 
 def labels(card: Card) -> list[tuple[str, int]]:

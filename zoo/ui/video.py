@@ -53,6 +53,7 @@ class VideoTab:
         self.verdict = gr.HTML(elem_id="video-verdict")
         with gr.Row(elem_classes="actions"):
             self.inside = gr.Button("Look inside", size="sm", elem_id="video-inside")
+            self.beside = gr.Button("Compare with ...", size="sm", elem_id="video-beside")
             self.saves = [gr.DownloadButton(kind[1:].upper(), size="sm", interactive=False, elem_id=f"save{kind[1:]}") for kind in KINDS]
         with gr.Row(elem_classes="through-time"):
             with gr.Column(min_width=260):
@@ -76,7 +77,8 @@ class VideoTab:
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
         for part, asked in ((chosen.model, [chosen.model]), (chosen.preset, [chosen.model, chosen.preset])):
             part.input(chosen.choose, asked, chosen.shown, queue=False, **PRIVATE)
-        self.drop.upload(self.restore, self.drop, [*settings, self.origin], **PRIVATE)
+        self.back = [*settings, self.origin]
+        self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
         self.row.release(lambda path, row: _slice(video.read(path)[0], row) if path else "", [self.file, self.row], self.slice, **PRIVATE)
         self.history.input(self.recall, [self.history, self.visitor], [*shown, self.facts], **PRIVATE)
         self.tab.select(self.arrive, self.visitor, self.history, **PRIVATE)
