@@ -71,7 +71,8 @@ def rows(columns: Sequence[Column]) -> list[tuple[str, list[str]]]:
 
 def work(count: float) -> str:
     """Multiply-adds in words."""
-    return f"{count / 1e12:.2f} T" if count >= 1e12 else f"{count / 1e9:.2f} G"
+    size, unit = next((one for one in ((1e12, "T"), (1e9, "G")) if count >= one[0]), (1e6, "M"))
+    return f"{count / size:.2f} {unit}"
 
 
 def _recognised(figures: dict[str, Any]) -> str:

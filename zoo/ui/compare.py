@@ -70,7 +70,9 @@ class CompareTab(CompareParts):
         self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
         self.number.input(lambda n: [gr.update(visible=k < n) for k in range(COLUMNS)], self.number, self.groups, queue=False, **PRIVATE)
         for k, (model, *rest) in enumerate(self.settings):
-            model.input(self.choose, model, [*rest, *([self.label, self.prompt] if k == 0 else [])], queue=False, **PRIVATE)
+            model.input(self.choose, model, rest, queue=False, **PRIVATE)
+            if k == 0:
+                model.input(self.offer, model, [self.label, self.prompt], queue=False, **PRIVATE)
         same = PRIVATE | {"trigger_mode": "always_last"}
         for part in of_two:
             part.input(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
@@ -92,17 +94,20 @@ class CompareTab(CompareParts):
     # ---- what is asked
 
     def choose(self, model: str) -> list:
-        """A column's settings become its model's own; the first one's classes are offered."""
+        """A column's settings become its model's own."""
         card = self.hub.card(model)
         others = autoencoders(self.hub, card)
-        own = [
-            card.sampling.steps, gr.update(value=card.guidance.default, visible=card.guidable), card.sampling.solver,
+        return [
+            card.sampling.steps, card.sampling.solver, gr.update(value=card.guidance.default, visible=card.guidable),
             gr.update(choices=others, value=card.latent and card.latent.vae, visible=len(others) > 1),
         ]  # fmt: skip
-        own = [own[0], own[2], own[1], own[3]]  # as the components stand in `settings`
+
+    def offer(self, model: str, label: int | None = None, prompt: str = "") -> tuple[Any, Any]:
+        """The classes of the first column's model, or its prompt."""
+        card = self.hub.card(model)
         offered = compareparts.classes(card)
-        label = gr.update(choices=offered, value=offered[0][1] if offered else None, visible=bool(offered))
-        return [*own, label, gr.update(visible=bool(card.text))]
+        chosen = offered[0][1] if offered and label is None else label
+        return gr.update(choices=offered, value=chosen, visible=bool(offered)), gr.update(value=prompt, visible=bool(card.text))
 
     def take(self, path: str | None) -> dict:
         """Compare the setting of a picture or video of another tab with another model on the same class and noise."""
@@ -119,12 +124,11 @@ class CompareTab(CompareParts):
         near = [other for other in near if self.hub.local(other) and other.labels == card.labels] or [card]
         model, steps, solver, guidance, vae = self.settings[0]
         own, other = self.choose(card.id), self.choose(near[0].id)
-        offered = compareparts.classes(card)
-        label = gr.update(choices=offered, value=request.labels[0] if request.labels else None, visible=bool(offered))
+        label, prompt = self.offer(card.id, *request.labels[:1], prompt=request.prompt)
         words = f"A is the setting of that result. B is {near[0].title}: change what you like, then press Compare."
         return {
-            self.label: label, self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: len(request.seeds),
-            self.seed: str(request.seeds[0]), model: card.id, steps: request.steps, solver: request.solver,
+            self.label: label, self.prompt: prompt, self.count: len(request.seeds), self.seed: str(request.seeds[0]), model: card.id,
+            steps: request.steps, solver: request.solver,
             guidance: gr.update(value=request.guidance, visible=card.guidable), vae: own[3] | {"value": request.vae},
             self.note: controls.note(words, "good"), self.settings[1][0]: near[0].id,
         } | dict(zip(self.settings[1][1:], other, strict=False))  # fmt: skip

@@ -84,12 +84,13 @@ const collect = () => {
     compared.set(place, column);
     if (column.last === `${run} ${frame.dataset.noise}`) { return; }
     Object.assign(column, { run, last: `${run} ${frame.dataset.noise}` });
+    if (frame.querySelector("i")) { return; }  // nothing to see yet
     column.frames.push({ noise: Number(frame.dataset.noise), style: frame.style.cssText, content: frame.innerHTML });
   });
   const ended = frames.length > 0 && frames.every((frame) => frame.dataset.noise === "0.00000");
   const bar = document.querySelector("#compare-timeline");
   if (bar && ended !== bar.classList.contains("on")) {
-    bar.classList.toggle("on", ended && [...compared.values()].some((column) => column.frames.length > 2));
+    bar.classList.toggle("on", ended && [...compared.values()].some((column) => column.frames.length > 1));
     bar.querySelector("input").value = 100;
     bar.querySelector("output").value = "result";
   }
