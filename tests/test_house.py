@@ -35,6 +35,15 @@ MAY_IMPORT = {
     "figures": {"media"},
     "stages": {"figures", "recording", "tokens"},
     "explain": {"card", "errors", "figures", "inside", "recording", "stages"},
+    "anatomy": {"card", "residents"},
+    "blocks": {"anatomy", "card"},
+    "column": {"anatomy", "card", "request", "sampling"},
+    "judge": {"card", "hub"},
+    "compare": {"card", "column", "errors", "hub", "judge", "request"},
+    "report": {"anatomy", "blocks", "column", "compare", "judge", "video"},
+    "sweep": {"card", "compare", "errors", "hub", "request"},
+    "study": {"column", "compare", "errors", "hub", "report", "request", "results", "sweep"},
+    "votes": {"errors"},
     "layouts": set(),
     "line": set(),
     "attention": {"backbones", "errors"},
@@ -47,16 +56,16 @@ MAY_IMPORT = {
     "results": {"card", "errors", "media", "request", "video"},
     "pace": {"request"},
     "ui": {
-        "attention", "card", "errors", "explain", "figures", "hub", "look", "media", "recording", "request", "results",
-        "sources", "stages", "video",
+        "attention", "backbones", "card", "column", "compare", "errors", "explain", "figures", "hub", "look", "media", "recording",
+        "report", "request", "results", "sources", "stages", "sweep", "video", "votes",
     },
-    "__main__": {"card", "errors", "explain", "hub", "look", "request", "results", "verify"},
+    "__main__": {"card", "errors", "explain", "hub", "look", "report", "request", "results", "study", "sweep", "verify"},
     "app": {"ui", "hub", "errors"},
     "residents": {"backbones", "card", "checkpoint", "errors", "latents", "perception", "request", "sources", "store", "text"},
     "hub": {
         "card", "errors", "latents", "line", "media", "pace", "request", "residents", "results", "sampling", "sources", "store", "text",
     },
-    "training": {"card", "checkpoint", "errors", "hub", "latents", "media", "residents", "sampling", "video"},
+    "training": {"card", "checkpoint", "errors", "hub", "judge", "latents", "media", "residents", "sampling", "video"},
 }  # fmt: skip
 """Modules and packages, and which of zoo's they may know: only hub and training know the stages, nobody knows training."""
 

@@ -191,7 +191,8 @@ def compare(arguments: argparse.Namespace) -> None:
     hub = Hub(device=arguments.device)
     asked = study.plan(hub, study.read(arguments.file))
     for words, item in study.run(hub, asked):
-        print(f"\r{words[:90]}: step {item.step} of {item.total}   ", end="", file=sys.stderr, flush=True)
+        said = f"step {item.step} of {item.total}" if item.total else item.stage
+        print(f"\r{words[:90]}: {said}   ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     paths = study.write(hub, asked, Path(arguments.out or arguments.file.stem))
     if arguments.json:

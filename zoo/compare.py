@@ -173,7 +173,8 @@ def together(
             yield from _in_turn(hub, columns, runs)
             for one in columns:
                 if one.results:
-                    one.judged = judged(hub, one.card, one.images, one.labels[: len(one.files)])
+                    images = one.images
+                    one.judged = judged(hub, one.card, images, one.labels[: len(images)])
 
 
 def _in_turn(hub: Hub, columns: Sequence[Column], runs: dict[int, Any]) -> Iterator[tuple[int, Progress | Result]]:

@@ -258,7 +258,7 @@ def batches(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def run(
-    hub: Hub, sweep: Sweep, stop: threading.Event | None = None, visitor: str | None = ""
+    hub: Hub, sweep: Sweep, stop: threading.Event | None = None, visitor: str = ""
 ) -> Iterator[tuple[list[Cell], Progress | Result | None]]:
     """Fill the cells that are empty: (cells that are being made, Progress) as it comes, (cells, Result) once they are there.
 
