@@ -312,7 +312,7 @@ def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub
     assert found["real"]["recognised"] >= 158
     assert found["wrong"]["recognised"] <= 2
     assert found["real"]["judged"] == 160
-    assert found["real"]["frechet"] < 0.2 * found["noised"]["frechet"]
+    assert found["real"]["frechet"] < 0.5 * found["noised"]["frechet"]
 
 
 def test_a_distance_is_told_only_from_enough_samples(hub: Hub) -> None:

@@ -21,7 +21,7 @@ from zoo.errors import ChecksumError, DownloadError
 from zoo.hub import Hub
 from zoo.request import SOLVERS, Progress, Request, Result
 
-MODELS = ["tiny-dit", "tiny-uvit"]
+MODELS = ["tiny-dit", "tiny-uvit", "tiny-unet"]
 ASKED = Request("tiny-dit", labels=(4, 5, 6), seeds=(3, 1, 2), steps=4)
 VISITOR = "0123456789abcdef" * 2
 

@@ -62,7 +62,7 @@ def test_a_busy_port_is_one_line_that_names_it() -> None:
     ("arguments", "words"),
     [
         (["--models", "tiny-dot"], "There is no model 'tiny-dot'"),
-        (["--models", "tiny-vit,tiny-vae"], "add one of tiny-dit, tiny-uvit"),
+        (["--models", "tiny-vit,tiny-vae"], "add one of tiny-dit, tiny-unet, tiny-uvit"),
         (["--port", "99999"], "127.0.0.1:99999"),
     ],
 )

@@ -282,7 +282,7 @@ def test_another_autoencoder_decodes_the_same_latents(hub_with, says, tmp_path: 
 # ---- taken in and verified
 
 
-@pytest.mark.parametrize("name", ["tiny-dit", "tiny-uvit", "tiny-latte", "tiny-vae", "tiny-vit", "tiny-vivit"])
+@pytest.mark.parametrize("name", ["tiny-dit", "tiny-uvit", "tiny-unet", "tiny-latte", "tiny-vae", "tiny-vit", "tiny-vivit"])
 def test_a_bundled_model_is_verified_against_its_card(hub: Hub, name: str, capsys: pytest.CaptureFixture) -> None:
     digest, manifest, numbers = verify(hub.store, hub.card(name))
     assert digest.endswith("as the card says.")

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import yaml
 
+from zoo import study
 from zoo.card import Card, cards
+from zoo.hub import Hub
+from zoo.sweep import Sweep
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,3 +68,11 @@ def test_every_file_that_the_readme_links_to_exists():
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_comparison_that_the_readme_writes_down_can_be_run(hub: Hub):
+    beside, grid = (study.plan(hub, yaml.safe_load(block)) for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+    assert [column.request.steps for column in beside] == [25, 25, 10]
+    assert {len(column.seeds) for column in beside} == {128}
+    assert isinstance(grid, Sweep)
+    assert (len(grid.cells), len(grid.cells[0])) == (7, 3)

@@ -186,12 +186,12 @@ def _in_turn(hub: Hub, columns: Sequence[Column], runs: dict[int, Any]) -> Itera
                 peak = hub.residents.peak() if step in (1, total - 1) else None  # the first also brings in code, the others are alike
                 begun = time.monotonic()
                 item = next(runs[k], None)
-                one.seconds += time.monotonic() - begun
-                if peak and (used := peak()) is not None:
-                    one.memory = max(one.memory or 0, hub.residents.sizes().get(one.card.id, 0) + used)
                 if item is None:
                     del runs[k]
                     continue
+                one.seconds += time.monotonic() - begun
+                if peak and (used := peak()) is not None:
+                    one.memory = max(one.memory or 0, hub.residents.sizes().get(one.card.id, 0) + used)
                 if isinstance(item, Result):
                     one.results.append(item)
                     one.seconds, done[k] = before[k] + item.seconds, (-1, 0)  # without the files

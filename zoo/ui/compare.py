@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -17,7 +15,7 @@ from zoo.errors import RequestError, ZooError
 from zoo.request import Progress, Request, Result
 from zoo.results import put
 from zoo.ui import compareparts, controls, plates
-from zoo.ui.compareparts import COLUMNS, CompareParts
+from zoo.ui.compareparts import COLUMNS, CompareParts, Seen
 from zoo.ui.image import PRIVATE
 from zoo.ui.settings import autoencoders
 
@@ -26,27 +24,6 @@ if TYPE_CHECKING:
     from zoo.ui.votes import VotesPart
 
 UNSURE = "no difference"
-
-
-@dataclass
-class Seen:
-    """A comparison as a visitor sees it; `order` says which column stands at each place."""
-
-    columns: list[Column]
-    order: list[int]
-    blind: bool
-    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-
-    def name(self, place: int) -> str:
-        """What stands over a place: the setting, or only a number while nobody may know."""
-        k = self.order[place]
-        return str(place + 1) if self.blind else report.heading(compare.names(len(self.columns))[k], self.columns[k])
-
-    def finished(self, place: int) -> str:
-        """A column at its end."""
-        column = self.columns[self.order[place]]
-        words = f"stopped after step {column.stopped}" if column.stopped else "" if self.blind else f"{column.seconds:.1f} s of its own"
-        return compareparts.finished(place, self.run, self.name(place), column, controls.note(words))
 
 
 class CompareTab(CompareParts):
@@ -221,9 +198,8 @@ class CompareTab(CompareParts):
 
     def _cells(self, contents: list[str]) -> dict:
         """The columns' places; those that are not needed vanish."""
-        return {
-            cell: gr.update(value=contents[k] if k < len(contents) else "", visible=k < len(contents)) for k, cell in enumerate(self.cells)
-        }
+        spare = contents + [""] * COLUMNS
+        return {cell: gr.update(value=spare[k], visible=k < len(contents)) for k, cell in enumerate(self.cells)}
 
     def _finished(self, seen: Seen) -> dict:
         """All columns at their end; what tells them apart only where nobody chooses blindly."""
@@ -286,12 +262,8 @@ class CompareTab(CompareParts):
         words = f"{media.compare(one, other)} Bright where most."
         pair = tuple(figures.enlarged(image, 384, smooth=True) for image in (one, other))
         place = path.with_suffix(".webp") if columns[0].card.video else path
-        return (
-            pair,
-            plates.picture(drawn, "difference", f"{left} and {right}, sample {k + 1}", words),
-            str(place),
-            controls.note(compare.noise(seen.columns)),
-        )
+        shown = plates.picture(drawn, "difference", f"{left} and {right}, sample {k + 1}", words)
+        return pair, shown, str(place), controls.note(compare.noise(seen.columns))
 
 
 def _still(image: np.ndarray, frame: int) -> np.ndarray:

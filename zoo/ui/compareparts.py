@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import html
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
-from zoo import compare, media
+from zoo import compare, media, report
 from zoo.card import Card
 from zoo.column import Column
 from zoo.request import MAX_IMAGES, SOLVERS
@@ -37,6 +39,31 @@ SAMPLE = """element.addEventListener("click", (event) => {
   const found = event.target.closest("[data-sample]");
   if (found) { trigger("click", { sample: Number(found.dataset.sample) }); }
 });"""
+
+
+@dataclass
+class Seen:
+    """A comparison as a visitor sees it; `order` says which column stands at each place."""
+
+    columns: list[Column]
+    order: list[int]
+    blind: bool
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    def name(self, place: int) -> str:
+        """What stands over a place: the setting, or only a number while nobody may know."""
+        k = self.order[place]
+        return str(place + 1) if self.blind else report.heading(compare.names(len(self.columns))[k], self.columns[k])
+
+    def empty(self, place: int) -> str:
+        """A column before anything of it is there."""
+        return shown(place, self.run, self.name(place), None, self.columns[self.order[place]], "", 1.0)
+
+    def finished(self, place: int) -> str:
+        """A column at its end."""
+        column = self.columns[self.order[place]]
+        words = f"stopped after step {column.stopped}" if column.stopped else "" if self.blind else f"{column.seconds:.1f} s of its own"
+        return finished(place, self.run, self.name(place), column, controls.note(words))
 
 
 class CompareParts:
