@@ -16,11 +16,12 @@ import zoo
 from zoo import blocks, compare, judge, report
 from zoo.anatomy import anatomy
 from zoo.column import Column
-from zoo.errors import DownloadError, RequestError
+from zoo.errors import CheckpointError, DownloadError, RequestError
 from zoo.hub import Hub
 from zoo.request import Progress, Request, Result
 from zoo.sampling import Trace
 from zoo.training import shapes
+from zoo.verify import admit
 
 QUICK = {"steps": 4}
 IMAGENET_STAND_IN = {
@@ -316,8 +317,53 @@ def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub
 
 
 def test_a_distance_is_told_only_from_enough_samples(hub: Hub) -> None:
-    x, labels = shapes.batch(judge.ENOUGH, 5, 1)
+    x, labels = shapes.batch(judge.JUDGES["shapes"].enough, 5, 1)
     levels = ((x + 1) * 127.5).round().byte().movedim(1, -1).numpy()
     assert judge.judged(hub, hub.card("tiny-dit"), levels, labels.tolist())["frechet"] > 0
     assert judge.judged(hub, hub.card("tiny-dit"), levels[:-1], labels.tolist()[:-1])["frechet"] is None
     assert judge.judged(hub, hub.card("dit-xl-2-256"), levels, labels.tolist()) == {}
+
+
+@pytest.fixture
+def inception(hub_with: Callable[..., Hub], tmp_path: Path) -> Callable[..., Hub]:
+    """inception(counters): a hub into which somebody imported Inception's weights, here random ones, and statistics."""
+    from zoo.inception import Inception
+
+    def imported(counters: bool = True, **arrays: np.ndarray) -> Hub:
+        torch.manual_seed(0)
+        kept = {key: value for key, value in Inception().state_dict().items() if counters or not key.endswith("num_batches_tracked")}
+        weights, statistics = tmp_path / "weights-inception-2015-12-05-6726825d.pth", tmp_path / judge.STATISTICS
+        torch.save(kept, weights)
+        np.savez(statistics, **(arrays or {"mu": np.zeros(2048), "sigma": np.eye(2048), "mu_s": np.zeros(3)}))
+        hub = hub_with({"few": IMAGENET_STAND_IN})
+        admit(hub.store, hub.card("inception-v3"), [weights, statistics])
+        return hub
+
+    return imported
+
+
+@pytest.mark.parametrize("counters", [True, False])
+def test_imported_inception_tells_the_distance_of_imagenet_samples_once_there_are_enough(
+    counters: bool, inception: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = inception(counters)
+    card = hub.card("few")
+    images, labels = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8), [0, 1, 2, 3, 4, 5]
+    assert judge.judged(hub, card, images, labels) == {"judge": "inception-v3", "judged": 6, "enough": 1024, "frechet": None}
+    monkeypatch.setitem(judge.JUDGES, "imagenet-1k", judge.Judge("inception-v3", 6))
+    with torch.no_grad():
+        features, _ = hub.load(hub.card("inception-v3")).module(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
+    expected = judge.frechet(judge.moments(features), (torch.zeros(2048).double(), torch.eye(2048).double()))
+    assert judge.judged(hub, card, images, labels)["frechet"] == pytest.approx(expected, rel=1e-4)
+    monkeypatch.setitem(judge.JUDGES, "imagenet-1k", judge.Judge("inception-v3", 6, every=True))
+    assert judge.judged(hub, card, images, labels)["frechet"] is None  # six of a thousand classes
+
+
+def test_statistics_of_another_network_are_refused_in_a_sentence(tmp_path: Path, says: Callable) -> None:
+    for arrays, word in (({"mu": np.zeros(96), "sigma": np.eye(96)}, "(96,)"), ({"mean": np.zeros(2048)}, "no mu and sigma")):
+        np.savez(tmp_path / "some.npz", **arrays)
+        with says(CheckpointError, "some.npz", word):
+            judge.statistics(tmp_path / "some.npz")
+    (tmp_path / "text.npz").write_text("no arrays")
+    with says(CheckpointError, "text.npz"):
+        judge.statistics(tmp_path / "text.npz")

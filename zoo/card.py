@@ -23,7 +23,7 @@ GENERATORS = {"class-to-image", "text-to-image", "unconditional-image-generation
 """Tasks whose models make pictures or videos."""
 SEEING = {"image-classification", "video-classification", "image-feature-extraction"}
 """Tasks whose models look at pictures or videos."""
-TASKS = GENERATORS | SEEING | {"autoencoder", "text-encoder"}
+TASKS = GENERATORS | SEEING | {"autoencoder", "text-encoder", "judge"}
 KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint"), list)
 KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
 """What may stand under `zoo:`, and as what."""

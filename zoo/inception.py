@@ -173,3 +173,9 @@ class Inception(nn.Module):
             x = self.get_submodule(name)(x)
         features = x.mean((2, 3))
         return features, self.fc(features)
+
+
+def renamed(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the counters of its batch norms, which some copies of the file leave out."""
+    counters = {key: value for key, value in module.state_dict().items() if key.endswith("num_batches_tracked") and key not in state}
+    return {**state, **{key: torch.zeros((), dtype=value.dtype) for key, value in counters.items()}}

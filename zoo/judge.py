@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from zoo.card import DATA, Card
+from zoo.errors import CheckpointError
 from zoo.hub import Hub
 
-JUDGES = {"shapes": "tiny-vit", "motions": "tiny-vivit"}
-"""Who judges samples, by the label list of what they show."""
-ENOUGH = 128
-"""Samples from which a Frechet distance is told; the features have 96 dimensions."""
+STATISTICS = "imagenet-1k-statistics.npz"
+"""The file beside Inception's weights that holds the mean and the covariance of ImageNet's features."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who judges samples: the id of its card, from how many samples on a Frechet distance is told, and whether every class must be among
+    them."""
+
+    model: str
+    enough: int
+    every: bool = False
+
+
+JUDGES = {"shapes": Judge("tiny-vit", 128), "motions": Judge("tiny-vivit", 128), "imagenet-1k": Judge("inception-v3", 1024, every=True)}
+"""By the label list of what is judged. The bundled ones have features of 96 numbers and know their reference by class; Inception's
+2,048 are compared with the statistics that a user brought with its weights."""
 
 
 @torch.no_grad()
@@ -57,18 +73,43 @@ def reference(file: Path, labels: Sequence[int]) -> tuple[Tensor, Tensor] | None
     return mean, torch.einsum("k,kij->ij", share, covariances) + torch.einsum("k,ki,kj->ij", share, apart, apart)
 
 
+def statistics(file: Path) -> tuple[Tensor, Tensor]:
+    """Mean (2048,) and covariance (2048, 2048) from a file that holds them as `mu` and `sigma`. Raises CheckpointError for another."""
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            mean, covariance = (torch.from_numpy(kept[name]).double() for name in ("mu", "sigma"))
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{file} holds no mu and sigma ({type(error).__name__}): import the statistics of FID again.") from None
+    if mean.shape != (2048,) or covariance.shape != (2048, 2048):
+        raise CheckpointError(
+            f"{file} holds mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}, not of 2048 numbers: import others."
+        )
+    return mean, covariance
+
+
 def judged(hub: Hub, card: Card, images: np.ndarray, labels: Sequence[int]) -> dict[str, Any]:
-    """What a judge says of samples (b, h, w, 3) or (b, f, h, w, 3) uint8: how many show their class, and once there are ENOUGH their
-    Frechet distance to held-out data of these classes; empty where nobody judges such samples."""
-    if card.labels not in JUDGES or not hub.local(judge := hub.card(JUDGES[card.labels])):
+    """What a judge says of samples (b, h, w, 3) or (b, f, h, w, 3) uint8: how many show their class, where it knows classes, and once
+    there are enough their Frechet distance to held-out data; empty where nobody judges such samples."""
+    if card.labels not in JUDGES or not hub.local(own := hub.card(JUDGES[card.labels].model)):
         return {}
-    pixels = torch.from_numpy(images).movedim(-1, -3).float() / 127.5 - 1
-    if tuple(pixels.shape[-2:]) != (judge.arch["input_size"],) * 2 or pixels.shape[1] != judge.arch.get("num_frames", pixels.shape[1]):
+    judge, pixels = JUDGES[card.labels], torch.from_numpy(images).movedim(-1, -3).float() / 127.5 - 1
+    whole = len(images) >= judge.enough and (not judge.every or len(set(labels)) == len(card.label_names))
+    said = {"judge": own.id, "judged": len(images), "enough": judge.enough, "frechet": None}
+    if own.family == "inception":
+        if whole:
+            features, known = hub.compute(_inception, hub.load(own).module, pixels), statistics(hub.store.find(own).also[STATISTICS])
+            said["frechet"] = round(frechet(moments(features), known), 3)
+        return said
+    if tuple(pixels.shape[-2:]) != (own.arch["input_size"],) * 2 or pixels.shape[1] != own.arch.get("num_frames", pixels.shape[1]):
         return {}
-    logits, features = hub.compute(looked_at, hub.load(judge).module, pixels)
-    right = int((logits.argmax(-1).cpu() == torch.tensor(labels)).sum())
-    known = reference(DATA / f"{card.labels}-features.npz", labels) if len(images) >= ENOUGH else None
-    return {
-        "recognised": right, "judged": len(images), "judge": judge.id,
-        "frechet": round(frechet(moments(features.cpu()), known), 3) if known else None,
-    }  # fmt: skip
+    logits, features = hub.compute(looked_at, hub.load(own).module, pixels)
+    said["recognised"] = int((logits.argmax(-1).cpu() == torch.tensor(labels)).sum())
+    if whole and (known := reference(DATA / f"{card.labels}-features.npz", labels)):
+        said["frechet"] = round(frechet(moments(features.cpu()), known), 3)
+    return said
+
+
+@torch.no_grad()
+def _inception(judge: nn.Module, pixels: Tensor) -> Tensor:
+    device = next(judge.parameters()).device
+    return torch.cat([judge(part.to(device))[0].cpu() for part in pixels.split(16)])

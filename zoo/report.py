@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from zoo import blocks, judge, video
+from zoo import blocks, video
 from zoo.anatomy import anatomy
 from zoo.column import Column
 from zoo.compare import names, noise
@@ -76,7 +76,7 @@ def work(count: float) -> str:
 
 
 def _recognised(figures: dict[str, Any]) -> str:
-    if "judged" not in figures:
+    if "recognised" not in figures:
         return ""
     right, count = figures["recognised"], figures["judged"]
     return f"{100 * right / count:.1f} % ({right} of {count}), by {figures['judge']}"
@@ -90,7 +90,7 @@ def _distance(figures: dict[str, Any]) -> str:
     if "judged" not in figures:
         return ""
     known = figures["frechet"]
-    return f"{known:.2f} from {figures['judged']} samples" if known is not None else f"told from {judge.ENOUGH} samples on"
+    return f"{known:.2f} from {figures['judged']} samples" if known is not None else f"told from {figures['enough']} samples on"
 
 
 def architectures(columns: Sequence[Column]) -> list[tuple[str, list[str]]]:

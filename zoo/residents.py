@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from zoo import backbones, checkpoint, latents, perception, sources, text
+from zoo import backbones, checkpoint, inception, latents, perception, sources, text
 from zoo.card import Card
 from zoo.errors import RequestError
 from zoo.request import short
@@ -113,19 +113,19 @@ def _kilobytes(word: str) -> int:
 
 
 def build_module(card: Card) -> nn.Module:
-    """The module of any card, randomly initialised: a backbone, an autoencoder, a vision transformer or a text encoder."""
+    """The module of any card, randomly initialised: a backbone, an autoencoder, a vision transformer, a text encoder or a judge."""
     if card.family in perception.FAMILIES:
         return perception.build(card.family, card.arch)
     builders = {
         "autoencoder-kl": latents.build, "autoencoder-kl-temporal": latents.build_temporal, "clip-text": text.build_clip,
-        "t5": text.build_t5,
+        "t5": text.build_t5, "inception": lambda arch: inception.Inception(**arch),
     }  # fmt: skip
     return builders[card.family](card.arch) if card.family in builders else backbones.build(card.family, card.arch)
 
 
 def renaming(card: Card) -> checkpoint.Rename | None:
     """What gives the weights of a card the names that its module has, where they were published under others."""
-    return perception.renamed if card.family in perception.FAMILIES else None
+    return inception.renamed if card.family == "inception" else perception.renamed if card.family in perception.FAMILIES else None
 
 
 def choose_device(name: str) -> torch.device:

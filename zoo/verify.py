@@ -81,6 +81,8 @@ def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tenso
         return module.decode(noise(1, arch["latent_channels"], 8, 8), **words).sample
     if card.task == "text-encoder":
         return module(input_ids=torch.arange(arch["num_context_tokens"])[None] % arch["vocab_size"]).last_hidden_state
+    if card.task == "judge":
+        return module(noise(1, 3, 64, 64))[0]
     frames = (arch["num_frames"],) if card.video or card.task == "video-classification" else ()
     x = noise(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"])
     if card.task in SEEING:

@@ -75,8 +75,8 @@ def main() -> None:
         print(json.dumps(report(Hub(device="cpu"), card, arguments.images), indent=1))
         return
     if arguments.features:
-        if card.labels not in JUDGES or JUDGES[card.labels] != card.id:
-            parser.error(f"{card.id} judges nothing: choose one of {', '.join(JUDGES.values())}")
+        if card.labels not in JUDGES or JUDGES[card.labels].model != card.id:
+            parser.error(f"{card.id} judges nothing: choose tiny-vit or tiny-vivit")
         np.savez_compressed(DATA / f"{card.labels}-features.npz", **features(Hub(device="cpu"), card))
         return
     if arguments.sheet:
