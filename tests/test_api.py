@@ -35,6 +35,7 @@ def test_only_the_public_endpoints_have_names(client: Client) -> None:
         "/generate_image",
         "/generate_video",
         "/look_inside",
+        "/compare",
     }
 
 
@@ -43,6 +44,8 @@ def test_the_parameters_have_the_promised_names(client: Client) -> None:
     assert [p["parameter_name"] for p in told["parameters"]] == ["model", "label", "count", "seed", "steps", "solver", "guidance"]
     told = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/look_inside"]
     assert [p["parameter_name"] for p in told["parameters"]] == ["image", "model", "layer", "head", "patch"]
+    told = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/compare"]
+    assert [p["parameter_name"] for p in told["parameters"]] == ["settings"]
 
 
 def test_the_list_of_models_is_the_hubs(client: Client, hub: Hub) -> None:

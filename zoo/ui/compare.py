@@ -97,8 +97,8 @@ class CompareTab(CompareParts):
             request = request.resolved(card)
         except ZooError as error:
             return {self.note: controls.note(str(error), "error")}
-        near = [other for other in self.hub.offered if other.generates and other.video == card.video and other.id != card.id]
-        near = [other for other in near if self.hub.local(other) and other.labels == card.labels] or [card]
+        near = [other for other in controls.makers(self.hub, card.video) if other.id != card.id and other.labels == card.labels]
+        near = [other for other in near if self.hub.local(other)] or [card]
         model, steps, solver, guidance, vae = self.settings[0]
         own, other = self.choose(card.id), self.choose(near[0].id)
         label, prompt = self.offer(card.id, *request.labels[:1], prompt=request.prompt)

@@ -1,0 +1,334 @@
+"""The Compare tab in a real browser: side by side, at equal noise, in lockstep, as a grid, blindly; and /compare over the API."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import opened, running
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from zoo import media
+
+ROOT = Path(__file__).parent.parent
+CLIPS = "[...document.querySelectorAll('#compare-columns .clip')].map((clip) => [clip.dataset.shown, clip.style.backgroundPosition])"
+
+
+def beside(context: BrowserContext, server: str, inner: str = "Side by side") -> Page:
+    """The Compare tab, open at one of its own tabs."""
+    page = opened(context, server)
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name=inner).click()
+    return page
+
+
+@pytest.fixture
+def tab(context: BrowserContext, server: str) -> Page:
+    return beside(context, server)
+
+
+def fill(page: Page, **values: str) -> None:
+    for name, value in values.items():
+        page.locator(f"#compare-{name} input, #compare-{name} textarea").first.fill(value)
+        page.keyboard.press("Tab")
+
+
+def choose(page: Page, box: str, typed: str) -> None:
+    page.click(f"#{box} input")
+    page.keyboard.type(typed)
+    page.get_by_role("option", name=typed, exact=False).first.click()
+
+
+def run(page: Page) -> None:
+    """Press Compare and wait for the table."""
+    page.click("#compare-go")
+    expect(page.locator("#compare-stop")).to_be_visible()
+    expect(page.locator("#compare-go")).to_be_visible()
+    expect(page.locator("#compare-table table")).to_be_visible()
+
+
+def sources(page: Page, column: int) -> list[str]:
+    return page.locator("#compare-columns .samples").nth(column).locator("img").evaluate_all("all => all.map((one) => one.src)")
+
+
+def pixels(page: Page, url: str) -> np.ndarray:
+    with Image.open(io.BytesIO(page.request.get(url).body())) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_two_settings_form_together_and_end_with_a_table_and_reports(tab: Page, tmp_path: Path) -> None:
+    fill(tab, count="2", seed="5", **{"steps-A": "30", "steps-B": "30"})
+    run(tab)
+    formed = tab.evaluate("[...compared.values()].map((column) => new Set(column.frames.map((one) => one.content)).size)")
+    assert min(formed) >= 15
+    expect(tab.locator("#compare-note")).to_contain_text("All start from the same noise.")
+    heads = tab.locator("#compare-columns h3").all_inner_texts()
+    assert heads == ["A: tiny DiT, 30 steps dpm-solver++, guidance 2", "B: tiny U-ViT, 30 steps dpm-solver++, guidance 2"]
+    table = tab.inner_text("#compare-table")
+    for words in ("Network evaluations", "Parameters", "4.2 M", "3.4 M", "Multiply-adds", "by tiny-vit", "told from 128 samples on"):
+        assert words in table
+    with tab.expect_download() as given:
+        tab.click("#compare-html")
+    given.value.save_as(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png") == 4
+    with tab.expect_download() as given:
+        tab.click("#compare-json")
+    given.value.save_as(tmp_path / "report.json")
+    facts = json.loads((tmp_path / "report.json").read_text())
+    assert [one["receipt"][1]["seed"] for one in facts["columns"]] == [6, 6]
+    assert facts["columns"][0]["receipt"][0]["pixels"] == media.digest(pixels(tab, sources(tab, 0)[0]))
+    tab.get_by_role("button", name="Architectures").click()
+    expect(tab.locator("#compare-architectures svg")).to_have_count(2)
+    expect(tab.locator("#compare-architectures")).to_contain_text("3 long skips")
+
+
+def test_the_slider_shows_all_columns_at_equal_noise_not_equal_step(tab: Page) -> None:
+    fill(tab, count="1", **{"steps-A": "10", "steps-B": "5"})
+    run(tab)
+    final = sources(tab, 0), sources(tab, 1)
+    bar, said = tab.locator("#compare-timeline input"), tab.locator("#compare-timeline output")
+    expect(said).to_have_text("result")
+    levels = tab.evaluate("[...compared.values()].map((column) => column.frames.map((one) => one.noise))")
+    assert [len(one) for one in levels] == [10, 5]
+    for value in ("0", "35", "70"):
+        bar.fill(value)
+        expect(said).to_have_text(re.compile(r"noise [\d.]+ %"))
+        wanted = float(re.search(r"[\d.]+", said.inner_text()).group()) / 100
+        for column, own in enumerate(levels):
+            nearest = min(own, key=lambda noise: abs(noise - wanted))
+            shown = tab.evaluate(
+                f"compared.get('{column}').frames.find((one) => one.content === "
+                f"document.querySelectorAll('#compare-columns .samples .frame')[{column}].innerHTML).noise"
+            )
+            assert abs(shown - wanted) <= abs(nearest - wanted) + 0.006  # the words are rounded
+    bar.fill("100")
+    expect(said).to_have_text("result")
+    assert (sources(tab, 0), sources(tab, 1)) == final
+
+
+def test_two_are_laid_under_a_line_and_a_click_chooses_the_sample(tab: Page) -> None:
+    fill(tab, count="3", **{"steps-A": "4", "steps-B": "4"})
+    run(tab)
+    expect(tab.locator("#compare-difference")).to_contain_text("A and B, sample 1")
+    expect(tab.locator("#compare-slider img")).to_have_count(2)
+    tab.locator("#compare-columns .samples").nth(1).locator("img").nth(2).click()
+    expect(tab.locator("#compare-difference")).to_contain_text("A and B, sample 3")
+    one, other = (pixels(tab, sources(tab, column)[2]).astype(int) for column in (0, 1))
+    expect(tab.locator("#compare-difference")).to_contain_text(f"at most {np.abs(one - other).max()} of 255 levels")
+    choose(tab, "compare-right", "A")
+    expect(tab.locator("#compare-difference")).to_contain_text("Identical")
+    tab.click("#compare-open")
+    expect(tab.locator("#steps input")).to_have_value("4")
+    expect(tab.locator("#verdict")).to_contain_text("seed 2, are back on the controls")
+
+
+def test_more_samples_are_added_to_those_that_are_there(tab: Page) -> None:
+    fill(tab, count="2", **{"steps-A": "3", "steps-B": "3"})
+    choose(tab, "compare-label", "every class in turn")
+    run(tab)
+    before = sources(tab, 0)
+    tab.click("#compare-more")
+    expect(tab.locator("#compare-columns .samples").nth(0).locator("img")).to_have_count(4)
+    expect(tab.locator("#compare-go")).to_be_visible()
+    expect(tab.locator("#compare-table")).to_contain_text("of 4)")
+    assert sources(tab, 0)[:2] == before
+
+
+def test_stop_keeps_what_was_there_and_says_after_which_step(tab: Page) -> None:
+    fill(tab, count="1", **{"steps-A": "300", "steps-B": "300"})
+    tab.click("#compare-go")
+    expect(tab.locator("#compare-columns .samples").nth(1)).to_contain_text(re.compile(r"step [3-9] of 300"))
+    tab.click("#compare-stop")
+    expect(tab.locator("#compare-table")).to_contain_text("after step")
+    expect(tab.locator("#compare-more")).to_be_disabled()
+    fill(tab, **{"steps-A": "3", "steps-B": "0"})
+    tab.click("#compare-go")
+    expect(tab.locator("#compare-note .error")).to_contain_text("Steps must be a whole number from 1")
+    expect(tab.locator("#compare-table")).to_contain_text("after step")  # nothing was lost
+
+
+def test_videos_play_in_lockstep_with_one_pause_and_one_scrub(tab: Page) -> None:
+    for name, steps in (("A", "3"), ("B", "5")):
+        choose(tab, f"compare-model-{name}", "tiny Latte")
+        expect(tab.locator(f"#compare-steps-{name} input")).to_have_value("25")
+        fill(tab, **{f"steps-{name}": steps})
+    fill(tab, count="1")
+    run(tab)
+    expect(tab.locator("#compare-columns .clip")).to_have_count(2)
+    seen = set()
+    for _ in range(12):
+        one, other = tab.evaluate(CLIPS)
+        assert one == other
+        seen.add(one[0])
+        tab.wait_for_timeout(90)
+    assert len(seen) >= 4
+    tab.click("#lockstep button")
+    expect(tab.locator("#lockstep button")).to_have_text("Play")
+    still = tab.evaluate(CLIPS)
+    tab.wait_for_timeout(400)
+    assert tab.evaluate(CLIPS) == still
+    tab.locator("#lockstep input").fill("6")
+    assert [frame for frame, _ in tab.evaluate(CLIPS)] == ["6", "6"]
+    expect(tab.locator("#lockstep output")).to_have_text("7 of 16")
+    tab.click("#lockstep button")
+    tab.wait_for_function("document.querySelector('#compare-columns .clip').dataset.shown !== '6'")
+    tab.locator("#compare-frame input[type=number]").fill("16")
+    expect(tab.locator("#compare-difference")).to_contain_text("A and B, sample 1")
+
+
+def test_the_setting_of_a_picture_is_compared_with_another_model(context: BrowserContext, server: str) -> None:
+    page = opened(context, server)
+    page.locator("#count input[type=number]").fill("1")
+    page.locator("#steps input").fill("6")
+    page.locator("#seed input, #seed textarea").first.fill("41")
+    page.keyboard.press("Tab")
+    page.click("#generate")
+    expect(page.locator("#gallery .grid-container img")).to_have_count(1)
+    made = pixels(page, page.locator("#gallery .grid-container img").first.get_attribute("src"))
+    page.click("#beside")
+    expect(page.locator("#compare-note")).to_contain_text("A is the setting of that result")
+    expect(page.locator("#compare-steps-A input")).to_have_value("6")
+    run(page)
+    assert np.array_equal(pixels(page, sources(page, 0)[0]), made)
+    assert page.locator("#compare-columns h3").nth(1).inner_text().startswith("B: tiny U-ViT")
+
+
+# ---- the grid
+
+
+def test_a_grid_is_priced_filled_stopped_gone_on_with_and_opened(context: BrowserContext, server: str, tmp_path: Path) -> None:
+    page = beside(context, server, "X/Y grid")
+    page.locator("#grid-xs input, #grid-xs textarea").first.fill("20,40,400")
+    page.locator("#grid-ys input, #grid-ys textarea").first.fill("1-4:1")
+    page.keyboard.press("Tab")
+    expect(page.locator("#grid-cost")).to_contain_text(re.compile(r"4 x 3 cells, about .* from measured steps"))
+    page.click("#grid-go")
+    expect(page.locator("#grid-table img.forming")).to_have_count(1)
+    expect(page.locator("#grid-note")).to_contain_text(re.compile(r"[2-9] of 12 cells are there"))
+    page.click("#grid-stop")
+    expect(page.locator("#grid-note")).to_contain_text(re.compile(r"\d of 12 cells are there; click"))
+    kept = page.locator("#grid-table img").evaluate_all("all => all.map((one) => one.src)")
+    assert 2 <= len(kept) < 12
+    with page.expect_download() as given:
+        page.click("#grid-zip")
+    given.value.save_as(tmp_path / "grid.zip")
+    with zipfile.ZipFile(tmp_path / "grid.zip") as packed:
+        manifest = json.loads(packed.read("manifest.json"))
+        assert len([cell for cell in manifest["cells"] if cell["file"]]) == len(kept)
+    page.locator("#grid-table [data-cell='0']").click()
+    expect(page.locator("#grid-facts")).to_contain_text("20 steps dpm-solver++ · guidance 1")
+    page.click("#grid-inside")
+    expect(page.locator("#look-caption p")).to_contain_text("Layer 3")
+    page.get_by_role("tab", name="Compare").click()
+    page.click("#grid-open")
+    expect(page.locator("#steps input")).to_have_value("20")
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#grid-xs input, #grid-xs textarea").first.fill("2,three")
+    page.keyboard.press("Tab")
+    expect(page.locator("#grid-cost .error")).to_contain_text("'three' is no value of steps")
+    page.click("#grid-go")
+    expect(page.locator("#grid-note .error")).to_contain_text("'three'")
+    assert page.locator("#grid-table img").count() == len(kept)  # nothing was lost
+
+
+def test_the_rest_of_a_grid_is_filled_in_later(context: BrowserContext, server: str) -> None:
+    page = beside(context, server, "X/Y grid")
+    page.locator("#grid-xs input, #grid-xs textarea").first.fill("5,200")
+    choose(page, "grid-y", "nothing")
+    page.click("#grid-go")
+    expect(page.locator("#grid-note")).to_contain_text("1 of 2 cells are there")
+    page.click("#grid-stop")
+    expect(page.locator("#grid-rest")).to_be_visible()
+    page.click("#grid-rest")
+    expect(page.locator("#grid-note")).to_contain_text("2 of 2 cells are there; click", timeout=60_000)
+    expect(page.locator("#grid-rest")).to_be_hidden()
+
+
+# ---- blind
+
+
+def test_a_blind_choice_hides_the_names_until_it_is_made_and_survives_a_restart(browser: Browser, tmp_path: Path) -> None:
+    visitor = browser.new_context(viewport={"width": 1280, "height": 860})
+    visitor.set_default_timeout(30_000)
+    with running(ROOT, tmp_path / "cache", "--models", "tiny-dit,tiny-uvit,tiny-vae,tiny-vit") as url:
+        page = beside(visitor, url)
+        for place in ("1", "2"):
+            fill(page, count="1", **{"steps-A": "3", "steps-B": "3"})
+            page.check("#compare-blind input")
+            page.click("#compare-go")
+            expect(page.locator("#compare-choice")).to_be_visible()
+            assert page.locator("#compare-columns h3").all_inner_texts() == ["1", "2"]
+            expect(page.locator("#compare-table")).to_be_hidden()
+            assert "U-ViT" not in page.inner_text("#compare-columns")
+            page.locator("#compare-choice label", has_text=place).click()
+            expect(page.locator("#compare-note")).to_contain_text(f"You chose {place}: tiny ")
+            assert sorted(head[:2] for head in page.locator("#compare-columns h3").all_inner_texts()) == ["A:", "B:"]
+            expect(page.locator("#compare-table")).to_be_visible()
+    with running(ROOT, tmp_path / "cache", "--models", "tiny-dit,tiny-uvit,tiny-vae,tiny-vit") as again:
+        kept = visitor.storage_state()["origins"][0]["localStorage"]  # the browser is the same, the port is not
+        visitor.add_init_script("".join(f"localStorage.setItem({json.dumps(one['name'])}, {json.dumps(one['value'])});" for one in kept))
+        page = beside(visitor, again, "Votes")
+        expect(page.locator("#votes-note")).to_contain_text("2 choices.")
+        assert page.locator("#votes-rates tbody tr").count() == 1
+        expect(page.locator("#votes-rates")).to_contain_text(re.compile(r"[12] of 2"))
+        page.click("#votes-export")
+        expect(page.locator("#votes-files")).to_contain_text("choices")
+        page.click("#votes-delete")
+        expect(page.locator("#votes-note")).to_contain_text("2 choices of this browser would be gone")
+        page.click("#votes-sure")
+        expect(page.locator("#votes-note")).to_contain_text("Deleted: 2 choices.")
+        expect(page.locator("#votes-rates tbody tr")).to_have_count(0)
+    visitor.close()
+
+
+def test_a_blind_choice_between_equal_settings_is_refused(tab: Page) -> None:
+    choose(tab, "compare-model-B", "tiny DiT")
+    tab.check("#compare-blind input")
+    tab.click("#compare-go")
+    expect(tab.locator("#compare-note .error")).to_contain_text("would say nothing")
+
+
+# ---- the endpoint
+
+
+@pytest.fixture(scope="module")
+def client(server: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return Client(server, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
+@pytest.mark.parametrize("form", [list, json.dumps], ids=["list", "text"])
+def test_the_endpoint_gives_receipts_files_and_figures(client: Client, form: type) -> None:
+    asked = [{"model": "tiny-dit", "labels": [4], "seeds": [7, 8], "steps": 4}, {"model": "tiny-unet", "steps": 5, "guidance": 1}]
+    entries = client.predict(form(asked), api_name="/compare")
+    assert [sorted(entry) for entry in entries] == [["figures", "files", "receipt"]] * 2
+    for entry, steps in zip(entries, (4, 5), strict=True):
+        assert [receipt["seed"] for receipt in entry["receipt"]] == [7, 8]
+        assert {receipt["label"] for receipt in entry["receipt"]} == {"star"}
+        assert [media.read_png(path)[1] for path in entry["files"]] == entry["receipt"]
+        assert entry["figures"]["evaluations"] == steps
+    assert entries[1]["figures"]["passes"] == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("[{", "no JSON"),
+        ([], "1 to 16 settings"),
+        (None, "1 to 16 settings"),
+        ([{"model": "tiny-dit", "label": "star"}, {"model": "dit-xl-2-256"}], "Column B: dit-xl-2-256 has no class 'star'"),
+        ([{"model": "dit-xl-2-256", "label": 207}], "dit-xl-2-256"),
+        ([{"model": "tiny-dit", "label": "star", "guidance": "much"}], "Column A: Guidance must be a number"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_sentence(client: Client, settings: object, words: str) -> None:
+    with pytest.raises(AppError, match=re.escape(words)):
+        client.predict(settings, api_name="/compare")
