@@ -116,8 +116,9 @@ def _videos(hub: Hub) -> Callable[..., Any]:
 
 
 def _compares(hub: Hub) -> Callable[..., Any]:
-    def compare(settings) -> list[dict[str, Any]]:
-        """Compare settings on the same class and noise: of each, in their order, its receipts, its files and its figures.
+    def compare(settings) -> Iterator[list[dict[str, Any]]]:
+        """Compare settings on the same class and noise: of each, in their order, its receipts, its files and its figures. Earlier answers
+        hold the figures so far.
 
         settings: a JSON list of requests, each with a model of /list_models; a request that names no seeds or no class takes those of
         the first, its class by name. label may name a class instead of labels, or be "each" for all in turn.
@@ -127,8 +128,8 @@ def _compares(hub: Hub) -> Callable[..., Any]:
                 settings = json.loads(settings)
             columns = aligned(hub, settings)
             for _ in together(hub, columns, preview=False):
-                pass
-            return [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
+                yield [{"receipt": [], "files": [], "figures": column.figures()} for column in columns]
+            yield [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
         except ValueError as error:
             words = str(error) if isinstance(error, ZooError) else "The settings are no JSON: send a list of requests."
             raise gr.Error(words, print_exception=False) from None

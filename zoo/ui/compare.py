@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class CompareTab(CompareParts):
         self.votes = votes
         of_two = [self.left, self.right, self.which, self.frame]
         closely = [self.slider, self.difference, self.path]
-        made = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.seen, self.page, self.facts]
+        made = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.seen, self.saved]
         made += [*of_two, *closely, self.go, self.halt, self.again]
         asked = [self.visitor, self.blind, self.number, self.label, self.prompt, self.count, self.seed]
         asked += [part for five in self.settings for part in five]
@@ -56,6 +57,7 @@ class CompareTab(CompareParts):
         for cell in self.cells:
             chosen = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
             chosen.then(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
+        self.report.click(self.save, self.seen, [self.saved, self.note], **PRIVATE)
         self.choice.input(self.vote, [self.visitor, self.seen, self.choice], [*made, *self.votes.shown], **PRIVATE)
         self.taken = [
             self.label,
@@ -214,7 +216,6 @@ class CompareTab(CompareParts):
         images = columns[0].images
         count, frames = len(images), images.shape[1] if images.ndim == 5 else 1
         pair = self.closely(seen, "A", names[-1], 1, frames // 2 + 1)
-        files = put({f"{seen.run}-{name}": content for name, content in report.files(columns).items()}, self.hub.results.folder)
         return shown | self._cells([seen.finished(place) for place in range(len(seen.order))]) | {
             self.details: gr.update(visible=True), self.table: report.table(report.rows(columns), names),
             self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names),
@@ -222,7 +223,7 @@ class CompareTab(CompareParts):
             self.which: gr.update(maximum=max(count, 2), value=1),
             self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=frames // 2 + 1),
             self.slider: pair[0], self.difference: pair[1], self.path: pair[2], self.note: controls.note(compare.noise(columns)),
-            self.page: gr.update(value=str(files[0])), self.facts: gr.update(value=str(files[1])),
+            self.saved: gr.update(visible=False),
             self.again: gr.update(interactive=whole), self.choice: gr.update(visible=False),
         }  # fmt: skip
 
@@ -242,6 +243,16 @@ class CompareTab(CompareParts):
             )
         except ZooError as error:
             return {self.note: controls.note(str(error), "error")}
+
+    def save(self, seen: Seen | None) -> dict:
+        """The report as files."""
+        try:
+            if seen is None or seen.blind:
+                raise RequestError("There is nothing to report yet: press Compare and let it finish.")
+            files = put(report.files(seen.columns), self.hub.results.folder / uuid.uuid4().hex)
+        except ZooError as error:
+            return {self.note: controls.note(str(error), "error")}
+        return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
 
     def closely(self, seen: Seen | None, left: str, right: str, which: int, frame: int) -> tuple[Any, str, str, str]:
         """Two columns' same sample under a line to drag, and where they differ; the left one's file."""

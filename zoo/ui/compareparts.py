@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 """That stand side by side on the page."""
+KEPT = 7200
+"""Seconds for which a visitor's comparison is kept in memory after it was last touched."""
 SINGLE = 16
 """Samples up to which each is a picture of its own while they form."""
 EMPTY = '<div class="frame empty"><p>Nothing compared yet. Choose two settings and press Compare.</p></div>'
@@ -63,7 +65,7 @@ class Seen:
         """A column at its end."""
         column = self.columns[self.order[place]]
         words = f"stopped after step {column.stopped}" if column.stopped else "" if self.blind else f"{column.seconds:.1f} s of its own"
-        return finished(place, self.run, self.name(place), column, controls.note(words))
+        return finished(place, self.run, self.name(place), column, controls.note(words), self.blind)
 
 
 class CompareParts:
@@ -71,7 +73,7 @@ class CompareParts:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.seen, self.path = gr.State(None), gr.State("")
+        self.seen, self.path = gr.State(None, time_to_live=KEPT), gr.State("")
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
                 self._build_controls()
@@ -130,8 +132,8 @@ class CompareParts:
         with gr.Column(visible=False) as self.details:
             with gr.Row(elem_classes="actions"):
                 self.again = gr.Button("As many samples more", size="sm", elem_id="compare-more")
-                self.page = gr.DownloadButton("Report (HTML)", size="sm", elem_id="compare-html")
-                self.facts = gr.DownloadButton("Report (JSON)", size="sm", elem_id="compare-json")
+                self.report = gr.Button("Report (HTML, JSON)", size="sm", elem_id="compare-report")
+            self.saved = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="compare-saved")
             self.table = gr.HTML(elem_id="compare-table")
             with gr.Accordion("Two of them closely", open=True):
                 with gr.Row():
@@ -177,15 +179,16 @@ def shown(place: int, run: str, head: str, images: np.ndarray | None, column: Co
     return _column(place, run, head, cells, controls.columns(count), words, noise)
 
 
-def finished(place: int, run: str, head: str, column: Column, words: str) -> str:
-    """One column at its end: all its samples, each from its file; a click chooses one."""
+def finished(place: int, run: str, head: str, column: Column, words: str, blind: bool = False) -> str:
+    """One column at its end: all its samples, each from its file, whose name tells the model, or blindly; a click chooses one."""
     images, files = column.images, column.files
     if images.ndim == 5:
         cells = [clip(video, column.request.fps, k) for k, video in enumerate(images)]
     else:
+        shown = [controls.data_url(image, exact=True) for image in images] if blind else [url(path) for path in files]
         cells = [
-            f'<img loading="lazy" data-sample="{k}" alt="sample {k + 1}" title="sample {k + 1}, seed {seed}" src="{url(path)}">'
-            for k, (path, seed) in enumerate(zip(files, column.seeds, strict=False))
+            f'<img loading="lazy" data-sample="{k}" alt="sample {k + 1}" title="sample {k + 1}, seed {seed}" src="{source}">'
+            for k, (source, seed) in enumerate(zip(shown, column.seeds, strict=False))
         ]
     return _column(place, run, head, cells, controls.columns(len(images)), words, 0.0)
 

@@ -160,9 +160,9 @@ def pictures(images: np.ndarray | None, count: int, step: int = 0, total: int = 
     return f'<div class="frame" data-step="{step}" data-total="{total}" style="--columns:{columns(count)}">{"".join(cells)}</div>'
 
 
-def data_url(image: np.ndarray) -> str:
-    """A picture (h, w, 3) uint8 inside a URL: as a PNG, or a large one as a JPEG, a tenth of the bytes."""
-    file, kind = io.BytesIO(), "PNG" if image.shape[0] <= 128 else "JPEG"
+def data_url(image: np.ndarray, exact: bool = False) -> str:
+    """A picture (h, w, 3) uint8 inside a URL: as a PNG, or a large one that need not be exact as a JPEG, a tenth of the bytes."""
+    file, kind = io.BytesIO(), "PNG" if exact or image.shape[0] <= 128 else "JPEG"
     Image.fromarray(image).save(file, format=kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 88}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 

@@ -36,7 +36,7 @@ class GridPart:
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
         self.hub, self.visitor, self.switches = hub, visitor, controls.Switches()
-        self.sweep, self.path = gr.State(None), gr.State("")
+        self.sweep, self.path = gr.State(None, time_to_live=compareparts.KEPT), gr.State("")
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
                 self._build_controls()
@@ -70,8 +70,8 @@ class GridPart:
         self.table = gr.HTML(EMPTY, js_on_load=CELL, elem_id="grid-table")
         self.note = gr.HTML(elem_id="grid-note")
         with gr.Row(elem_classes="actions"):
-            self.picture = gr.DownloadButton("Picture (PNG)", size="sm", interactive=False, elem_id="grid-png")
-            self.folder = gr.DownloadButton("Folder with manifest (ZIP)", size="sm", interactive=False, elem_id="grid-zip")
+            self.save = gr.Button("Picture (PNG), folder with manifest (ZIP)", size="sm", elem_id="grid-save")
+        self.saved = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="grid-saved")
         self.facts = gr.HTML(elem_id="grid-facts")
         with gr.Row(elem_classes="actions", visible=False) as self.actions:
             self.open = gr.Button("Cell to its own tab", size="sm", elem_id="grid-open")
@@ -82,8 +82,7 @@ class GridPart:
         made = [
             self.table,
             self.note,
-            self.picture,
-            self.folder,
+            self.saved,
             self.facts,
             self.actions,
             self.sweep,
@@ -99,6 +98,7 @@ class GridPart:
         for axis, values in ((self.x, self.xs), (self.y, self.ys)):
             axis.input(self.example, [axis, self.model], values, queue=False, **PRIVATE)
         gr.on([part.change for part in asked], self.price, asked, self.cost, queue=False, **PRIVATE)
+        self.save.click(self.keep, self.sweep, [self.saved, self.note], **PRIVATE)
         self.table.click(self.select, self.sweep, [self.facts, self.actions, self.path], **PRIVATE)
 
     # ---- what is asked
@@ -170,6 +170,7 @@ class GridPart:
             yield {
                 self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True),
                 self.table: _table(made), self.facts: "", self.actions: gr.update(visible=False), self.sweep: made,
+                self.saved: gr.update(visible=False),
             }  # fmt: skip
             for cells, item in sweep.run(self.hub, made, stop, visitor):
                 if isinstance(item, Progress):
@@ -188,21 +189,19 @@ class GridPart:
         kind = "plain"
         if errors:
             words, kind = f"{words} {errors[0]}", "error"
-        shown = {
-            self.table: _table(made),
-            self.note: controls.note(words, kind),
-            self.rest: gr.update(visible=len(ready) < len(made.every)),
-        }
-        if not ready:
-            return shown
+        more = gr.update(visible=len(ready) < len(made.every))
+        return {self.table: _table(made), self.note: controls.note(words, kind), self.rest: more}
+
+    def keep(self, made: Sweep | None) -> dict:
+        """The grid as a picture and as a folder."""
         try:
-            name = f"grid-{uuid.uuid4().hex[:8]}"
-            contents = {f"{name}.png": figures.png(made.picture()), f"{name}.zip": made.archive()}
-            files = put(contents, self.hub.results.folder)
+            if made is None or not any(cell.file for cell in made.every):
+                raise RequestError("There is no grid to keep yet: press Run.")
+            contents = {"grid.png": figures.png(made.picture()), "grid.zip": made.archive()}
+            files = put(contents, self.hub.results.folder / uuid.uuid4().hex)
         except ZooError as error:
-            return shown | {self.note: controls.note(str(error), "error")}
-        saves = zip((self.picture, self.folder), files, strict=True)
-        return shown | {save: gr.update(value=str(path), interactive=True) for save, path in saves}
+            return {self.note: controls.note(str(error), "error")}
+        return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
 
     def select(self, made: Sweep | None, event: gr.EventData) -> dict:
         """Say what a cell is, and make it the one that can be opened elsewhere."""
