@@ -41,16 +41,18 @@ class CompareTab(CompareParts):
         closely = [self.slider, self.difference, self.path]
         made = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.seen, self.saved]
         made += [*of_two, *closely, self.go, self.halt, self.again]
-        asked = [self.visitor, self.blind, self.number, self.label, self.prompt, self.count, self.seed]
-        asked += [part for five in self.settings for part in five]
+        asked = [self.visitor, self.blind, self.number, self.label, self.prompt, self.count, self.seed, self.carried]
+        asked += [part for six in self.settings for part in six]
         self.go.click(self.generate, asked, made, **PRIVATE)
         self.again.click(self.go_on, [self.visitor, self.seen], made, **PRIVATE)
         self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
         self.number.input(lambda n: [gr.update(visible=k < n) for k in range(COLUMNS)], self.number, self.groups, queue=False, **PRIVATE)
+        offered = [self.label, self.prompt, self.carried, self.also]
         for k, (model, *rest) in enumerate(self.settings):
             model.input(self.choose, model, rest, queue=False, **PRIVATE)
             if k == 0:
-                model.input(self.offer, model, [self.label, self.prompt], queue=False, **PRIVATE)
+                model.input(self.offer, model, offered, queue=False, **PRIVATE)
+            rest[1].change(lambda solver: gr.update(visible=solver == "ddim"), rest[1], rest[3], queue=False, **PRIVATE)
         same = PRIVATE | {"trigger_mode": "always_last"}
         for part in of_two:
             part.input(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
@@ -59,16 +61,7 @@ class CompareTab(CompareParts):
             chosen.then(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
         self.report.click(self.save, self.seen, [self.saved, self.note], **PRIVATE)
         self.choice.input(self.vote, [self.visitor, self.seen, self.choice], [*made, *self.votes.shown], **PRIVATE)
-        self.taken = [
-            self.label,
-            self.prompt,
-            self.count,
-            self.seed,
-            *self.settings[0],
-            self.settings[1][0],
-            *self.settings[1][1:],
-            self.note,
-        ]
+        self.taken = [*offered, self.count, self.seed, *self.settings[0], *self.settings[1], self.note]
 
     # ---- what is asked
 
@@ -78,15 +71,18 @@ class CompareTab(CompareParts):
         others = autoencoders(self.hub, card)
         return [
             card.sampling.steps, card.sampling.solver, gr.update(value=card.guidance.default, visible=card.guidable),
+            gr.update(value=0, visible=card.sampling.solver == "ddim"),
             gr.update(choices=others, value=card.latent and card.latent.vae, visible=len(others) > 1),
         ]  # fmt: skip
 
-    def offer(self, model: str, label: int | None = None, prompt: str = "") -> tuple[Any, Any]:
-        """The classes of the first column's model, or its prompt."""
+    def offer(self, model: str) -> dict:
+        """The classes of the first column's model, or its prompt; what was taken over from another tab is left."""
         card = self.hub.card(model)
         offered = compareparts.classes(card)
-        chosen = offered[0][1] if offered and label is None else label
-        return gr.update(choices=offered, value=chosen, visible=bool(offered)), gr.update(value=prompt, visible=bool(card.text))
+        return {
+            self.label: gr.update(choices=offered, value=offered[0][1] if offered else None, visible=bool(offered)),
+            self.prompt: gr.update(visible=bool(card.text)), self.carried: {}, self.also: "",
+        }  # fmt: skip
 
     def take(self, path: str | None) -> dict:
         """Compare the setting of a picture or video of another tab with another model on the same class and noise."""
@@ -101,27 +97,35 @@ class CompareTab(CompareParts):
             return {self.note: controls.note(str(error), "error")}
         near = [other for other in controls.makers(self.hub, card.video) if other.id != card.id and other.labels == card.labels]
         near = [other for other in near if self.hub.local(other)] or [card]
-        model, steps, solver, guidance, vae = self.settings[0]
-        own, other = self.choose(card.id), self.choose(near[0].id)
-        label, prompt = self.offer(card.id, *request.labels[:1], prompt=request.prompt)
+        model, steps, solver, guidance, eta, vae = self.settings[0]
+        own, other, offered = self.choose(card.id), self.choose(near[0].id), self.offer(card.id)
+        if request.labels:
+            offered[self.label] |= {"value": request.labels[0]}
+        carried = {"frames": request.frames, "fps": request.fps} if card.video else {}
+        carried |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
         words = f"A is the setting of that result. B is {near[0].title}: change what you like, then press Compare."
-        return {
-            self.label: label, self.prompt: prompt, self.count: len(request.seeds), self.seed: str(request.seeds[0]), model: card.id,
-            steps: request.steps, solver: request.solver,
-            guidance: gr.update(value=request.guidance, visible=card.guidable), vae: own[3] | {"value": request.vae},
-            self.note: controls.note(words, "good"), self.settings[1][0]: near[0].id,
-        } | dict(zip(self.settings[1][1:], other, strict=False))  # fmt: skip
+        return offered | {
+            self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: len(request.seeds),
+            self.seed: str(request.seeds[0]), model: card.id, steps: request.steps, solver: request.solver,
+            guidance: gr.update(value=request.guidance, visible=card.guidable),
+            eta: gr.update(value=request.eta, visible=request.solver == "ddim"), vae: own[4] | {"value": request.vae},
+            self.carried: carried, self.note: controls.note(words, "good"), self.settings[1][0]: near[0].id,
+            self.also: controls.note("In all, from that result: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in carried.items()))
+            if carried else "",
+        } | dict(zip(self.settings[1][1:], other, strict=True))  # fmt: skip
 
-    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, values: tuple) -> list[Column]:
+    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, carried: dict, values: tuple) -> list[Column]:
         samples = controls.whole("Samples", count, 1, compare.MOST_SAMPLES)
         first = controls.first_seed(seed, samples)
         settings = []
         for k in range(number):
-            model, steps, solver, guidance, vae = values[5 * k : 5 * k + 5]
+            model, steps, solver, guidance, eta, vae = values[6 * k : 6 * k + 6]
             card = self.hub.card(model)
             words = {"model": model, "solver": solver or None, "vae": vae or None, "seeds": list(range(first, first + samples))}
             words |= {"steps": None if steps is None else controls.whole("Steps", steps, 1, 1000)}
             words |= {"guidance": guidance} if card.guidable else {}
+            words |= {"eta": eta or 0} if solver == "ddim" else {}
+            words |= {word: value for word, value in carried.items() if (card.video if word in ("frames", "fps") else card.text)}
             words |= {"prompt": prompt or ""} if card.text else {}
             if k == 0 and card.label_names:
                 words["label"] = label
@@ -130,10 +134,10 @@ class CompareTab(CompareParts):
 
     # ---- what happens
 
-    def generate(self, session: gr.Request, visitor, blind, number, label, prompt, count, seed, *values: Any) -> Iterator[dict]:
+    def generate(self, session: gr.Request, visitor, blind, number, label, prompt, count, seed, carried, *values: Any) -> Iterator[dict]:
         """Run all columns together and show them as they come; every ending gives the button back."""
         try:
-            columns = self._columns(int(number), label, prompt, count, seed, values)
+            columns = self._columns(int(number), label, prompt, count, seed, carried or {}, values)
             order = list(range(len(columns)))
             if blind:
                 if len({report.setting(one) for one in columns}) < len(columns):

@@ -91,6 +91,7 @@ class CompareParts:
         with gr.Row(elem_classes="pairs"):
             self.count = gr.Number(4, precision=0, label="Samples", elem_id="compare-count", min_width=90)
             self.seed = gr.Textbox("0", label="First seed", placeholder="random", max_lines=1, elem_id="compare-seed", min_width=90)
+        self.carried, self.also = gr.State({}), gr.HTML(elem_id="compare-also")
         self.number = gr.Radio([2, 3, 4], value=2, label="Columns", elem_id="compare-number")
         self.groups, self.settings = [], []
         for k, name in enumerate(compare.names(COLUMNS)):
@@ -105,17 +106,13 @@ class CompareParts:
                 solver = gr.Dropdown(
                     list(SOLVERS), value=card.sampling.solver, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True
                 )
-                others, vae = autoencoders(self.hub, card), card.latent and card.latent.vae
+                eta = gr.Number(0, label="Eta, noise that ddim adds", elem_id=f"compare-eta-{name}", visible=card.sampling.solver == "ddim")
+                others, own = autoencoders(self.hub, card), card.latent and card.latent.vae
                 vae = gr.Dropdown(
-                    others,
-                    value=vae,
-                    label="Autoencoder",
-                    elem_id=f"compare-vae-{name}",
-                    visible=len(others) > 1,
-                    allow_custom_value=True,
+                    others, value=own, label="Autoencoder", elem_id=f"compare-vae-{name}", visible=len(others) > 1, allow_custom_value=True
                 )
             self.groups.append(group)
-            self.settings.append((model, steps, solver, guidance, vae))
+            self.settings.append((model, steps, solver, guidance, eta, vae))
         self.blind = gr.Checkbox(False, label="Blind: shuffled and nameless until you have chosen", elem_id="compare-blind")
         self.go = gr.Button("Compare", variant="primary", elem_id="compare-go")
         self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", visible=False)
