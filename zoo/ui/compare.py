@@ -274,7 +274,7 @@ class CompareTab(CompareParts):
             return None, "", "", controls.note(str(error), "error")
         gap = np.abs(one.astype(np.int16) - other).mean(-1)
         drawn = figures.enlarged(figures.coloured(gap, 0, max(gap.max(), 1)), 256)
-        words = f"{media.compare(one, other)} Bright where most."
+        words = f"{media.compare(one, other)}{' Bright where most.' if gap.any() else ''}"
         pair = tuple(figures.enlarged(image, 384, smooth=True) for image in (one, other))
         place = path.with_suffix(".webp") if columns[0].card.video else path
         shown = plates.picture(drawn, "difference", f"{left} and {right}, sample {k + 1}", words)

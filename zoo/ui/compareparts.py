@@ -96,6 +96,7 @@ class CompareParts:
         self.groups, self.settings = [], []
         for k, name in enumerate(compare.names(COLUMNS)):
             card = rivals[k % len(rivals)]
+            how = card.sampling.solver if k < len(rivals) else "ddim"  # a setting of its own, where models run out
             with gr.Group(visible=k < 2, elem_classes="setting") as group:
                 model = gr.Dropdown(choices(self.hub), value=card.id, label=f"{name}: model", elem_id=f"compare-model-{name}")
                 with gr.Row(elem_classes="pairs"):
@@ -103,10 +104,8 @@ class CompareParts:
                     guidance = gr.Number(
                         card.guidance.default, label="Guidance", elem_id=f"compare-guidance-{name}", min_width=70, visible=card.guidable
                     )
-                solver = gr.Dropdown(
-                    list(SOLVERS), value=card.sampling.solver, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True
-                )
-                eta = gr.Number(0, label="Eta, noise that ddim adds", elem_id=f"compare-eta-{name}", visible=card.sampling.solver == "ddim")
+                solver = gr.Dropdown(list(SOLVERS), value=how, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True)
+                eta = gr.Number(0, label="Eta, noise that ddim adds", elem_id=f"compare-eta-{name}", visible=how == "ddim")
                 others, own = autoencoders(self.hub, card), card.latent and card.latent.vae
                 vae = gr.Dropdown(
                     others, value=own, label="Autoencoder", elem_id=f"compare-vae-{name}", visible=len(others) > 1, allow_custom_value=True
@@ -138,11 +137,11 @@ class CompareParts:
                     self.right = gr.Dropdown(["A", "B"], value="B", label="Right", elem_id="compare-right", min_width=80)
                     self.which = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Sample (or click one)", elem_id="compare-which", buttons=[])
                     self.frame = gr.Slider(1, 16, 1, step=1, label="Frame", elem_id="compare-frame", buttons=[], visible=False)
-                with gr.Row():
+                with gr.Row(elem_classes="pair"):
                     self.slider = gr.ImageSlider(
                         label="Drag the line", elem_id="compare-slider", interactive=False, max_height=420, buttons=[]
                     )
-                    self.difference = gr.HTML(elem_id="compare-difference")
+                    self.difference = gr.HTML(elem_id="compare-difference", min_width=280)
                 with gr.Row(elem_classes="actions"):
                     self.open = gr.Button("Left one to its own tab", size="sm", elem_id="compare-open")
                     self.inside = gr.Button("Look inside the left one", size="sm", elem_id="compare-inside")

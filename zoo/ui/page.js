@@ -8,7 +8,8 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("click", (event) => {  // on a phone the result lies below the controls
   const narrow = window.matchMedia("(max-width: 760px)").matches;
-  if (narrow && event.target.closest("#generate")) { document.querySelector(".result").scrollIntoView({ behavior: "smooth" }); }
+  const begun = event.target.closest("#generate, #video-generate, #compare-go, #grid-go");
+  if (narrow && begun) { begun.closest(".tab").querySelector(".result").scrollIntoView({ behavior: "smooth" }); }
 });
 document.addEventListener("click", (event) => {  // so that typing searches at once, instead of adding to the name that stands there
   if (event.target.matches("input[role=combobox]")) { event.target.select(); }
