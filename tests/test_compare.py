@@ -14,6 +14,7 @@ import torch
 
 import zoo
 from zoo import blocks, compare, judge, report
+from zoo import inception as inception_module
 from zoo.anatomy import anatomy
 from zoo.column import Column
 from zoo.errors import CheckpointError, DownloadError, RequestError
@@ -111,9 +112,62 @@ def test_more_samples_go_on_with_the_seeds_and_classes_that_follow(hub: Hub) -> 
     assert [column.figures()["judged"] for column in columns] == [12, 12]
 
 
+def test_more_adds_as_many_as_there_are_in_the_order_of_the_classes(hub: Hub) -> None:
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": "each", "seeds": "0-99"}, {"model": "tiny-uvit"}])
+    compare.more(columns)
+    assert columns[1].seeds == list(range(200))
+    assert columns[1].labels == [k % 10 for k in range(200)]
+    one = compare.aligned(hub, [{"model": "tiny-dit", "label": "each", "seeds": 5}])
+    compare.more(one)
+    assert (one[0].seeds, one[0].labels) == ([5, 6], [0, 1])
+    last = compare.aligned(hub, [{"model": "tiny-dit", "label": 3, "seeds": [2**32 - 1]}])
+    with pytest.raises(RequestError, match="no 1 seeds after"):
+        compare.more(last)
+    assert len(last[0].rounds) == 1
+
+
+def test_a_solver_that_fails_on_the_way_is_a_sentence_and_gives_the_device_back(hub: Hub, says: Callable) -> None:
+    columns = compare.aligned(
+        hub, [{"model": "tiny-dit", "label": 1, "steps": 5}, {"model": "tiny-uvit", "solver": "diffusers:RePaintScheduler"}]
+    )
+    with says(RequestError, "RePaintScheduler", "try diffusers:"):
+        list(compare.together(hub, columns))
+    done(hub, [{"model": "tiny-dit", "label": 1, "steps": 1}])
+
+
+def test_a_judge_that_fails_costs_only_its_verdict(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> dict:
+        raise CheckpointError("The judge's file is damaged.")
+
+    monkeypatch.setattr(compare, "judged", broken)
+    [column] = done(hub, [{"model": "tiny-dit", "label": 1, "steps": 2}])
+    assert column.finished
+    assert ("Not judged", ["The judge's file is damaged."]) in report.rows([column])
+
+
+def test_a_run_of_one_step_has_its_memory_measured_too(hub: Hub) -> None:
+    [column] = done(hub, [{"model": "tiny-dit", "label": 1, "steps": 1}])
+    assert column.memory is None if hub.residents.peak()() is None else column.memory > hub.load(column.card).bytes
+
+
+def test_counting_is_the_same_while_others_compute(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = zoo.cards()["u-vit-h-2-imagenet256"]
+    alone = anatomy(card)
+    monkeypatch.setattr("zoo.anatomy._KNOWN", {})
+    busy = threading.Thread(target=lambda: done(hub, [{"model": "tiny-dit", "label": 1, "steps": 40}]))
+    busy.start()
+    while busy.is_alive():
+        monkeypatch.setattr("zoo.anatomy._KNOWN", {})
+        assert anatomy(card) == alone
+        assert torch.backends.cuda.flash_sdp_enabled()
+    busy.join()
+
+
 def test_more_than_one_request_holds_is_run_in_rounds(hub: Hub) -> None:
     [column] = compare.aligned(hub, [{"model": "tiny-dit", "label": "star", "seeds": "0-69", "steps": 1}])
     assert [len(one.seeds) for one in column.rounds] == [64, 6]
+    two = compare.aligned(hub, [{"model": "tiny-dit", "label": "star", "seeds": "0-69"}] * 2)
+    assert [len(one.seeds) for one in two[1].rounds] == [32, 32, 6]  # so that others wait no longer than for one request
     for _ in compare.together(hub, [column], visitor=None, preview=False):
         pass
     assert column.finished
@@ -151,6 +205,10 @@ def test_classes_are_matched_by_name_over_label_lists(hub_with: Callable[..., Hu
         ([{"model": "tiny-dit", "label": "star", "labels": [1]}], ["label or labels"]),
         ([{"model": "tiny-dit", "label": "star"}, {"model": "tiny-latte"}], ["Column B", "pictures", "videos"]),
         ([{"model": "tiny-dit", "label": "star", "seeds": "0-2000"}], ["2001 images", "1024"]),
+        ([{"model": "tiny-dit", "label": "star", "seeds": "0-1023"}] * 5, ["5120 pictures", "4096"]),
+        ([{"model": "tiny-latte", "label": 1, "seeds": "0-300"}], ["4816 frames", "4096"]),
+        ([{"model": "u-vit-s-2-mscoco", "prompt": "a bus"}, {"model": "u-vit-s-2-mscoco", "prompt": "a cat"}], ["Column B", "one prompt"]),
+        ([{"model": "tiny-dit", "label": "star", "vae": "tiny-dit"}], ["Column A", "does not decode"]),
         ([{"model": "tiny-dit", "label": "star", "seeds": []}], ["0 seeds"]),
         ([{"model": "tiny-dit", "label": "star", "seeds": [1.5]}], ["A seed must be a whole number"]),
         ([{"model": "tiny-dit", "labels": [1, 2], "seeds": [0, 1, 2]}], ["2 labels for 3"]),
@@ -363,7 +421,7 @@ def test_statistics_of_another_network_are_refused_in_a_sentence(tmp_path: Path,
     for arrays, word in (({"mu": np.zeros(96), "sigma": np.eye(96)}, "(96,)"), ({"mean": np.zeros(2048)}, "no mu and sigma")):
         np.savez(tmp_path / "some.npz", **arrays)
         with says(CheckpointError, "some.npz", word):
-            judge.statistics(tmp_path / "some.npz")
+            inception_module.statistics(tmp_path / "some.npz")
     (tmp_path / "text.npz").write_text("no arrays")
     with says(CheckpointError, "text.npz"):
-        judge.statistics(tmp_path / "text.npz")
+        inception_module.statistics(tmp_path / "text.npz")

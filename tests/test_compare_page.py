@@ -149,10 +149,26 @@ def test_stop_keeps_what_was_there_and_says_after_which_step(tab: Page) -> None:
     tab.click("#compare-stop")
     expect(tab.locator("#compare-table")).to_contain_text("after step")
     expect(tab.locator("#compare-more")).to_be_disabled()
-    fill(tab, **{"steps-A": "3", "steps-B": "0"})
+    for change, words in (
+        ({"steps-A": "3", "steps-B": "0"}, "Steps must be a whole number from 1"),
+        ({"steps-B": "3", "solver-B": "diffusers:RePaintScheduler"}, "RePaintScheduler needs more than"),
+    ):
+        fill(tab, **change)
+        tab.click("#compare-go")
+        expect(tab.locator("#compare-note .error")).to_contain_text(words)
+        expect(tab.locator("#compare-go")).to_be_visible()
+        expect(tab.locator("#compare-table")).to_contain_text("after step")  # nothing was lost
+        expect(tab.locator("#compare-columns .samples").nth(1).locator("img")).to_have_count(1)
+
+
+def test_a_model_that_is_not_here_is_named_before_anything_runs(tab: Page) -> None:
+    choose(tab, "compare-model-B", "DiT-XL/2 256")
     tab.click("#compare-go")
-    expect(tab.locator("#compare-note .error")).to_contain_text("Steps must be a whole number from 1")
-    expect(tab.locator("#compare-table")).to_contain_text("after step")  # nothing was lost
+    expect(tab.locator("#compare-note .error")).to_contain_text("Column B: dit-xl-2-256 has no class")
+    choose(tab, "compare-model-A", "U-ViT-H/2")
+    tab.click("#compare-go")
+    expect(tab.locator("#compare-note .error")).to_contain_text("not on this machine: the Models tab brings them")
+    expect(tab.locator("#compare-columns")).to_contain_text("Nothing compared yet")
 
 
 def test_videos_play_in_lockstep_with_one_pause_and_one_scrub(tab: Page) -> None:

@@ -84,17 +84,17 @@ def test_values_that_make_no_sense_are_refused_in_a_sentence(axis: str, text: st
         (SETTING, ("model", "tiny-dit, tiny-latte"), ("", ""), ["At model tiny-latte", "no class 'star'"]),
         (SETTING | {"seeds": [1, 2]}, ("steps", "4"), ("", ""), ["one sample", "2 seeds"]),
         ({"label": "star"}, ("steps", "4"), ("", ""), ["names no model"]),
-        (SETTING, ("autoencoder", "tiny-vae, tiny-dit"), ("", ""), []),
+        (SETTING, ("autoencoder", "tiny-vae, tiny-dit"), ("", ""), ["At autoencoder tiny-dit", "does not decode"]),
+        (SETTING, ("eta", "0, 0.5"), ("", ""), ["At eta 0", "dpm-solver++ reads no eta"]),
+        (SETTING, ("steps", [[1, 2]]), ("", ""), ["list of words or numbers"]),
+        (SETTING, ("steps", "9" * 400 + "-" + "9" * 400), ("", ""), ["first-last:step"]),
+        (SETTING, ("steps", "1," * 4000), ("", ""), ["characters"]),
+        (SETTING | {"vae": ["x"]}, ("steps", "4"), ("", ""), ["An autoencoder is named"]),
     ],
 )
 def test_a_grid_that_does_not_fit_names_the_cell(
     setting: dict, across: tuple, down: tuple, words: list[str], hub: Hub, says: Callable
 ) -> None:
-    if not words:  # which autoencoder fits is known when it is loaded: the cell says so, the others are made
-        made = filled(hub, sweep.plan(hub, setting, across, down))
-        assert made.cells[0][0].image is not None
-        assert "does not decode" in made.cells[0][1].error
-        return
     with says(RequestError, *words):
         sweep.plan(hub, setting, across, down)
 
@@ -163,11 +163,13 @@ def test_the_picture_has_the_cells_where_their_values_stand(hub: Hub) -> None:
 
 
 def test_the_folder_holds_picture_manifest_and_every_cell_with_its_receipt(hub: Hub) -> None:
-    made = filled(hub, sweep.plan(hub, SETTING, ("steps", "2,4"), ("eta", "0-1:0.5")))
+    made = filled(hub, sweep.plan(hub, SETTING | {"solver": "ddim"}, ("steps", "2,4"), ("eta", "0-1:0.5")))
     with zipfile.ZipFile(io.BytesIO(made.archive())) as packed:
         names = packed.namelist()
         manifest = json.loads(packed.read("manifest.json"))
         assert Image.open(io.BytesIO(packed.read("grid.png"))).size == made.picture().size
+        inside = [json.loads(packed.read(cell["file"].replace(".png", ".json")))["request"] for cell in manifest["cells"]]
+    assert [(one["steps"], one["eta"]) for one in inside] == [(cell["steps"], cell["eta"]) for cell in manifest["cells"]]
     assert manifest["across"] == {"steps": [2, 4]}
     assert manifest["down"] == {"eta": [0.0, 0.5, 1.0]}
     assert [(cell["row"], cell["column"], cell["steps"], cell["eta"]) for cell in manifest["cells"]][:3] == [
@@ -230,6 +232,8 @@ def test_the_command_line_fills_a_grid(tmp_path: Path, capsys: pytest.CaptureFix
         ("across: {steps: 4}\ndown: {steps: 5}\nmodel: tiny-dit\nlabel: star", ["Both axes"]),
         ("columns: [{model: tiny-dit, label: star}, {model: tiny-uvit, label: heart}]", ["Column B", "one class"]),
         ("!!python/object/apply:os.system ['true']", ["no YAML"]),
+        ("seeds: 2024-13-45\ncolumns: [{model: tiny-dit, label: star}]", ["no YAML"]),
+        ("columns: [{model: tiny-dit, label: star, vae: [1]}]", ["Column A", "An autoencoder is named"]),
     ],
 )
 def test_a_file_that_cannot_be_compared_is_refused_in_one_line(
@@ -240,6 +244,30 @@ def test_a_file_that_cannot_be_compared_is_refused_in_one_line(
     assert said.count("\n") == 1
     assert [word for word in words if word not in said] == [], said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_grid_with_a_cell_that_fails_writes_the_others_and_says_which(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    asked = "model: tiny-dit\nlabel: star\nseeds: 0\nsteps: 5\nacross: {solver: 'ddim; diffusers:RePaintScheduler'}\n"
+    assert main(["compare", str(written(tmp_path, asked)), "--device", "cpu", "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "Some cells are missing: RePaintScheduler needs more than" in said.err
+    assert "Traceback" not in said.err
+    first, second = json.loads((tmp_path / "out" / "manifest.json").read_text())["cells"]
+    assert (tmp_path / "out" / first["file"]).is_file()
+    assert (second["file"], second["error"] is not None, "down" in first) == (None, True, False)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = written(tmp_path, "columns: [{model: tiny-dit, label: star, steps: 3}]")
+    (tmp_path / "taken").write_text("a file")
+    assert main(["compare", str(path), "--device", "cpu", "--out", str(tmp_path / "taken")]) == 1
+    assert capsys.readouterr().err == f"zoo: Nothing can be written to {tmp_path / 'taken'} (File exists): choose another folder.\n"
+
+
+def test_a_prompt_of_several_lines_stands_in_the_title_in_one(hub: Hub) -> None:
+    made = sweep.plan(hub, {"model": "u-vit-s-2-mscoco", "prompt": "a red bus\n" * 60, "seeds": 1}, ("steps", "4,8"))
+    assert "\n" not in made.title()
+    assert made.picture().width < 2500
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, says: Callable) -> None:

@@ -38,7 +38,7 @@ def test_many_visitors_may_choose_at_once(tmp_path: Path) -> None:
     assert sorted(vote.seeds[0] for vote in votes.all()) == list(range(80))
 
 
-def test_everybody_sees_exports_and_deletes_their_own(tmp_path: Path) -> None:
+def test_everybody_sees_exports_and_deletes_their_own(tmp_path: Path, says: Callable) -> None:
     votes = Votes(tmp_path / "choices.sqlite3")
     votes.add(ANNA, "star", [0], ["tiny DiT, 25 steps", "tiny U-ViT, 25 steps"], 1)
     votes.add(ANNA, 'a "quoted", prompt', [4, 5], ["x", "y"], None)
@@ -51,7 +51,12 @@ def test_everybody_sees_exports_and_deletes_their_own(tmp_path: Path) -> None:
     assert votes.delete(ANNA) == 2
     assert votes.all(ANNA) == []
     assert [vote.subject for vote in votes.all()] == ["heart"]
-    assert votes.delete("' or 1=1 --") == 0
+    for nobody in ("", "' or 1=1 --", "A" * 32):
+        with says(VotesError, "reload the page"):
+            votes.delete(nobody)
+        with says(VotesError, "reload the page"):
+            votes.add(nobody, "star", [0], ["x", "y"], 0)
+    assert len(votes.all()) == 1
 
 
 def test_rates_count_each_pair_and_leave_the_undecided_out(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from zoo import __version__
 from zoo.card import Card, Source, cards
 from zoo.errors import RequestError, ZooError
-from zoo.request import SOLVERS, Request, find_label, parse_seeds
+from zoo.request import SOLVERS, Progress, Request, Result, find_label, parse_seeds
 
 
 def list_models(arguments: argparse.Namespace) -> None:
@@ -60,7 +60,6 @@ def _words(source: Source) -> str:
 def sample(arguments: argparse.Namespace) -> None:
     """Make pictures, put them with their receipts into the folder asked for, and print the paths or the receipts."""
     from zoo.hub import Hub
-    from zoo.request import Progress, Result
 
     card = _card(arguments.id)
     chosen = parse_seeds(arguments.seed)
@@ -188,17 +187,18 @@ def compare(arguments: argparse.Namespace) -> None:
     from zoo.hub import Hub
     from zoo.sweep import Sweep
 
-    hub = Hub(device=arguments.device)
-    asked = study.plan(hub, study.read(arguments.file))
-    for words, item in study.run(hub, asked):
+    def say(words: str, item: Progress) -> None:
         said = f"step {item.step} of {item.total}" if item.total else item.stage
         print(f"\r{words[:90]}: {said}   ", end="", file=sys.stderr, flush=True)
+
+    hub = Hub(device=arguments.device)
+    asked = study.plan(hub, study.read(arguments.file))
+    for path in study.carry_out(hub, asked, Path(arguments.out or arguments.file.stem), say):
+        if not arguments.json:
+            print(path)
     print(file=sys.stderr)
-    paths = study.write(hub, asked, Path(arguments.out or arguments.file.stem))
     if arguments.json:
         print(json.dumps(asked.manifest() if isinstance(asked, Sweep) else report.entries(asked), indent=1))
-        return
-    print("\n".join(map(str, paths)))
 
 
 def _card(identity: str) -> Card:

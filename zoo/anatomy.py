@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.card import Card
@@ -79,6 +78,16 @@ def _part(name: str) -> str:
     return next((part for part, pattern in PARTS.items() if re.match(pattern, name)), "out")
 
 
+class _Nowhere:
+    """In place of FlopCounterMode's own tracker, whose hooks see the modules of all threads: everything counts as the whole."""
+
+    parents = ("Global",)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 @torch.no_grad()
 def _counted(module: nn.Module, card: Card, frames: int) -> dict[str, float]:
     """Multiply-adds of every module by its name, "" for the whole."""
@@ -87,13 +96,20 @@ def _counted(module: nn.Module, card: Card, frames: int) -> dict[str, float]:
     y = torch.zeros(1, dtype=torch.long, device="meta") if arch.get("num_classes") else None
     if card.text:
         y = torch.empty(1, arch["num_context_tokens"], arch["context_dim"], device="meta")
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    counter, found = FlopCounterMode(display=False), {}
+    counter.mod_tracker = _Nowhere()
+    for name, part in module.named_modules():
+
+        def before(*_: object, name: str = name) -> None:
+            found[name] = found.get(name, 0) - counter.get_total_flops() / 2
+
+        def after(*_: object, name: str = name) -> None:
+            found[name] += counter.get_total_flops() / 2
+
+        part.register_forward_pre_hook(before)
+        part.register_forward_hook(after)
+    with counter:
         module(x, torch.zeros(1, device="meta"), y)
-    root = type(module).__name__
-    found = {"": counter.get_total_flops() / 2}
-    for name, operations in counter.get_flop_counts().items():
-        if name.startswith(f"{root}."):
-            found[name.removeprefix(f"{root}.")] = sum(operations.values()) / 2
     return found
 
 

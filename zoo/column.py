@@ -34,7 +34,9 @@ class Column:
 
     card: Card
     rounds: list[Request]
-    """Resolved requests of at most MAX_IMAGES samples, which differ in seeds and labels only."""
+    """Resolved requests, no larger than all columns' together may be at once, which differ in seeds and labels only."""
+    every: bool = False
+    """Whether its samples take all classes in turn."""
     results: list[Result] = field(default_factory=list)
     """Of as many rounds as were run."""
     judged: dict[str, Any] = field(default_factory=dict)

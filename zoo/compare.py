@@ -10,13 +10,15 @@ from typing import Any
 
 from zoo.card import Card
 from zoo.column import Column
-from zoo.errors import RequestError
+from zoo.errors import RequestError, ZooError
 from zoo.hub import Hub
 from zoo.judge import judged
 from zoo.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
 
 MOST, MOST_SAMPLES = 16, 1024
 """Columns of one comparison, and samples of one column."""
+MOST_FRAMES = 4096
+"""Pictures, or frames, of all columns together: what is kept until the end."""
 EACH = "each"
 """The label that takes every class in turn."""
 
@@ -36,10 +38,21 @@ def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Column]:
         if not isinstance(words, Mapping) or not isinstance(words.get("model"), str):
             raise RequestError(f"Column {name} names no model: give a mapping such as {{model: tiny-dit, label: star}}.")
         try:
-            columns.append(column(hub, words, columns[0] if columns else None))
+            columns.append(column(hub, words, columns[0] if columns else None, MAX_IMAGES // len(settings)))
         except RequestError as error:
             raise RequestError(f"Column {name}: {error}") from None
+    _bounded(columns)
     return columns
+
+
+def _bounded(columns: Sequence[Column]) -> None:
+    """Raises RequestError where the columns together would hold more than a machine should keep."""
+    whole = sum(len(one.seeds) * one.request.frames for one in columns)
+    if whole > MOST_FRAMES or max(len(one.seeds) for one in columns) > MOST_SAMPLES:
+        what = "frames" if columns[0].card.video else "pictures"
+        raise RequestError(
+            f"{whole} {what} are too many for one comparison: choose at most {MOST_SAMPLES} a column and {MOST_FRAMES} in all."
+        )
 
 
 def names(count: int) -> list[str]:
@@ -47,9 +60,10 @@ def names(count: int) -> list[str]:
     return list(string.ascii_uppercase[:count])
 
 
-def column(hub: Hub, setting: Mapping[str, Any], first: Column | None = None) -> Column:
-    """One column of a setting, aligned with the first. Raises RequestError."""
+def column(hub: Hub, setting: Mapping[str, Any], first: Column | None = None, at_once: int = MAX_IMAGES) -> Column:
+    """One column of a setting, aligned with the first, in rounds of so many samples. Raises RequestError."""
     words, card = dict(setting), hub.card(setting["model"])
+    every = words["label"] == EACH if words.get("label") is not None else not words.get("labels") and first is not None and first.every
     if first is not None and first.card.video != card.video:
         kinds = ["videos" if one.video else "pictures" for one in (first.card, card)]
         raise RequestError(f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare models that make the same.")
@@ -60,10 +74,14 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Column | None = None) ->
         if card.text and first.request.prompt:
             words.setdefault("prompt", first.request.prompt)
     rounds = [
-        Request.from_dict(words | {"seeds": seeds[k : k + MAX_IMAGES], "labels": labels[k : k + MAX_IMAGES]}).resolved(card)
-        for k in range(0, len(seeds), MAX_IMAGES)
+        Request.from_dict(words | {"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]}).resolved(card)
+        for k in range(0, len(seeds), at_once)
     ]
-    return Column(card, rounds)
+    if rounds[0].vae:
+        hub.autoencoder(card, rounds[0])
+    if first is not None and card.text and first.card.text and rounds[0].prompt != first.request.prompt:
+        raise RequestError("its prompt is not that of the first: a comparison is of one prompt.")
+    return Column(card, rounds, every)
 
 
 def _seeds(given: Any, first: Column | None) -> list[int]:
@@ -134,18 +152,21 @@ def noise(columns: Sequence[Column]) -> str:
 
 
 def more(columns: Sequence[Column]) -> None:
-    """Add a round to every column: as many samples as the first round had, of the seeds that follow. Raises RequestError."""
+    """Add as many samples to every column as it has, of the seeds that follow and the classes in their order. Raises RequestError where
+    that would be too many; the columns are then unchanged."""
+    longer = []
     for one in columns:
-        following = max(one.seeds) + 1
-        seeds = range(following, following + len(one.request.seeds))
-        if len(one.seeds) + len(seeds) > MOST_SAMPLES or seeds[-1] > MAX_SEED:
-            raise RequestError(f"A column holds at most {MOST_SAMPLES} samples: begin another comparison.")
-    for one in columns:
-        classes, count = one.labels, len(one.request.seeds)
-        turn = classes == [k % len(one.card.label_names) for k in range(len(classes))] if len(set(classes)) > 1 else False
-        following = [(len(classes) + k) % len(one.card.label_names) for k in range(count)] if turn else list(one.request.labels)
-        words = one.request.to_dict() | {"labels": following, "seeds": list(range(max(one.seeds) + 1, max(one.seeds) + 1 + count))}
-        one.rounds.append(Request.from_dict(words).resolved(one.card))
+        count, following, classes = len(one.seeds), max(one.seeds) + 1, len(one.card.label_names)
+        labels = [(count + k) % classes for k in range(count)] if one.every else one.labels
+        if following + count - 1 > MAX_SEED:
+            raise RequestError(f"There are no {count} seeds after {following - 1}: begin another comparison.")
+        at_once = len(one.request.seeds)
+        seeds = list(range(following, following + count))
+        words = [{"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]} for k in range(0, count, at_once)]
+        longer.append([*one.rounds, *(Request.from_dict(one.request.to_dict() | part).resolved(one.card) for part in words)])
+    _bounded([Column(one.card, rounds) for one, rounds in zip(columns, longer, strict=True)])
+    for one, rounds in zip(columns, longer, strict=True):
+        one.rounds = rounds
 
 
 def together(
@@ -173,12 +194,20 @@ def together(
             yield from _in_turn(hub, columns, runs)
             for one in columns:
                 if one.results:
-                    images = one.images
-                    one.judged = judged(hub, one.card, images, one.labels[: len(images)])
+                    one.judged = _judged(hub, one)
+
+
+def _judged(hub: Hub, column: Column) -> dict[str, Any]:
+    """What the judge says; where it fails the samples are there all the same."""
+    try:
+        images = column.images
+        return judged(hub, column.card, images, column.labels[: len(images)])
+    except ZooError as error:
+        return {"not_judged": str(error)}
 
 
 def _in_turn(hub: Hub, columns: Sequence[Column], runs: dict[int, Any]) -> Iterator[tuple[int, Progress | Result]]:
-    before, done = {k: columns[k].seconds for k in runs}, dict.fromkeys(runs, (0, 2))
+    before, done = {k: columns[k].seconds for k in runs}, {k: (0, columns[k].request.steps) for k in runs}
     try:
         while runs:
             for k in list(runs):
@@ -194,7 +223,7 @@ def _in_turn(hub: Hub, columns: Sequence[Column], runs: dict[int, Any]) -> Itera
                     one.memory = max(one.memory or 0, hub.residents.sizes().get(one.card.id, 0) + used)
                 if isinstance(item, Result):
                     one.results.append(item)
-                    one.seconds, done[k] = before[k] + item.seconds, (-1, 0)  # without the files
+                    one.seconds, done[k] = before[k] + item.seconds, (0, 0)  # without the files
                 else:
                     done[k] = (item.step, item.total)
                     if item.preview is not None and one.first_preview is None:

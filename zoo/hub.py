@@ -166,7 +166,7 @@ class Hub:
         self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None, trace: Trace | None
     ) -> Iterator[Progress | Result]:
         compute = self.compute
-        decoder = self._autoencoder(card, request) if card.latent else None
+        decoder = self.autoencoder(card, request) if card.latent else None
         context, encoder = compute(self._context, card, request, decoder) if card.text else (None, None)
         model = self.load(card)
         autoencoder = self.load(decoder) if decoder else None
@@ -251,7 +251,7 @@ class Hub:
             self.residents.release(encoder.id)
         return torch.stack([context[:filled], other[:filled]]).to(self.device), kept
 
-    def _autoencoder(self, card: Card, request: Request) -> Card:
+    def autoencoder(self, card: Card, request: Request) -> Card:
         """The card of the autoencoder asked for. Raises RequestError where its latents are not those of the model."""
         if not self.decodes(asked := self.card(request.vae), card):
             raise RequestError(f"{asked.id} does not decode the latents of {card.id}: leave the autoencoder at {card.latent.vae}.")

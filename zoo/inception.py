@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from zoo.errors import CheckpointError
 
 SIDE = 299
 """Pixels to a side of what the network sees; every picture is resized to it."""
@@ -179,3 +184,15 @@ def renamed(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     """A state dict with the counters of its batch norms, which some copies of the file leave out."""
     counters = {key: value for key, value in module.state_dict().items() if key.endswith("num_batches_tracked") and key not in state}
     return {**state, **{key: torch.zeros((), dtype=value.dtype) for key, value in counters.items()}}
+
+
+def statistics(file: Path) -> tuple[Tensor, Tensor]:
+    """Mean (2048,) and covariance (2048, 2048) from a file that holds them as `mu` and `sigma`. Raises CheckpointError for another."""
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            mean, covariance = (torch.from_numpy(kept[name]).double() for name in ("mu", "sigma"))
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{file} holds no mu and sigma ({type(error).__name__}): take the statistics of FID instead.") from None
+    if mean.shape != (2048,) or covariance.shape != (2048, 2048):
+        raise CheckpointError(f"{file} holds mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}, not of 2048 numbers: take others.")
+    return mean, covariance

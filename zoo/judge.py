@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.card import DATA, Card
-from zoo.errors import CheckpointError
 from zoo.hub import Hub
+from zoo.inception import statistics
 
 STATISTICS = "imagenet-1k-statistics.npz"
 """The file beside Inception's weights that holds the mean and the covariance of ImageNet's features."""
@@ -38,9 +37,22 @@ JUDGES = {"shapes": Judge("tiny-vit", 128), "motions": Judge("tiny-vivit", 128),
 @torch.no_grad()
 def looked_at(judge: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (b, classes) and features (b, d), the class token after the last block, of pixels in [-1, 1]."""
-    device = next(judge.parameters()).device
-    parts = [judge(part.to(device), output_hidden_states=True) for part in pixels.split(64)]
-    return torch.cat([part.logits for part in parts]), torch.cat([part.hidden_states[-1][:, 0] for part in parts])
+    part = judge(pixels.to(next(judge.parameters()).device), output_hidden_states=True)
+    return part.logits.cpu(), part.hidden_states[-1][:, 0].cpu()
+
+
+@torch.no_grad()
+def _inception(judge: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    features, logits = judge(pixels.to(next(judge.parameters()).device))
+    return logits.cpu(), features.cpu()
+
+
+def _over(hub: Hub, own: Card, images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """What a judge makes of all samples, some at a time."""
+    look, module = _inception if own.family == "inception" else looked_at, hub.load(own).module
+    parts = torch.from_numpy(images).movedim(-1, -3).split(16)
+    said = [hub.compute(look, module, part.float() / 127.5 - 1) for part in parts]
+    return torch.cat([logits for logits, _ in said]), torch.cat([features for _, features in said])
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,43 +85,23 @@ def reference(file: Path, labels: Sequence[int]) -> tuple[Tensor, Tensor] | None
     return mean, torch.einsum("k,kij->ij", share, covariances) + torch.einsum("k,ki,kj->ij", share, apart, apart)
 
 
-def statistics(file: Path) -> tuple[Tensor, Tensor]:
-    """Mean (2048,) and covariance (2048, 2048) from a file that holds them as `mu` and `sigma`. Raises CheckpointError for another."""
-    try:
-        with np.load(file, allow_pickle=False) as kept:
-            mean, covariance = (torch.from_numpy(kept[name]).double() for name in ("mu", "sigma"))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{file} holds no mu and sigma ({type(error).__name__}): import the statistics of FID again.") from None
-    if mean.shape != (2048,) or covariance.shape != (2048, 2048):
-        raise CheckpointError(
-            f"{file} holds mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}, not of 2048 numbers: import others."
-        )
-    return mean, covariance
-
-
 def judged(hub: Hub, card: Card, images: np.ndarray, labels: Sequence[int]) -> dict[str, Any]:
     """What a judge says of samples (b, h, w, 3) or (b, f, h, w, 3) uint8: how many show their class, where it knows classes, and once
     there are enough their Frechet distance to held-out data; empty where nobody judges such samples."""
     if card.labels not in JUDGES or not hub.local(own := hub.card(JUDGES[card.labels].model)):
         return {}
-    judge, pixels = JUDGES[card.labels], torch.from_numpy(images).movedim(-1, -3).float() / 127.5 - 1
+    judge = JUDGES[card.labels]
     whole = len(images) >= judge.enough and (not judge.every or len(set(labels)) == len(card.label_names))
     said = {"judge": own.id, "judged": len(images), "enough": judge.enough, "frechet": None}
     if own.family == "inception":
         if whole:
-            features, known = hub.compute(_inception, hub.load(own).module, pixels), statistics(hub.store.find(own).also[STATISTICS])
-            said["frechet"] = round(frechet(moments(features), known), 3)
+            known = statistics(hub.store.find(own).also[STATISTICS])
+            said["frechet"] = round(frechet(moments(_over(hub, own, images)[1]), known), 3)
         return said
-    if tuple(pixels.shape[-2:]) != (own.arch["input_size"],) * 2 or pixels.shape[1] != own.arch.get("num_frames", pixels.shape[1]):
+    if images.shape[-3:-1] != (own.arch["input_size"],) * 2 or images.shape[1:-3] != ((own.arch["num_frames"],) if card.video else ()):
         return {}
-    logits, features = hub.compute(looked_at, hub.load(own).module, pixels)
-    said["recognised"] = int((logits.argmax(-1).cpu() == torch.tensor(labels)).sum())
+    logits, features = _over(hub, own, images)
+    said["recognised"] = int((logits.argmax(-1) == torch.tensor(labels)).sum())
     if whole and (known := reference(DATA / f"{card.labels}-features.npz", labels)):
-        said["frechet"] = round(frechet(moments(features.cpu()), known), 3)
+        said["frechet"] = round(frechet(moments(features), known), 3)
     return said
-
-
-@torch.no_grad()
-def _inception(judge: nn.Module, pixels: Tensor) -> Tensor:
-    device = next(judge.parameters()).device
-    return torch.cat([judge(part.to(device))[0].cpu() for part in pixels.split(16)])

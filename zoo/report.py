@@ -64,6 +64,7 @@ def rows(columns: Sequence[Column]) -> list[tuple[str, list[str]]]:
         ("Recognised, measured on these samples", [_recognised(one) for one in figures]),
         ("Frechet distance, measured on these samples", [_distance(one) for one in figures]),
         ("Reported by the authors, not measured here", [_reported(one) for one in figures]),
+        ("Not judged", [one.get("not_judged", "") for one in figures]),
         ("Stopped", [f"after step {one['stopped_at']}" if one["stopped_at"] else "" for one in figures]),
     ]  # fmt: skip
     return [(name, values) for name, values in cells if any(values)]

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import random
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,8 @@ class Request:
         for label in labels:
             _whole("A label", label, 0, classes - 1)
         self._check_prompts(card, guidance)
+        if self.vae is not None and not isinstance(self.vae, str):
+            raise RequestError(f"An autoencoder is named by the id of its card, not by {short(self.vae)}.")
         vae = self.vae or (card.latent.vae if card.latent else None)
         if vae and not card.latent:
             raise RequestError(f"{card.id} draws pixels itself: leave the autoencoder out.")
@@ -149,7 +152,7 @@ def _number(what: str, value: Any, low: float, high: float) -> None:
 def short(value: Any) -> str:
     """What was given, as an error may quote it: one line of at most 40 characters."""
     try:
-        text = repr(value)
+        text = repr(value) if isinstance(value, (str, int, float)) else reprlib.repr(value)  # which looks only at a few things inside
     except ValueError:  # Python writes no whole number of more than 4,300 digits
         text = "a number too long to write"
     return text if len(text) <= 40 else text[:37] + "..."

@@ -86,7 +86,7 @@ class Residents:
             ctypes.CDLL(None).malloc_trim(0)
             CLEAR.write_text("5", encoding="utf-8")  # from here on VmHWM is counted anew
             before = _kilobytes("VmRSS")
-        except (OSError, AttributeError):  # no Linux, or no glibc
+        except (OSError, AttributeError, TypeError):  # no Linux, or no glibc
             return lambda: None
         return lambda: max(0, _kilobytes("VmHWM") - before) * 1024
 

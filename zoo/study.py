@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ def read(path: Path) -> Any:
         if path.stat().st_size > MAX_BYTES:
             raise RequestError(f"{path} has {path.stat().st_size} bytes, too many for a comparison: name the file that describes it.")
         return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except RequestError:
+        raise
     except OSError as error:
         raise RequestError(f"{path} cannot be read ({error.strerror}): name a YAML file that says what to compare.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
         raise RequestError(f"{path} is no YAML{where}: write columns, each with a model, as the README shows.") from None
 
@@ -68,26 +70,30 @@ def _axis(words: Any) -> tuple[str, Any]:
     return str(name), given
 
 
-def run(hub: Hub, study: list[Column] | Sweep) -> Iterator[tuple[str, Progress]]:
-    """Run all of it: (what it is that runs, Progress) as it comes. Raises a ZooError as Hub.generate does, of a grid the first cell's."""
-    if isinstance(study, Sweep):
-        for cells, item in sweep.run(hub, study):
-            if item is None:
-                raise RequestError(cells[0].error)
+def carry_out(hub: Hub, study: list[Column] | Sweep, folder: Path, say: Callable[[str, Progress], None]) -> Iterator[Path]:
+    """Run all of it, telling what runs and how far it is, and put the report and the samples into a folder: the paths of the report.
+
+    Of a grid the cells that are there are written even where it is interrupted or some fail. Raises a ZooError as Hub.generate does,
+    for a grid the first cell's at the end; MediaError before anything runs where the folder cannot be written.
+    """
+    put({}, folder)
+    if not isinstance(study, Sweep):
+        for k, item in together(hub, study, preview=False):
             if isinstance(item, Progress):
-                yield f"{sum(cell.image is not None for cell in study.every)} of {len(study.every)} cells", item
+                done = f"samples {len(study[k].files)} of {len(study[k].seeds)}"
+                say(f"{report.heading(names(len(study))[k], study[k])}, {done}", item)
+        for column in study:
+            hub.results.copy(column.files, folder)
+        yield from put(report.files(study), folder)
         return
-    for k, item in together(hub, study, preview=False):
-        if isinstance(item, Progress):
-            yield f"{report.heading(names(len(study))[k], study[k])}, samples {len(study[k].files)} of {len(study[k].seeds)}", item
-
-
-def write(hub: Hub, study: list[Column] | Sweep, folder: Path) -> list[Path]:
-    """Put the report and the samples into a folder; the paths of the report. Raises MediaError where the disk refuses."""
-    if isinstance(study, Sweep):
+    try:
+        for _, item in sweep.run(hub, study):
+            if isinstance(item, Progress):
+                say(f"{sum(cell.file is not None for cell in study.every)} of {len(study.every)} cells", item)
+    finally:
         made = study.files()
         put({Path(name).name: content for name, content in made.items() if name.startswith("cells/")}, folder / "cells")
-        return put({name: content for name, content in made.items() if "/" not in name}, folder)
-    for column in study:
-        hub.results.copy(column.files, folder)
-    return put(report.files(study), folder)
+        paths = put({name: content for name, content in made.items() if "/" not in name}, folder)
+    yield from paths
+    if wrong := next((cell.error for cell in study.every if cell.error), ""):
+        raise RequestError(f"Some cells are missing: {wrong}")

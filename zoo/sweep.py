@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import textwrap
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ WORDS = {"class": "label", "autoencoder": "vae", "seed": "seeds"}
 WHOLE, REAL = {"steps", "seed"}, {"guidance", "eta"}
 MOST, MOST_CELLS = 40, 200
 """Values of one axis, and cells of a grid."""
+MAX_TEXT = 4000
+"""Characters in which the values of an axis are written."""
 MOST_PIXELS = 64_000_000
 """Pixels of the labelled picture; cells of a larger one are drawn smaller."""
 RANGE = re.compile(r"(-?\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)(?:\s*:\s*(\d+(?:\.\d+)?))?")
@@ -69,15 +72,16 @@ class Sweep:
 
     def manifest(self) -> dict[str, Any]:
         """The axes, and every cell with its request, its file and its receipt, as JSON values."""
+        axes = {axis: values for axis, values in (("across", self.across), ("down", self.down)) if values[0]}
         cells = [
             {
-                "row": row, "column": column, self.down[0]: cell.values[1], self.across[0]: cell.values[0],
+                "row": row, "column": column, **{values[0]: cell.values[axis == "down"] for axis, values in axes.items()},
                 "request": cell.request.to_dict(), "file": cell.file and f"cells/{cell.file.name}", "receipt": cell.receipt,
                 "error": cell.error or None,
             }
             for row, line in enumerate(self.cells) for column, cell in enumerate(line)
         ]  # fmt: skip
-        return {"across": {self.across[0]: self.across[1]}, "down": {self.down[0]: self.down[1]}, "cells": cells}
+        return {axis: {name: values} for axis, (name, values) in axes.items()} | {"cells": cells}
 
     def files(self) -> dict[str, bytes]:
         """The folder of a grid: the labelled picture, the manifest, and every finished cell's files under cells/."""
@@ -145,7 +149,8 @@ class Sweep:
             "guidance": f"guidance {asked.guidance:g}",
         }  # fmt: skip
         own = {"steps", "solver", "guidance"} if "model" in varied else set()
-        return ", ".join(words for name, words in shared.items() if words and name not in varied | own)
+        told = ", ".join(words for name, words in shared.items() if words and name not in varied | own)
+        return textwrap.shorten(told, 200, placeholder=" ...")
 
 
 def _still(image: np.ndarray | None) -> np.ndarray | None:
@@ -170,9 +175,13 @@ def values(axis: str, given: Any) -> list[Any]:
     if axis not in AXES:
         raise RequestError(f"A grid cannot vary {short(axis)}: choose one of {', '.join(AXES)}.")
     if isinstance(given, (list, tuple)):
-        found = list(given)
+        found = [value for one in given for value in (_range(axis, one) if isinstance(one, str) else [one])]
+        if not all(isinstance(value, (str, int, float)) for value in found):
+            raise RequestError(f"The values of {axis} are a list of words or numbers, such as {_example(axis)}.")
     else:
-        text = str(given)
+        text = short(given) if not isinstance(given, (str, int, float)) or isinstance(given, bool) else str(given)
+        if len(text) > MAX_TEXT:
+            raise RequestError(f"The values of {axis} have {len(text)} characters, more than {MAX_TEXT}: give fewer.")
         words = [word.strip() for word in text.split(";" if ";" in text else ",")]
         found = [value for word in words if word for value in _range(axis, word)]
     found = list(dict.fromkeys(found))
@@ -192,7 +201,7 @@ def _range(axis: str, word: str) -> list[Any]:
     if matched is None:
         return [_value(axis, word)]
     low, high, step = (float(part) if part else 1.0 for part in matched.groups())
-    if high < low or step <= 0 or (high - low) / step >= MOST:
+    if not math.isfinite(high - low) or high < low or step <= 0 or (high - low) / step >= MOST:
         raise RequestError(f"The range {short(word)} of {axis} is not understood: write first-last:step with at most {MOST} values.")
     numbers = [low + k * step for k in range(int((high - low) / step + 1e-9) + 1)]
     return [_value(axis, f"{number:g}" if number < 1e5 else f"{number:.0f}") for number in numbers]
@@ -241,6 +250,8 @@ def _cell(hub: Hub, setting: Mapping[str, Any], varied: Mapping[str, Any], both:
         if not isinstance(words.get("model"), str):
             raise RequestError("The setting names no model: give one, such as tiny-dit.")
         made = compare.column(hub, words)
+        if "eta" in varied and made.request.solver != "ddim":
+            raise RequestError(f"{made.request.solver} reads no eta: choose ddim.")
         if len(made.seeds) != 1:
             raise RequestError(f"a cell holds one sample, and {len(made.seeds)} seeds were given: give one, or vary the seed.")
     except RequestError as error:

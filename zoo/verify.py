@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo import checkpoint, sources
 from zoo.card import SEEING, SHARD, Card
 from zoo.errors import CheckpointError, ChecksumError, RequestError
+from zoo.inception import statistics
 from zoo.residents import build_module, renaming
 from zoo.store import Kept, Store, sha256
 
@@ -51,6 +52,8 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(needed) if needed else ' alone'}."
         )
     loaded(card, [files[0], *(others[name] for name in needed if SHARD.fullmatch(name))])
+    if card.task == "judge":
+        statistics(next(iter(others.values())))
     with store.arriving(card.id):
         digests = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
         return store.keep(card, {name: store.entry(digest) for name, digest in digests.items()}, f"imported from {files[0].name}")

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class Votes:
 
     def add(self, visitor: str, subject: str, seeds: Sequence[int], settings: Sequence[str], chosen: int | None) -> None:
         """Keep one choice. Raises VotesError."""
+        _known(visitor)
         made = datetime.now(timezone.utc).isoformat(timespec="seconds")
         row = (made, visitor, subject, json.dumps(list(seeds)), json.dumps(list(settings)), chosen)
         with self._open() as file:
@@ -92,6 +94,8 @@ class Votes:
 
     def all(self, visitor: str | None = None) -> list[Vote]:
         """Choices in their order, of one visitor or of all. Raises VotesError."""
+        if visitor is not None:
+            _known(visitor)
         where, values = ("where visitor = ?", (visitor,)) if visitor is not None else ("", ())
         with self._open() as file:
             rows = file.execute(f"select made, subject, seeds, settings, chosen from votes {where} order by id", values).fetchall()
@@ -101,6 +105,7 @@ class Votes:
 
     def delete(self, visitor: str) -> int:
         """Forget what a visitor chose; how many choices that were. Raises VotesError."""
+        _known(visitor)
         with self._open() as file:
             return file.execute("delete from votes where visitor = ?", (visitor,)).rowcount
 
@@ -117,6 +122,12 @@ class Votes:
             chosen = "no difference" if row["chosen"] is None else row["settings"][row["chosen"]]
             table.writerow([row["made"], row["subject"], " ".join(map(str, row["seeds"])), " | ".join(row["settings"]), chosen])
         return {"choices.csv": text.getvalue().encode(), "choices.json": json.dumps(rows, indent=1).encode()}
+
+
+def _known(visitor: str) -> None:
+    """Raises VotesError for what is no name that a browser was given: 32 hex digits."""
+    if not re.fullmatch(r"[0-9a-f]{32}", visitor):
+        raise VotesError("This browser has no name here yet, so its choices cannot be told from others': reload the page.")
 
 
 def rates(votes: Sequence[Vote]) -> list[Rate]:

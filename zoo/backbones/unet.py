@@ -19,7 +19,7 @@ def build(
     num_classes: int = 10,
 ) -> nn.Module:
     """Build the U-Net, randomly initialised: a level a factor of channel_mult times hidden_size, depth residual blocks each, attention on
-    all levels but the first, the class added to the time; the last of num_classes + 1 rows is the null label."""
+    all levels but the first, the class, unless there are 0, added to the time; the last of num_classes + 1 rows is the null label."""
     from diffusers import UNet2DModel
 
     class UNet(UNet2DModel):
@@ -27,7 +27,7 @@ def build(
 
         def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
             """Predict the noise: x (b, c, h, w), t (b,), y (b,) long -> (b, c, h, w)."""
-            return super().forward(x.to(self.dtype), t, class_labels=y, return_dict=False)[0]
+            return super().forward(x.to(self.dtype), t, class_labels=y if self.config.num_class_embeds else None, return_dict=False)[0]
 
     inner = len(channel_mult) - 1
     return UNet(
@@ -40,5 +40,5 @@ def build(
         up_block_types=[*["AttnUpBlock2D"] * inner, "UpBlock2D"],
         attention_head_dim=head_dim,
         norm_num_groups=16,
-        num_class_embeds=num_classes + 1,
+        num_class_embeds=num_classes + 1 if num_classes else None,
     )

@@ -48,6 +48,9 @@ def build(name: str, schedule: Schedule) -> Any:
         raise RequestError(
             f"{name!r} is no scheduler of diffusers for models that predict noise: try e.g. diffusers:DPMSolverMultistepScheduler."
         )
+    needed = [word for word, told in list(inspect.signature(kind.step).parameters.items())[1:] if told.default is inspect.Parameter.empty]
+    if len([word for word in needed if word not in ("args", "kwargs")]) > 3:
+        raise RequestError(f"{name} needs more than a sample and a time ({', '.join(needed)}): try diffusers:DPMSolverMultistepScheduler.")
     before = np.concatenate([[1.0], schedule.alphas_cumprod[:-1]])
     wanted = {"num_train_timesteps": schedule.steps, "trained_betas": 1 - schedule.alphas_cumprod / before, "clip_sample": False}
     try:
@@ -66,5 +69,9 @@ def _walk(scheduler: Any, denoise: Callable[[Tensor, Level], Prediction], x: Ten
         seen = scheduler.scale_model_input(x, t)
         level = Level.at(schedule, (t.item() + 1) / schedule.steps)
         said = denoise(seen, level)
-        x = scheduler.step(said.eps, t, x, **draws).prev_sample.to(x.dtype)
+        try:
+            x = scheduler.step(said.eps, t, x, **draws).prev_sample.to(x.dtype)
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            kind = type(scheduler).__name__
+            raise RequestError(f"{kind} failed at step {k + 1} of {total} ({str(error)[:200]}): try another solver.") from None
         yield Step(k, total, level.t, x, said.x0)

@@ -124,19 +124,21 @@ def _compares(hub: Hub) -> Callable[..., Any]:
         the first, its class by name. label may name a class instead of labels, or be "each" for all in turn.
         """
         try:
-            if isinstance(settings, str):
-                settings = json.loads(settings)
-            columns = aligned(hub, settings)
+            columns = aligned(hub, _json(settings) if isinstance(settings, str) else settings)
             for _ in together(hub, columns, preview=False):
                 yield [{"receipt": [], "files": [], "figures": column.figures()} for column in columns]
             yield [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
-        except ValueError as error:
-            words = str(error) if isinstance(error, ZooError) else "The settings are no JSON: send a list of requests."
-            raise gr.Error(words, print_exception=False) from None
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
     return compare
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise RequestError("The settings are no JSON: send a list of requests.") from None
 
 
 def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:

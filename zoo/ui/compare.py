@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import numpy as np
 
-from zoo import compare, figures, media, report, video
+from zoo import compare, media, report, video
 from zoo.column import Column
 from zoo.errors import RequestError, ZooError
-from zoo.request import Progress, Request, Result
+from zoo.request import MAX_IMAGES, Progress, Request, Result
 from zoo.results import put
-from zoo.ui import compareparts, controls, plates
-from zoo.ui.compareparts import COLUMNS, CompareParts, Seen
+from zoo.ui import compareparts, controls
+from zoo.ui.compareparts import COLUMNS, EMPTY, CompareParts, Seen
 from zoo.ui.image import PRIVATE
-from zoo.ui.settings import autoencoders
+from zoo.ui.settings import Settings, autoencoders
 
 if TYPE_CHECKING:
     from zoo.hub import Hub
@@ -41,7 +40,7 @@ class CompareTab(CompareParts):
         closely = [self.slider, self.difference, self.path]
         made = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.seen, self.saved]
         made += [*of_two, *closely, self.go, self.halt, self.again]
-        asked = [self.visitor, self.blind, self.number, self.label, self.prompt, self.count, self.seed, self.carried]
+        asked = [self.visitor, self.seen, self.blind, self.number, self.label, self.prompt, self.count, self.seed, self.carried]
         asked += [part for six in self.settings for part in six]
         self.go.click(self.generate, asked, made, **PRIVATE)
         self.again.click(self.go_on, [self.visitor, self.seen], made, **PRIVATE)
@@ -93,6 +92,8 @@ class CompareTab(CompareParts):
             request = Request.from_dict(receipt["request"])
             card = self.hub.card(request.model)
             request = request.resolved(card)
+            place = Settings.place(receipt, request)
+            first, count = controls.repeated(request) or (request.seeds[place], 1)  # of a mixed batch this one only
         except ZooError as error:
             return {self.note: controls.note(str(error), "error")}
         near = [other for other in controls.makers(self.hub, card.video) if other.id != card.id and other.labels == card.labels]
@@ -100,13 +101,13 @@ class CompareTab(CompareParts):
         model, steps, solver, guidance, eta, vae = self.settings[0]
         own, other, offered = self.choose(card.id), self.choose(near[0].id), self.offer(card.id)
         if request.labels:
-            offered[self.label] |= {"value": request.labels[0]}
+            offered[self.label] |= {"value": request.labels[place]}
         carried = {"frames": request.frames, "fps": request.fps} if card.video else {}
         carried |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
         words = f"A is the setting of that result. B is {near[0].title}: change what you like, then press Compare."
         return offered | {
-            self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: len(request.seeds),
-            self.seed: str(request.seeds[0]), model: card.id, steps: request.steps, solver: request.solver,
+            self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: count,
+            self.seed: str(first), model: card.id, steps: request.steps, solver: request.solver,
             guidance: gr.update(value=request.guidance, visible=card.guidable),
             eta: gr.update(value=request.eta, visible=request.solver == "ddim"), vae: own[4] | {"value": request.vae},
             self.carried: carried, self.note: controls.note(words, "good"), self.settings[1][0]: near[0].id,
@@ -130,11 +131,17 @@ class CompareTab(CompareParts):
             if k == 0 and card.label_names:
                 words["label"] = label
             settings.append(words)
-        return compare.aligned(self.hub, settings)
+        columns = compare.aligned(self.hub, settings)
+        needed = [self.hub.card(name) for one in columns for name in (one.card.id, one.request.vae, one.card.text) if name]
+        if words := controls.missing(self.hub, needed):
+            raise RequestError(words)
+        return columns
 
     # ---- what happens
 
-    def generate(self, session: gr.Request, visitor, blind, number, label, prompt, count, seed, carried, *values: Any) -> Iterator[dict]:
+    def generate(
+        self, session: gr.Request, visitor, before, blind, number, label, prompt, count, seed, carried, *values: Any
+    ) -> Iterator[dict]:
         """Run all columns together and show them as they come; every ending gives the button back."""
         try:
             columns = self._columns(int(number), label, prompt, count, seed, carried or {}, values)
@@ -142,11 +149,13 @@ class CompareTab(CompareParts):
             if blind:
                 if len({report.setting(one) for one in columns}) < len(columns):
                     raise RequestError("Two columns have the same setting: a blind choice between them would say nothing.")
+                if len(columns[0].seeds) > MAX_IMAGES:
+                    raise RequestError(f"Nobody looks at {len(columns[0].seeds)} samples blindly: choose at most {MAX_IMAGES}.")
                 random.shuffle(order)
         except ZooError as error:
             yield {self.note: controls.note(str(error), "error")}
             return
-        yield from self._run(session, visitor, Seen(columns, order, blind))
+        yield from self._run(session, visitor, Seen(columns, order, blind), before)
 
     def go_on(self, session: gr.Request, visitor: str, seen: Seen | None) -> Iterator[dict]:
         """As many samples more of every column, of the seeds that follow."""
@@ -157,29 +166,23 @@ class CompareTab(CompareParts):
         except ZooError as error:
             yield {self.note: controls.note(str(error), "error")}
             return
-        yield from self._run(session, visitor, Seen(seen.columns, seen.order, False))
+        yield from self._run(session, visitor, Seen(seen.columns, seen.order, False), seen)
 
-    def _run(self, session: gr.Request, visitor: str, seen: Seen) -> Iterator[dict]:
+    def _run(self, session: gr.Request, visitor: str, seen: Seen, before: Seen | None) -> Iterator[dict]:
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         places = {k: place for place, k in enumerate(seen.order)}
         ready = [column.left for column in seen.columns]
         done, noise = [0.0] * len(places), controls.note(compare.noise(seen.columns))
         with self.switches.held(session) as stop:
             try:
-                empty = [
-                    compareparts.shown(place, seen.run, seen.name(place), None, seen.columns[k], "", 1.0)
-                    for place, k in enumerate(seen.order)
-                ]
-                yield self._cells(empty) | {
+                yield self._cells([seen.empty(place) for place in places.values()]) | {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.details: gr.update(visible=False),
-                    self.choice: gr.update(visible=False), self.note: noise, self.seen: None,
+                    self.choice: gr.update(visible=False), self.note: noise,
                 }  # fmt: skip
                 for k, item in compare.together(self.hub, seen.columns, stop, visitor, preview=not seen.blind):
                     column, place = seen.columns[k], places[k]
-                    rounds = len(ready[k]) - len(column.left)
-                    done[k] = (rounds + (item.step / item.total if isinstance(item, Progress) and item.total else 0)) / max(
-                        len(ready[k]), 1
-                    )
+                    part = item.step / item.total if isinstance(item, Progress) and item.total else 0
+                    done[k] = (len(ready[k]) - len(column.left) + part) / max(len(ready[k]), 1)
                     if seen.blind:
                         yield {self.note: controls.bar(sum(done) / len(done), compare.noise(seen.columns))}
                     elif isinstance(item, Result):
@@ -188,14 +191,19 @@ class CompareTab(CompareParts):
                         words = controls.progress_line(item, column.card)
                         shown = {self.cells[place]: self._forming(seen, place, item, words), self.note: noise}
                         yield shown if item.preview is not None else {self.note: words}
-                for column in seen.columns:
-                    del column.rounds[max(len(column.results), 1) :]  # what was not begun is not missing
+                _trim(seen)
                 if not all(column.results for column in seen.columns):
-                    yield idle | {self.note: controls.note("stopped before the first step; nothing was drawn yet")}
+                    words = "stopped before there was something of every column; what was drawn is in the history of the Image tab"
+                    yield idle | self._restored(before) | {self.note: controls.note(words)}
                     return
                 yield idle | self._finished(seen)
             except ZooError as error:
-                yield idle | {self.note: controls.note(str(error), "error")}
+                _trim(seen)
+                yield idle | self._restored(before) | {self.note: controls.note(str(error), "error")}
+
+    def _restored(self, before: Seen | None) -> dict:
+        """The comparison that stood there earlier."""
+        return self._finished(before) if before is not None else self._cells([EMPTY])
 
     def _forming(self, seen: Seen, place: int, item: Progress, words: str) -> str:
         column = seen.columns[seen.order[place]]
@@ -258,31 +266,20 @@ class CompareTab(CompareParts):
             return {self.note: controls.note(str(error), "error")}
         return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
 
-    def closely(self, seen: Seen | None, left: str, right: str, which: int, frame: int) -> tuple[Any, str, str, str]:
+    def closely(self, seen: Seen | None, left: str, right: str, which: int, frame: int) -> tuple[Any, Any, Any, Any]:
         """Two columns' same sample under a line to drag, and where they differ; the left one's file."""
+        if seen is not None and seen.blind:
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         try:
-            names = compare.names(len(seen.columns)) if seen and not seen.blind else []
-            if left not in names or right not in names:
-                raise RequestError("There is nothing to lay side by side yet: press Compare and let it finish.")
-            columns = [seen.columns[names.index(name)] for name in (left, right)]
-            k = min(int(which), *(len(one.images) for one in columns)) - 1
-            one, other = (_still(column.images[k], int(frame) - 1) for column in columns)
-            path = columns[0].files[k]
-            if one.shape != other.shape:
-                raise RequestError(f"{left} and {right} make pictures of other sizes: choose two of the same.")
+            return *compareparts.closely(seen, left, right, int(which) - 1, int(frame) - 1), controls.note(compare.noise(seen.columns))
         except RequestError as error:
             return None, "", "", controls.note(str(error), "error")
-        gap = np.abs(one.astype(np.int16) - other).mean(-1)
-        drawn = figures.enlarged(figures.coloured(gap, 0, max(gap.max(), 1)), 256)
-        words = f"{media.compare(one, other)}{' Bright where most.' if gap.any() else ''}"
-        pair = tuple(figures.enlarged(image, 384, smooth=True) for image in (one, other))
-        place = path.with_suffix(".webp") if columns[0].card.video else path
-        shown = plates.picture(drawn, "difference", f"{left} and {right}, sample {k + 1}", words)
-        return pair, shown, str(place), controls.note(compare.noise(seen.columns))
 
 
-def _still(image: np.ndarray, frame: int) -> np.ndarray:
-    return image if image.ndim == 3 else image[min(frame, len(image) - 1)]
+def _trim(seen: Seen) -> None:
+    """What was not begun is not missing."""
+    for column in seen.columns:
+        del column.rounds[max(len(column.results), 1) :]
 
 
 def _sample(event: gr.EventData) -> int:

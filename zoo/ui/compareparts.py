@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from zoo import compare, media, report
+from zoo import compare, figures, media, report
 from zoo.card import Card
 from zoo.column import Column
+from zoo.errors import RequestError
 from zoo.request import MAX_IMAGES, SOLVERS
-from zoo.ui import controls
+from zoo.ui import controls, plates
 from zoo.ui.settings import autoencoders, labels
 
 if TYPE_CHECKING:
@@ -204,6 +205,27 @@ def clip(frames: np.ndarray, fps: int, sample: int) -> str:
     return f'<div class="clip" role="img" aria-label="video {sample + 1}" {data} style="{style}"></div>'
 
 
+def closely(seen: Seen | None, left: str, right: str, sample: int, frame: int) -> tuple[tuple[Any, Any], str, str]:
+    """The same sample of two columns, enlarged, and their difference as HTML; the left one's file. Raises RequestError."""
+    names = compare.names(len(seen.columns)) if seen is not None else []
+    if left not in names or right not in names:
+        raise RequestError("There is nothing to lay side by side yet: press Compare and let it finish.")
+    columns = [seen.columns[names.index(name)] for name in (left, right)]
+    k = max(0, min(sample, *(len(column.images) - 1 for column in columns)))
+    one, other = (column.images[k] for column in columns)
+    if one.ndim == 4:
+        one, other = (film[max(0, min(frame, len(film) - 1))] for film in (one, other))
+    if one.shape != other.shape:
+        raise RequestError(f"{left} and {right} make pictures of other sizes: choose two of the same.")
+    gap = np.abs(one.astype(np.int16) - other).mean(-1)
+    drawn = figures.enlarged(figures.coloured(gap, 0, max(gap.max(), 1)), 256)
+    words = f"{media.compare(one, other)}{' Bright where most.' if gap.any() else ''}"
+    path = columns[0].files[k]
+    difference = plates.picture(drawn, "difference", f"{left} and {right}, sample {k + 1}", words)
+    pair = tuple(figures.enlarged(image, 384, smooth=True) for image in (one, other))
+    return pair, difference, str(path.with_suffix(".webp") if columns[0].card.video else path)
+
+
 def url(path: Path) -> str:
     """Where the page finds a file of the results."""
-    return f"gradio_api/file={path}"
+    return f"gradio_api/file={path.resolve().as_uri().removeprefix('file://')}"

@@ -128,7 +128,7 @@ def place(source: Source) -> str:
 
 def first_seed(seed: Any, count: int) -> int:
     """The first of `count` seeds in a row from a control, which may be empty: then one is drawn. Raises RequestError."""
-    if isinstance(seed, str) and seed.strip().isdecimal():
+    if isinstance(seed, str) and seed.strip().isdecimal() and len(seed.strip()) < 20:
         seed = int(seed)
     return random_seed() if seed in (None, "") else whole("Seed", seed, 0, MAX_SEED + 1 - count)
 

@@ -80,18 +80,20 @@ const compared = new Map();  // place -> { run, frames: [{ noise, style, content
 const collect = () => {
   const frames = [...document.querySelectorAll("#compare-columns .samples .frame")];
   frames.forEach((frame) => {
-    const { place, run } = frame.parentElement.dataset, known = compared.get(place);
-    const column = known && (known.run === run || frame.dataset.noise === "0.00000") ? known : { frames: [] };
+    const { place, run } = frame.parentElement.dataset, known = compared.get(place), noise = Number(frame.dataset.noise);
+    const same = known && (known.run === run || (noise === 0 && known.run.startsWith(run)));
+    const column = same ? known : { frames: [] };
     compared.set(place, column);
-    if (column.last === `${run} ${frame.dataset.noise}`) { return; }
-    Object.assign(column, { run, last: `${run} ${frame.dataset.noise}` });
+    if (column.last === `${run} ${noise}`) { return; }
+    Object.assign(column, { run, last: `${run} ${noise}` });
     if (frame.querySelector("i")) { return; }  // nothing to see yet
-    column.frames.push({ noise: Number(frame.dataset.noise), style: frame.style.cssText, content: frame.innerHTML });
+    column.frames.push({ noise, style: frame.style.cssText, content: frame.innerHTML });
   });
-  const ended = frames.length > 0 && frames.every((frame) => frame.dataset.noise === "0.00000");
+  const ended = frames.length > 0 && frames.every((frame) => Number(frame.dataset.noise) === 0);
+  const formed = frames.some((frame) => compared.get(frame.parentElement.dataset.place).frames.length > 1);
   const bar = document.querySelector("#compare-timeline");
-  if (bar && ended !== bar.classList.contains("on")) {
-    bar.classList.toggle("on", ended && [...compared.values()].some((column) => column.frames.length > 1));
+  if (bar && (ended && formed) !== bar.classList.contains("on")) {
+    bar.classList.toggle("on", ended && formed);
     bar.querySelector("input").value = 100;
     bar.querySelector("output").value = "result";
   }
