@@ -51,7 +51,6 @@ class CompareTab(CompareParts):
             model.input(self.choose, model, rest, queue=False, **PRIVATE)
             if k == 0:
                 model.input(self.offer, model, offered, queue=False, **PRIVATE)
-            rest[1].change(lambda solver: gr.update(visible=solver == "ddim"), rest[1], rest[3], queue=False, **PRIVATE)
         same = PRIVATE | {"trigger_mode": "always_last"}
         for part in of_two:
             part.input(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
@@ -70,7 +69,7 @@ class CompareTab(CompareParts):
         others = autoencoders(self.hub, card)
         return [
             card.sampling.steps, card.sampling.solver, gr.update(value=card.guidance.default, visible=card.guidable),
-            gr.update(value=0, visible=card.sampling.solver == "ddim"),
+            0,
             gr.update(choices=others, value=card.latent and card.latent.vae, visible=len(others) > 1),
         ]  # fmt: skip
 
@@ -80,7 +79,7 @@ class CompareTab(CompareParts):
         offered = compareparts.classes(card)
         return {
             self.label: gr.update(choices=offered, value=offered[0][1] if offered else None, visible=bool(offered)),
-            self.prompt: gr.update(visible=bool(card.text)), self.carried: {}, self.also: "",
+            self.prompt: gr.update(visible=bool(card.text)), self.carried: {}, self.also: gr.update(value="", visible=False),
         }  # fmt: skip
 
     def take(self, path: str | None) -> dict:
@@ -104,15 +103,15 @@ class CompareTab(CompareParts):
             offered[self.label] |= {"value": request.labels[place]}
         carried = {"frames": request.frames, "fps": request.fps} if card.video else {}
         carried |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
+        said = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in carried.items())
         words = f"A is the setting of that result. B is {near[0].title}: change what you like, then press Compare."
         return offered | {
             self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: count,
             self.seed: str(first), model: card.id, steps: request.steps, solver: request.solver,
             guidance: gr.update(value=request.guidance, visible=card.guidable),
-            eta: gr.update(value=request.eta, visible=request.solver == "ddim"), vae: own[4] | {"value": request.vae},
+            eta: request.eta, vae: own[4] | {"value": request.vae},
             self.carried: carried, self.note: controls.note(words, "good"), self.settings[1][0]: near[0].id,
-            self.also: controls.note("In all, from that result: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in carried.items()))
-            if carried else "",
+            self.also: gr.update(value=controls.note(f"In all, from that result: {said}"), visible=bool(carried)),
         } | dict(zip(self.settings[1][1:], other, strict=True))  # fmt: skip
 
     def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, carried: dict, values: tuple) -> list[Column]:

@@ -92,7 +92,7 @@ class CompareParts:
         with gr.Row(elem_classes="pairs"):
             self.count = gr.Number(4, precision=0, label="Samples", elem_id="compare-count", min_width=90)
             self.seed = gr.Textbox("0", label="First seed", placeholder="random", max_lines=1, elem_id="compare-seed", min_width=90)
-        self.carried, self.also = gr.State({}), gr.HTML(elem_id="compare-also")
+        self.carried, self.also = gr.State({}), gr.HTML(visible=False, elem_id="compare-also")
         self.number = gr.Radio([2, 3, 4], value=2, label="Columns", elem_id="compare-number")
         self.groups, self.settings = [], []
         for k, name in enumerate(compare.names(COLUMNS)):
@@ -106,7 +106,8 @@ class CompareParts:
                         card.guidance.default, label="Guidance", elem_id=f"compare-guidance-{name}", min_width=70, visible=card.guidable
                     )
                 solver = gr.Dropdown(list(SOLVERS), value=how, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True)
-                eta = gr.Number(0, label="Eta, noise that ddim adds", elem_id=f"compare-eta-{name}", visible=how == "ddim")
+                with gr.Row(elem_classes="pairs"):
+                    eta = gr.Number(0, label="Eta, noise that ddim adds", elem_id=f"compare-eta-{name}", min_width=70)
                 others, own = autoencoders(self.hub, card), card.latent and card.latent.vae
                 vae = gr.Dropdown(
                     others, value=own, label="Autoencoder", elem_id=f"compare-vae-{name}", visible=len(others) > 1, allow_custom_value=True
