@@ -24,6 +24,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;width:100%}
 td,th{padding:4px 12px 4px 0;border-bottom:1px solid #d1d5db;text-align:left;font-weight:400;vertical-align:top}thead th{font-weight:600}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(240px,1fr));gap:20px}h2{font-size:1rem}svg{max-width:100%;height:auto}
 .samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(96px,1fr));gap:4px}.samples img{width:100%}
+.wide{overflow-x:auto}
 @media(prefers-color-scheme:dark){body{background:#111827;color:#e5e7eb}td,th{border-color:#374151}}"""
 
 

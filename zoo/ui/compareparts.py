@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
 
 from zoo import compare, figures, media, report
 from zoo.card import Card
@@ -228,5 +230,6 @@ def closely(seen: Seen | None, left: str, right: str, sample: int, frame: int) -
 
 
 def url(path: Path) -> str:
-    """Where the page finds a file of the results."""
-    return f"gradio_api/file={path.resolve().as_uri().removeprefix('file://')}"
+    """Where the page finds a file of the results: a copy named after its content, for the file itself may be written again meanwhile."""
+    kept = save_file_to_cache(path, get_upload_folder())
+    return f"gradio_api/file={Path(kept).as_uri().removeprefix('file://')}"
