@@ -614,3 +614,11 @@ def test_layers_are_as_many_as_the_model_has_attentions() -> None:
     for family in ARCHES:
         module = random_module(family)
         assert len(layers_of(card(family))) == len(attentions(module))
+
+
+def test_a_picture_of_a_network_without_attention_of_ours_is_refused_before_it_is_made_again(
+    hub: Hub, inside: Looker, says: Callable
+) -> None:
+    *_, result = hub.generate(Request("tiny-unet", 4, 0, 2))
+    with says(RequestError, "tiny-unet", "no attention that can be recorded"):
+        inside.made(result.files[0])

@@ -141,11 +141,12 @@ class Looker:
     # ---- generations
 
     def made(self, path: str | Path) -> Request:
-        """The request that makes just this picture or video, from the receipt in its file. Raises MediaError where it has none."""
+        """The request that makes just this picture or video, from the receipt in its file. Raises MediaError where it has none,
+        RequestError where the model cannot be looked into."""
         kinds = {".mp4": video.read, ".gif": video.read, ".webp": video.read}
         receipt = kinds.get(Path(path).suffix.lower(), media.read_png)(path)[1]
         request = Request.from_dict(receipt["request"])
-        request = request.resolved(self.hub.card(request.model))
+        request = request.resolved(self._card(request.model, seeing=False))
         place = receipt.get("index")
         if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(request.seeds):
             raise RequestError("The receipt in this file names an image that its request does not have: bring the original file.")
