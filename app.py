@@ -18,7 +18,7 @@ def main() -> int:
     chosen = parser.parse_args()
 
     from zoo import ui
-    from zoo.hub import Hub
+    from zoo.engine.hub import Hub
 
     try:
         hub = Hub(models=chosen.models.split(",") if chosen.models else None, offline=chosen.offline)

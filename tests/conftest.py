@@ -25,9 +25,9 @@ CACHE = Path(tempfile.mkdtemp(prefix="patchwork-tests-"))
 os.environ["PATCHWORK_CACHE"] = str(CACHE)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-from zoo.card import Card, cards, parse  # noqa: E402
+from zoo.catalog.card import Card, cards, parse  # noqa: E402
+from zoo.engine.hub import Hub  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
-from zoo.hub import Hub  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,7 +53,7 @@ def hub_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., H
             return parse(name, f"---\n{yaml.safe_dump(head)}---\nFor a test.")
 
         made = {name: card(name, words) for name, words in extra.items()}
-        monkeypatch.setattr("zoo.hub.cards", lambda: cards() | made)
+        monkeypatch.setattr("zoo.engine.hub.cards", lambda: cards() | made)
         return Hub(device="cpu", cache_dir=tmp_path / "cache", **options)
 
     return build

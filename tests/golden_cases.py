@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo import backbones
-from zoo.checkpoint import load_into
+from zoo.catalog.checkpoint import load_into
 from zoo.sampling import Schedule
 
 FOLDER = Path(__file__).parent / "golden"

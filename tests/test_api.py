@@ -11,8 +11,8 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from zoo import media
-from zoo.hub import Hub
+from zoo.engine.hub import Hub
+from zoo.media import pictures
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_list_of_models_is_the_hubs(client: Client, hub: Hub) -> None:
 
 def test_pictures_arrive_as_pngs_with_their_receipts(client: Client) -> None:
     files, receipts = generate(client, count=2, seed=7)
-    assert [media.read_png(path)[1] for path in files] == receipts
+    assert [pictures.read_png(path)[1] for path in files] == receipts
     assert [(receipt["seed"], receipt["index"], receipt["label"]) for receipt in receipts] == [(7, 0, "star"), (8, 1, "star")]
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo import backbones
-from zoo.attention import attentions, entropy, look_from, mean_distance, record_attention, relevance, rollout, window_places
 from zoo.backbones.layers import Attend
 from zoo.errors import RequestError
+from zoo.inside.attention import attentions, entropy, look_from, mean_distance, record_attention, relevance, rollout, window_places
 
 WORDS = {"input_size": 8, "patch_size": 2, "in_channels": 4, "hidden_size": 32, "depth": 4, "num_heads": 4, "num_classes": 3}
 FAMILIES = {

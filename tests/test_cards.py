@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from zoo.card import Card, cards, parse
+from zoo.catalog.card import Card, cards, parse
+from zoo.catalog.store import WEIGHTS, sha256
 from zoo.errors import CardError
-from zoo.residents import build_module
-from zoo.store import WEIGHTS, sha256
+from zoo.networks.build import build_module
 
 GOOD = """---
 license: mit

@@ -14,9 +14,11 @@ from golden_cases import CASES, FOLDER, MANIFESTS, model, numbers
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zoo import backbones, checkpoint, latents
-from zoo.card import cards
+from zoo import backbones
+from zoo.catalog import checkpoint
+from zoo.catalog.card import cards
 from zoo.errors import CheckpointError
+from zoo.networks import autoencoders
 
 DIT = {"input_size": 32, "patch_size": 2, "in_channels": 4, "hidden_size": 48, "depth": 2, "num_heads": 4, "num_classes": 10}
 UVIT = {key: value for key, value in DIT.items() if key != "num_classes"}
@@ -166,13 +168,13 @@ def test_diffusers_layout_of_dit_computes_what_the_official_code_does() -> None:
 @pytest.mark.parametrize("renamed", [False, True], ids=["now", "before 0.18"])
 def test_an_autoencoder_of_diffusers_is_loaded_under_both_namings(renamed: bool) -> None:
     torch.manual_seed(0)
-    wanted = latents.build(CASES["uvit_vae"]["vae"])
+    wanted = autoencoders.build(CASES["uvit_vae"]["vae"])
     state = wanted.state_dict()
     if renamed:
         for new, old in {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}.items():
             state = {key.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): value for key, value in state.items()}
         assert any("proj_attn" in key for key in state)
-    autoencoder = latents.build(CASES["uvit_vae"]["vae"])
+    autoencoder = autoencoders.build(CASES["uvit_vae"]["vae"])
     checkpoint.load_into(autoencoder, state)
     z = torch.randn(1, 4, 4, 4)
     assert torch.equal(autoencoder.decode(z).sample, wanted.decode(z).sample)
@@ -182,7 +184,7 @@ def test_an_autoencoder_of_diffusers_is_loaded_under_both_namings(renamed: bool)
 def test_the_compvis_autoencoder_of_u_vit_computes_what_its_code_does() -> None:
     theirs, case = numbers("uvit_vae"), CASES["uvit_vae"]
     with torch.device("meta"):
-        autoencoder = latents.build(case["vae"])
+        autoencoder = autoencoders.build(case["vae"])
     checkpoint.load_into(autoencoder, FOLDER / "model_uvit_vae.safetensors")
     torch.testing.assert_close(autoencoder.encode(theirs["x"]).latent_dist.parameters, theirs["moments"], atol=1e-5, rtol=0)
     for scale, name in ((case["scale"], "decoded"), (0.18215, "decoded_018215")):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from zoo import media, store
 from zoo.__main__ import main
-from zoo.card import cards
+from zoo.catalog import store
+from zoo.catalog.card import cards
+from zoo.media import pictures
 
 ROOT = Path(__file__).parent.parent
 FAST = ["--steps", "3"]
@@ -49,7 +50,7 @@ def test_sample_writes_a_picture_a_seed_and_prints_only_their_paths(capsys: pyte
     said = capsys.readouterr()
     paths = [Path(line) for line in said.out.splitlines()]
     assert sorted(path.name for path in out.glob("*.png")) == sorted(path.name for path in paths)
-    assert [media.read_png(path)[1]["seed"] for path in paths] == [0, 1, 2, 7]
+    assert [pictures.read_png(path)[1]["seed"] for path in paths] == [0, 1, 2, 7]
     assert "step 2 of 3" in said.err
 
 
@@ -68,7 +69,7 @@ def test_labels_may_differ_by_picture(capsys: pytest.CaptureFixture, tmp_path: P
 def test_a_random_seed_is_told(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert main(["sample", "tiny-dit", "--label", "0", *FAST, "--out", str(tmp_path)]) == 0
     path = Path(capsys.readouterr().out.strip())
-    assert f"-{media.read_png(path)[1]['seed']}-" in path.name
+    assert f"-{pictures.read_png(path)[1]['seed']}-" in path.name
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_a_damaged_model_is_one_line_and_exit_1(capsys: pytest.CaptureFixture, t
     (tmp_path / "weights" / "tiny-dit.safetensors").write_bytes(b"<html>")
     monkeypatch.setattr(store, "WEIGHTS", tmp_path / "weights")
     assert main(["sample", "tiny-dit", "--label", "0"]) == 1
-    assert "git checkout zoo/weights/tiny-dit.safetensors" in capsys.readouterr().err
+    assert "git checkout zoo/catalog/weights/tiny-dit.safetensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["sample"], ["paint"], ["sample", "tiny-dit", "--steps", "many"]], ids=str)

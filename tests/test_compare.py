@@ -13,16 +13,16 @@ import pytest
 import torch
 
 import zoo
-from zoo import blocks, compare, judge, report
-from zoo import inception as inception_module
-from zoo.anatomy import anatomy
-from zoo.column import Column
+from zoo.compare import block_diagram, compare, metrics, report
+from zoo.compare.complexity import anatomy
+from zoo.compare.setting import Column
+from zoo.engine.hub import Hub
+from zoo.engine.request import Progress, Request, Result
+from zoo.engine.verify import admit
 from zoo.errors import CheckpointError, DownloadError, RequestError
-from zoo.hub import Hub
-from zoo.request import Progress, Request, Result
+from zoo.networks import inception as inception_module
 from zoo.sampling import Trace
 from zoo.training import shapes
-from zoo.verify import admit
 
 QUICK = {"steps": 4}
 IMAGENET_STAND_IN = {
@@ -153,11 +153,11 @@ def test_a_run_of_one_step_has_its_memory_measured_too(hub: Hub) -> None:
 def test_counting_is_the_same_while_others_compute(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     card = zoo.cards()["u-vit-h-2-imagenet256"]
     alone = anatomy(card)
-    monkeypatch.setattr("zoo.anatomy._KNOWN", {})
+    monkeypatch.setattr("zoo.compare.complexity._KNOWN", {})
     busy = threading.Thread(target=lambda: done(hub, [{"model": "tiny-dit", "label": 1, "steps": 40}]))
     busy.start()
     while busy.is_alive():
-        monkeypatch.setattr("zoo.anatomy._KNOWN", {})
+        monkeypatch.setattr("zoo.compare.complexity._KNOWN", {})
         assert anatomy(card) == alone
         assert torch.backends.cuda.flash_sdp_enabled()
     busy.join()
@@ -308,10 +308,10 @@ def test_fewer_frames_cost_less_and_tokens_grow_with_them() -> None:
     ],
 )
 def test_the_block_is_drawn_with_the_sizes_of_the_modules(model: str, words: list[str]) -> None:
-    drawn = blocks.drawing(zoo.cards()[model])
+    drawn = block_diagram.drawing(zoo.cards()[model])
     shown = " ".join(re.findall(r">([^<>]+)</text>", drawn)).replace("&gt;", ">")
     assert [word for word in words if word not in shown] == []
-    assert drawn.count("<circle") == len([branch for branch in blocks.block(zoo.cards()[model]).branches if branch.residual])
+    assert drawn.count("<circle") == len([branch for branch in block_diagram.block(zoo.cards()[model]).branches if branch.residual])
 
 
 def test_the_report_needs_no_other_file_and_says_what_the_json_says(hub: Hub) -> None:
@@ -341,23 +341,23 @@ def test_settings_that_differ_are_never_called_the_same(hub: Hub) -> None:
 
 def test_the_frechet_distance_is_that_of_two_gaussians() -> None:
     mean, one, other = torch.tensor([1.0, -2.0]).double(), torch.diag(torch.tensor([4.0, 1.0])).double(), torch.eye(2).double()
-    assert judge.frechet((mean, one), (mean, one)) == pytest.approx(0, abs=1e-9)
-    assert judge.frechet((mean, one), (mean + 3, other)) == pytest.approx(9 + 9 + (2 - 1) ** 2)
+    assert metrics.frechet((mean, one), (mean, one)) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet((mean, one), (mean + 3, other)) == pytest.approx(9 + 9 + (2 - 1) ** 2)
     turned = torch.tensor([[2.0, 1.0], [1.0, 3.0]]).double()
     root = torch.linalg.eigvals(turned @ one).sqrt().sum().real
-    assert judge.frechet((mean, turned), (mean, one)) == pytest.approx(float(turned.trace() + one.trace() - 2 * root))
+    assert metrics.frechet((mean, turned), (mean, one)) == pytest.approx(float(turned.trace() + one.trace() - 2 * root))
 
 
 def test_the_reference_of_several_classes_is_the_mixture_of_theirs(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     parts = [torch.randn(400, 3, generator=generator) @ torch.randn(3, 3, generator=generator) + 2 * k for k in range(3)]
-    both = [judge.moments(part) for part in parts]
+    both = [metrics.moments(part) for part in parts]
     np.savez(tmp_path / "some.npz", means=torch.stack([m for m, _ in both]), covariances=torch.stack([c * 399 / 400 for _, c in both]))
-    mean, covariance = judge.reference(tmp_path / "some.npz", [0] * 5 + [2] * 5)
+    mean, covariance = metrics.reference(tmp_path / "some.npz", [0] * 5 + [2] * 5)
     every = torch.cat([parts[0], parts[2]]).double()
     assert torch.allclose(mean, every.mean(0))
     assert torch.allclose(covariance, torch.cov(every.T, correction=0))
-    assert judge.reference(tmp_path / "none.npz", [0]) is None
+    assert metrics.reference(tmp_path / "none.npz", [0]) is None
 
 
 def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub: Hub) -> None:
@@ -367,7 +367,7 @@ def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub
     found = {}
     for name, pictures, asked in (("real", x, labels), ("noised", noised, labels), ("wrong", x, (labels + 3) % 10)):
         levels = ((pictures + 1) * 127.5).round().byte().movedim(1, -1).numpy()
-        found[name] = judge.judged(hub, card, levels, asked.tolist())
+        found[name] = metrics.judged(hub, card, levels, asked.tolist())
     assert found["real"]["recognised"] >= 158
     assert found["wrong"]["recognised"] <= 2
     assert found["real"]["judged"] == 160
@@ -375,22 +375,22 @@ def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub
 
 
 def test_a_distance_is_told_only_from_enough_samples(hub: Hub) -> None:
-    x, labels = shapes.batch(judge.JUDGES["shapes"].enough, 5, 1)
+    x, labels = shapes.batch(metrics.JUDGES["shapes"].enough, 5, 1)
     levels = ((x + 1) * 127.5).round().byte().movedim(1, -1).numpy()
-    assert judge.judged(hub, hub.card("tiny-dit"), levels, labels.tolist())["frechet"] > 0
-    assert judge.judged(hub, hub.card("tiny-dit"), levels[:-1], labels.tolist()[:-1])["frechet"] is None
-    assert judge.judged(hub, hub.card("dit-xl-2-256"), levels, labels.tolist()) == {}
+    assert metrics.judged(hub, hub.card("tiny-dit"), levels, labels.tolist())["frechet"] > 0
+    assert metrics.judged(hub, hub.card("tiny-dit"), levels[:-1], labels.tolist()[:-1])["frechet"] is None
+    assert metrics.judged(hub, hub.card("dit-xl-2-256"), levels, labels.tolist()) == {}
 
 
 @pytest.fixture
 def inception(hub_with: Callable[..., Hub], tmp_path: Path) -> Callable[..., Hub]:
     """inception(counters): a hub into which somebody imported Inception's weights, here random ones, and statistics."""
-    from zoo.inception import Inception
+    from zoo.networks.inception import Inception
 
     def imported(counters: bool = True, **arrays: np.ndarray) -> Hub:
         torch.manual_seed(0)
         kept = {key: value for key, value in Inception().state_dict().items() if counters or not key.endswith("num_batches_tracked")}
-        weights, statistics = tmp_path / "weights-inception-2015-12-05-6726825d.pth", tmp_path / judge.STATISTICS
+        weights, statistics = tmp_path / "weights-inception-2015-12-05-6726825d.pth", tmp_path / metrics.STATISTICS
         torch.save(kept, weights)
         np.savez(statistics, **(arrays or {"mu": np.zeros(2048), "sigma": np.eye(2048), "mu_s": np.zeros(3)}))
         hub = hub_with({"few": IMAGENET_STAND_IN})
@@ -407,14 +407,14 @@ def test_imported_inception_tells_the_distance_of_imagenet_samples_once_there_ar
     hub = inception(counters)
     card = hub.card("few")
     images, labels = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8), [0, 1, 2, 3, 4, 5]
-    assert judge.judged(hub, card, images, labels) == {"judge": "inception-v3", "judged": 6, "enough": 1024, "frechet": None}
-    monkeypatch.setitem(judge.JUDGES, "imagenet-1k", judge.Judge("inception-v3", 6))
+    assert metrics.judged(hub, card, images, labels) == {"judge": "inception-v3", "judged": 6, "enough": 1024, "frechet": None}
+    monkeypatch.setitem(metrics.JUDGES, "imagenet-1k", metrics.Judge("inception-v3", 6))
     with torch.no_grad():
         features, _ = hub.load(hub.card("inception-v3")).module(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
-    expected = judge.frechet(judge.moments(features), (torch.zeros(2048).double(), torch.eye(2048).double()))
-    assert judge.judged(hub, card, images, labels)["frechet"] == pytest.approx(expected, rel=1e-4)
-    monkeypatch.setitem(judge.JUDGES, "imagenet-1k", judge.Judge("inception-v3", 6, every=True))
-    assert judge.judged(hub, card, images, labels)["frechet"] is None  # six of a thousand classes
+    expected = metrics.frechet(metrics.moments(features), (torch.zeros(2048).double(), torch.eye(2048).double()))
+    assert metrics.judged(hub, card, images, labels)["frechet"] == pytest.approx(expected, rel=1e-4)
+    monkeypatch.setitem(metrics.JUDGES, "imagenet-1k", metrics.Judge("inception-v3", 6, every=True))
+    assert metrics.judged(hub, card, images, labels)["frechet"] is None  # six of a thousand classes
 
 
 def test_statistics_of_another_network_are_refused_in_a_sentence(tmp_path: Path, says: Callable) -> None:

@@ -16,7 +16,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from zoo import media
+from zoo.media import pictures
 
 ROOT = Path(__file__).parent.parent
 CLIPS = "[...document.querySelectorAll('#compare-columns .clip')].map((clip) => [clip.dataset.shown, clip.style.backgroundPosition])"
@@ -84,7 +84,7 @@ def test_two_settings_form_together_and_end_with_a_table_and_reports(tab: Page, 
     assert page.count("data:image/png") == 4
     facts = json.loads((tmp_path / "report.json").read_text())
     assert [one["receipt"][1]["seed"] for one in facts["columns"]] == [6, 6]
-    assert facts["columns"][0]["receipt"][0]["pixels"] == media.digest(pixels(tab, sources(tab, 0)[0]))
+    assert facts["columns"][0]["receipt"][0]["pixels"] == pictures.digest(pixels(tab, sources(tab, 0)[0]))
     tab.get_by_role("button", name="Architectures").click()
     expect(tab.locator("#compare-architectures svg")).to_have_count(2)
     expect(tab.locator("#compare-architectures")).to_contain_text("3 long skips")
@@ -341,7 +341,7 @@ def test_the_endpoint_gives_receipts_files_and_figures(client: Client, form: typ
     for entry, steps in zip(entries, (4, 5), strict=True):
         assert [receipt["seed"] for receipt in entry["receipt"]] == [7, 8]
         assert {receipt["label"] for receipt in entry["receipt"]} == {"star"}
-        assert [media.read_png(path)[1] for path in entry["files"]] == entry["receipt"]
+        assert [pictures.read_png(path)[1] for path in entry["files"]] == entry["receipt"]
         assert entry["figures"]["evaluations"] == steps
     assert entries[1]["figures"]["passes"] == 5
 

@@ -22,13 +22,13 @@ from conftest import serving
 from loopback_hub import Faults, LoopbackHub, loopback_hub
 from playwright.sync_api import Browser, expect
 
-from zoo import download, sources
 from zoo.__main__ import main
-from zoo.card import Card, parse
+from zoo.catalog import download, sources
+from zoo.catalog.card import Card, parse
+from zoo.catalog.store import Store, sha256
+from zoo.engine.verify import admit
 from zoo.errors import CancelledError, ChecksumError, DownloadError
-from zoo.residents import build_module
-from zoo.store import Store, sha256
-from zoo.verify import admit
+from zoo.networks.build import build_module
 
 ROOT = Path(__file__).parent.parent
 SIZE = 3_000_000
@@ -407,7 +407,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said_and_what_has_come_is_kept(
         pytest.skip("this machine lets nobody mount a disk")
     try:
         store = Store(disk / "models")
-        monkeypatch.setattr("zoo.store.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 40))  # it is full only later
+        monkeypatch.setattr("zoo.catalog.store.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 40))  # it is full only later
         with says(DownloadError, "No space left", "of 3,000,000 bytes", "what has arrived is kept"):
             sources.fetch(card_of(source("huggingface", remote)), store)
         assert 0 < store.unfinished() <= 2 << 20

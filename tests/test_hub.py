@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from zoo import media, store
+from zoo.catalog import store
+from zoo.engine.hub import Hub
+from zoo.engine.request import SOLVERS, Progress, Request, Result
 from zoo.errors import ChecksumError, DownloadError
-from zoo.hub import Hub
-from zoo.request import SOLVERS, Progress, Request, Result
+from zoo.media import pictures
 
 MODELS = ["tiny-dit", "tiny-uvit", "tiny-unet"]
 ASKED = Request("tiny-dit", labels=(4, 5, 6), seeds=(3, 1, 2), steps=4)
@@ -87,7 +88,7 @@ def test_the_judge_recognises_the_motions_that_were_asked_for(hub: Hub) -> None:
 def test_results_carry_all_that_decides_their_pixels(hub: Hub) -> None:
     result = run(hub, ASKED)
     for k, path in enumerate(result.files):
-        image, receipt = media.read_png(path)
+        image, receipt = pictures.read_png(path)
         assert np.array_equal(image, result.images[k])
         assert receipt == json.loads(path.with_suffix(".json").read_text()) == result.receipts[k]
         assert (receipt["index"], receipt["seed"], receipt["label"]) == (k, ASKED.seeds[k], ["star", "heart", "crescent"][k])
@@ -106,7 +107,7 @@ def test_stop_ends_within_one_step_and_keeps_what_was_there(hub: Hub) -> None:
             stop.set()
     assert steps[-2:] == [3, None]
     assert last.stopped_at == 4
-    assert [media.read_png(path)[1]["stopped_at"] for path in last.files] == [4] * 3
+    assert [pictures.read_png(path)[1]["stopped_at"] for path in last.files] == [4] * 3
     assert hub.results.history(VISITOR)[:3] == list(reversed(last.files))
 
 
@@ -116,9 +117,9 @@ def test_a_visitor_who_leaves_loses_nothing_and_blocks_nobody(hub: Hub) -> None:
     shown = next(item for item in items if item.step == 2)
     items.close()
     kept = hub.results.history(visitor)
-    assert sorted(media.read_png(path)[1]["index"] for path in kept) == [0, 1, 2]
+    assert sorted(pictures.read_png(path)[1]["index"] for path in kept) == [0, 1, 2]
     for path in kept:
-        image, receipt = media.read_png(path)
+        image, receipt = pictures.read_png(path)
         assert receipt["stopped_at"] == 2
         assert np.array_equal(image, shown.preview[receipt["index"]])
     assert isinstance(run(hub, ASKED), Result)

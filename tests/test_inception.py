@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.inception import Inception, resize
+from zoo.networks.inception import Inception, resize
 
 FEATURES = [30, 644, 882, 1123, 1652, 2029]
 """A large feature of each end of the last block's branches."""

@@ -13,19 +13,21 @@ from loopback_hub import LoopbackHub
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo import explain, media, perception, video
-from zoo.attention import attentions
-from zoo.card import Card, Pixels
+from zoo.catalog.card import Card, Pixels
+from zoo.engine.hub import Hub
+from zoo.engine.request import Request, Result
+from zoo.engine.verify import admit, verify
 from zoo.errors import CheckpointError, MediaError, RequestError
-from zoo.hub import Hub
-from zoo.inside import long_skips, modulations, record_skips
-from zoo.look import Looker
-from zoo.recording import layers_of
-from zoo.request import Request, Result
-from zoo.residents import build_module
+from zoo.inside import attention_figures
+from zoo.inside.attention import attentions
+from zoo.inside.forward_record import layers_of
+from zoo.inside.inspector import Looker
+from zoo.inside.modulation import long_skips, modulations, record_skips
+from zoo.inside.patch_tokens import filter_components, principal, record_tokens, similarity
+from zoo.media import pictures, video
+from zoo.networks import vision
+from zoo.networks.build import build_module
 from zoo.sampling import Trace
-from zoo.tokens import filter_components, principal, record_tokens, similarity
-from zoo.verify import admit, verify
 
 WORDS = {"input_size": 32, "patch_size": 8, "in_channels": 3, "hidden_size": 32, "depth": 3, "num_heads": 4, "mlp_ratio": 2}
 ARCHES = {
@@ -53,7 +55,7 @@ def card_words(family: str, **more: object) -> dict:
 
 def random_module(family: str) -> nn.Module:
     torch.manual_seed(0)
-    module = perception.build(family, ARCHES[family]).eval()
+    module = vision.build(family, ARCHES[family]).eval()
     for parameter in module.parameters():
         parameter.data += torch.randn(parameter.shape) / 10
     return module
@@ -179,7 +181,7 @@ def test_a_swins_windows_are_where_the_model_has_them(looker, tmp_path: Path) ->
 
 def planted() -> nn.Module:
     """A ViT in which every token looks at the one that follows it: positions are told apart, queries point one further."""
-    module = perception.build("vit", ARCHES["vit"])
+    module = vision.build("vit", ARCHES["vit"])
     ahead = torch.eye(17).roll(-1, 0)  # row i asks for position i + 1
     for name, parameter in module.named_parameters():
         parameter.data.zero_()
@@ -200,10 +202,10 @@ def test_a_click_shows_what_was_planted(looker, tmp_path: Path) -> None:
         query = recording.query(patch)
         heads, _ = recording.looks(0, query)
         assert int(heads[:, 0].sum(0).argmax()) == patch + 1
-        drawn = np.asarray(explain.overlay(recording, 0, query, "mean of all heads", ())).astype(int)
+        drawn = np.asarray(attention_figures.overlay(recording, 0, query, "mean of all heads", ())).astype(int)
         tiles = drawn.reshape(4, 128, 4, 128, 3)[:, 20:108, :, 20:108].mean((1, 3))
         assert int(tiles[..., 1].argmax()) == patch + 1  # viridis' bright end is yellow
-    with_two = explain.chosen(recording, 0, recording.query(3), "mean of chosen heads", [0, 2])[0]
+    with_two = attention_figures.chosen(recording, 0, recording.query(3), "mean of chosen heads", [0, 2])[0]
     heads, _ = recording.looks(0, recording.query(3))
     torch.testing.assert_close(with_two, (heads[0] + heads[2]) / 2)
     heads, _ = recording.looks(0, "class")
@@ -228,7 +230,7 @@ def test_rollout_and_what_each_model_lacks(looker, inside: Looker, says, tmp_pat
     with says(RequestError, "no patch 64", "0 to 63, or class"):
         recording.query(64)
     with says(RequestError, "no head 9", "0 to 3"):
-        explain.chosen(recording, 0, "class", "one head", [9])
+        attention_figures.chosen(recording, 0, "class", "one head", [9])
     with says(RequestError, "tiny-vae", "choose one such as"):
         inside.picture("tiny-vae", path)
     with says(RequestError, "tiny-dit makes pictures"):
@@ -238,7 +240,7 @@ def test_rollout_and_what_each_model_lacks(looker, inside: Looker, says, tmp_pat
 
 
 def test_relevance_is_that_of_the_class_and_changes_with_it(inside: Looker, hub: Hub, tmp_path: Path) -> None:
-    path = Path("zoo/data/example-star.png")
+    path = Path("zoo/catalog/data/example-star.png")
     recording = inside.picture("tiny-vit", path)
     assert recording.predictions[0][0] == "star"
     found = inside.relevance("tiny-vit", path, recording.label(None))
@@ -248,7 +250,7 @@ def test_relevance_is_that_of_the_class_and_changes_with_it(inside: Looker, hub:
     other = inside.relevance("tiny-vit", path, recording.label(recording.predictions[1][0]))
     assert not torch.allclose(found, other)
     module, card = hub.load(hub.card("tiny-vit")).module, hub.card("tiny-vit")
-    pixels = perception.prepare(media.open_picture(path), card.pixels, 64)[1][None]
+    pixels = vision.prepare(pictures.open_picture(path), card.pixels, 64)[1][None]
     best = recording.label(None)
     grey = pixels.clone()
     row, column = divmod(int(found.argmax()), 8)
@@ -378,8 +380,8 @@ def test_two_models_are_seen_at_equal_noise(inside: Looker) -> None:
 
 
 def test_recordings_are_kept_by_what_they_are_of_and_made_again_when_they_are_gone(hub: Hub, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("zoo.look.BUDGET", 400_000)
-    monkeypatch.setattr("zoo.look.RUNS", 10_000)
+    monkeypatch.setattr("zoo.inside.inspector.BUDGET", 400_000)
+    monkeypatch.setattr("zoo.inside.inspector.RUNS", 10_000)
     looker = Looker(hub)
     one, two = photograph(tmp_path / "one.png"), photograph(tmp_path / "two.png", 40)
     first = looker.picture("tiny-vit", one)
@@ -396,10 +398,10 @@ def test_recordings_are_kept_by_what_they_are_of_and_made_again_when_they_are_go
 
 
 def test_only_the_open_layer_is_kept_where_all_are_too_much(hub: Hub, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("zoo.attention.BUDGET", 100_000)
+    monkeypatch.setattr("zoo.inside.attention.BUDGET", 100_000)
     recording = Looker(hub).picture("tiny-vit", photograph(tmp_path / "a.png"), 2)
     assert list(recording.maps) == [2]
-    assert explain.contact(recording, "class").height < 120
+    assert attention_figures.contact(recording, "class").height < 120
     assert not recording.whole
 
 
@@ -420,7 +422,7 @@ def test_a_stopped_run_keeps_nothing_and_a_receipt_brings_its_run_back(inside: L
 
 
 def test_runs_outlive_the_maps_of_others(hub: Hub, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("zoo.look.BUDGET", 1)
+    monkeypatch.setattr("zoo.inside.inspector.BUDGET", 1)
     looker = Looker(hub)
     run = looker.run(STAR)
     looker.picture("tiny-vit", photograph(tmp_path / "a.png"))
@@ -436,7 +438,7 @@ def test_every_figure_and_array_is_written(inside: Looker, model: str, tmp_path:
     recording = (
         inside.picture(model, path) if model == "tiny-vit" else inside.step(inside.run(Request(model, labels=4, seeds=5, steps=6)), 3)
     )
-    files = explain.everything(recording, 1, recording.query(9), "mean of all heads", ())
+    files = attention_figures.everything(recording, 1, recording.query(9), "mean of all heads", ())
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         if name.endswith(".png"):
@@ -446,24 +448,26 @@ def test_every_figure_and_array_is_written(inside: Looker, model: str, tmp_path:
     kept = np.load(tmp_path / "arrays.npz")
     assert np.array_equal(kept["attention_01"], recording.maps[1].numpy())
     assert kept["patches"].shape == tuple(recording.tokens.patches.shape)
-    facts = explain.facts(recording)
+    facts = attention_figures.facts(recording)
     assert facts["grid"] == [1, 8, 8]
     assert facts["tokens"] == 64 + len(recording.extra) == len(recording.tokens.sequence)
 
 
 def test_the_way_through_a_run_is_drawn(inside: Looker) -> None:
     run = inside.run(Request("tiny-uvit", labels=4, seeds=5, steps=6))
-    drawn = explain.through({k: inside.step(run, k) for k in (0, 3, 5)}, 2, (0.0, 0.5, 0.5), "max of all heads", ())
+    drawn = attention_figures.through({k: inside.step(run, k) for k in (0, 3, 5)}, 2, (0.0, 0.5, 0.5), "max of all heads", ())
     assert [figure.name for figure in drawn] == ["forming", "entropy-in-time", "skips", "onto-class", "onto-time"]
     assert all(figure.svg.lstrip().startswith("<?xml") for figure in drawn[1:])
 
 
 def test_another_patch_size_costs_what_counting_says(hub: Hub) -> None:
     card = hub.card("tiny-vit")
-    tokens, pairs, total = explain.cost(card, 8)
+    tokens, pairs, total = attention_figures.cost(card, 8)
     assert (tokens, round(total, 4)) == (64, round((4 * 64 * 96**2 * 12 + 4 * 2 * 64**2 * 96) / 1e9, 4))
-    assert explain.cost(card, 4)[1] == 16 * pairs
-    assert explain.cost(hub.card("dit-xl-2-256"), 2)[2] == pytest.approx(118.6, rel=0.02)  # published; without embeddings and adaLN
+    assert attention_figures.cost(card, 4)[1] == 16 * pairs
+    assert attention_figures.cost(hub.card("dit-xl-2-256"), 2)[2] == pytest.approx(
+        118.6, rel=0.02
+    )  # published; without embeddings and adaLN
 
 
 # ---- what people bring
@@ -523,7 +527,7 @@ def test_a_clip_is_read_from_whatever_holds_one(says, tmp_path: Path) -> None:
 def test_a_picture_is_prepared_as_its_card_says(shape: tuple[int, int]) -> None:
     picture = Image.new("RGB", shape, (255, 0, 51))
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    shown, numbers = perception.prepare(picture, Pixels(resize=36, resample="bicubic", mean=mean, std=std), 32)
+    shown, numbers = vision.prepare(picture, Pixels(resize=36, resample="bicubic", mean=mean, std=std), 32)
     assert shown.shape == (32, 32, 3)
     assert (shown == (255, 0, 51)).all()
     torch.testing.assert_close(numbers[:, 5, 5], torch.tensor([(v - m) / s for v, m, s in zip((1, 0, 0.2), mean, std, strict=True)]))
@@ -533,7 +537,7 @@ def test_preparing_is_what_transformers_does(tmp_path: Path) -> None:
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
     with Image.open(photograph(tmp_path / "a.png", 100)) as picture:
-        _, numbers = perception.prepare(picture, Pixels(resample="bilinear"), 32)
+        _, numbers = vision.prepare(picture, Pixels(resample="bilinear"), 32)
         theirs = ViTImageProcessorPil(size={"height": 32, "width": 32})(picture, return_tensors="pt")["pixel_values"][0]
     torch.testing.assert_close(numbers, theirs, atol=1e-5, rtol=0)
 
@@ -568,20 +572,20 @@ def older(family: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 @pytest.mark.parametrize("family", ARCHES)
 def test_published_names_of_every_family_load_strictly(family: str, says) -> None:
-    from zoo.checkpoint import load_into
+    from zoo.catalog.checkpoint import load_into
 
     module = random_module(family)
     state = {key: value.clone() for key, value in module.state_dict().items()}
     assert older(family, state).keys() != state.keys()
     with torch.device("meta"):
         fresh = build_module(card(family))
-    load_into(fresh, older(family, state), perception.renamed)
+    load_into(fresh, older(family, state), vision.renamed)
     for key, value in fresh.state_dict().items():
         assert torch.equal(value, state[key]), key
     broken = older(family, state)
     lost = next(key for key in broken if "value" in key or "v_proj" in key)
     with says(CheckpointError, "does not fit", "is missing"):
-        load_into(random_module(family), {key: value for key, value in broken.items() if key != lost}, perception.renamed)
+        load_into(random_module(family), {key: value for key, value in broken.items() if key != lost}, vision.renamed)
 
 
 @torch.no_grad()

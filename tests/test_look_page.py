@@ -17,7 +17,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from zoo.__main__ import main
 
-STAR = Path(__file__).parent.parent / "zoo" / "data" / "example-star.png"
+STAR = Path(__file__).parent.parent / "zoo" / "catalog" / "data" / "example-star.png"
 CAPTION = "#look-caption p"
 
 

@@ -13,7 +13,7 @@ from conftest import opened
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from zoo import media
+from zoo.media import pictures
 
 LONG = {"steps": "250", "count": "8"}
 DROP = """([selector, name, data]) => {
@@ -81,9 +81,9 @@ def drop(page: Page, path: Path, where: str = "body") -> None:
 
 def forged(path: Path, **change: object) -> Path:
     """The same picture with another request in its receipt."""
-    image, receipt = media.read_png(path)
+    image, receipt = pictures.read_png(path)
     chunks = PngImagePlugin.PngInfo()
-    chunks.add_text(media.RECEIPT, json.dumps(receipt | {"request": receipt["request"] | change}))
+    chunks.add_text(pictures.RECEIPT, json.dumps(receipt | {"request": receipt["request"] | change}))
     made = path.with_name(f"forged-{next(iter(change))}-{len(str(change))}.png")
     Image.fromarray(image).save(made, pnginfo=chunks)
     return made
@@ -144,7 +144,7 @@ def test_stop_ends_a_long_run_and_keeps_what_was_there(page: Page, tmp_path: Pat
     page.click("#stop")
     assert "stopped after step" in finished(page, 8)
     seed = re.search(r"seed (\d+) to", page.inner_text("#facts")).group(1)
-    receipt = media.read_png(download(page, tmp_path))[1]
+    receipt = pictures.read_png(download(page, tmp_path))[1]
     assert 2 <= receipt["stopped_at"] < 250
     page.click("#reuse")
     expect(page.locator("#seed input")).to_have_value(seed)
@@ -165,7 +165,7 @@ def test_a_picture_dropped_back_restores_everything_and_comes_out_identical(page
     page.locator("#gallery .grid-container button").nth(1).click()
     expect(page.locator("#receipt")).to_contain_text(re.compile(r"seed\W+42\b"))
     picture = download(page, tmp_path)
-    assert media.read_png(picture)[1]["seed"] == 42
+    assert pictures.read_png(picture)[1]["seed"] == 42
 
     page.reload()
     page.wait_for_function("document.querySelector('#cost p')?.innerText.startsWith('about')")
@@ -195,7 +195,7 @@ def test_a_stopped_picture_comes_out_identical_as_well(page: Page, tmp_path: Pat
     expect(page.locator("#verdict")).to_contain_text("stopped after step")
     fill(page, steps="200")
     generate(page)
-    stopped = media.read_png(picture)[1]["stopped_at"]
+    stopped = pictures.read_png(picture)[1]["stopped_at"]
     reached(page, stopped + 1)
     page.click("#stop")
     finished(page, 2)
@@ -211,8 +211,8 @@ def test_wrong_files_are_one_sentence_and_change_nothing(page: Page, tmp_path: P
     plain, text, edited = (tmp_path / name for name in ("plain.png", "text.png", "edited.png"))
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(plain)
     text.write_text("not a picture")
-    image, receipt = media.read_png(whole)
-    media.save_png(255 - image, edited, receipt)
+    image, receipt = pictures.read_png(whole)
+    pictures.save_png(255 - image, edited, receipt)
     cases = {
         plain: "carries no receipt", text: "cannot be read as a PNG", edited: "was changed after it was made",
         forged(whole, model="tiny-dot"): "There is no model 'tiny-dot'", forged(whole, steps=10**6): "1 to 1000, not 1000000",

@@ -15,15 +15,16 @@ from playwright.sync_api import Browser, expect
 from safetensors.torch import save_file
 from torch import nn
 
-from zoo import checkpoint, text
 from zoo.__main__ import main
-from zoo.card import Card, cards
+from zoo.catalog import checkpoint
+from zoo.catalog.card import Card, cards
+from zoo.engine.hub import Hub
+from zoo.engine.request import SOLVERS, Request, Result, find_label
+from zoo.engine.verify import admit, verify
 from zoo.errors import CheckpointError, ChecksumError, DownloadError, RequestError
-from zoo.hub import Hub
-from zoo.request import SOLVERS, Request, Result, find_label
-from zoo.residents import build_module
+from zoo.networks import text_encoders
+from zoo.networks.build import build_module
 from zoo.sampling import Schedule, guided, sample
-from zoo.verify import admit, verify
 
 PUBLISHED = {name: card for name, card in cards().items() if card.weights[0].origin != "bundled"}
 GENERATORS = [card for card in PUBLISHED.values() if card.generates]
@@ -256,13 +257,13 @@ def test_the_text_encoder_computes_what_clip_computes_of_the_same_tokens(hub_wit
     encoder = build_module(card).eval()
     checkpoint.load_into(encoder, tmp_path / "whole.safetensors")
     files = {path.name: path for path in vocabulary}
-    found, filled = text.encode(encoder, card.arch, files, "ab")
+    found, filled = text_encoders.encode(encoder, card.arch, files, "ab")
     letters = json.loads(vocabulary[0].read_text())
     ids = [512, letters["a"], letters["b</w>"], *[513] * 4]
     theirs = whole.text_model(input_ids=torch.tensor([ids])).last_hidden_state
     assert (found.shape, filled) == ((7, 16), 7)
     torch.testing.assert_close(found[None], theirs, atol=1e-6, rtol=0)
-    assert len(text.tokens(card.arch, files, "a text of many more than seven tokens")[0]) == 7
+    assert len(text_encoders.tokens(card.arch, files, "a text of many more than seven tokens")[0]) == 7
 
 
 def test_another_autoencoder_decodes_the_same_latents(hub_with, says, tmp_path: Path) -> None:
@@ -398,7 +399,8 @@ def test_the_page_shows_the_controls_that_a_model_has_and_its_presets(
 MEASURE = """
 import sys, threading, time, torch
 from pathlib import Path
-from zoo import backbones, checkpoint
+from zoo import backbones
+from zoo.catalog import checkpoint
 ARCH = dict(input_size=32, patch_size=2, in_channels=4, hidden_size=768, depth=8, num_heads=12, num_classes=1000, learn_sigma=True)
 if sys.argv[1] == "write":
     def weights(): return backbones.build("dit", ARCH).state_dict()

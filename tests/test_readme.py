@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from zoo import study
-from zoo.card import Card, cards
-from zoo.hub import Hub
-from zoo.sweep import Sweep
+from zoo.catalog.card import Card, cards
+from zoo.compare import study
+from zoo.compare.grid import Sweep
+from zoo.engine.hub import Hub
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,11 +7,11 @@ import math
 
 import pytest
 
-from zoo.card import cards
+from zoo.catalog.card import cards
+from zoo.engine.hub import Hub
+from zoo.engine.request import MAX_IMAGES, MAX_SEED, Request, find_label, short
 from zoo.errors import RequestError
-from zoo.hub import Hub
-from zoo.request import MAX_IMAGES, MAX_SEED, Request, find_label, short
-from zoo.ui.controls import make_request
+from zoo.ui.parts.controls import make_request
 
 CARD = cards()["tiny-dit"]
 

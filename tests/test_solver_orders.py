@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo import backbones, request
+from zoo import backbones
+from zoo.engine import request
 from zoo.errors import RequestError
 from zoo.sampling import SOLVERS, Schedule, Step, guided, sample
-from zoo.sampling.borrowed import FRIENDLY
-from zoo.sampling.denoiser import Level, denoise
+from zoo.sampling.diffusers_solvers import FRIENDLY
+from zoo.sampling.guidance import Level, denoise
 from zoo.sampling.solvers import dpm_solver, orders
 
 MEAN, STD = 1.5, 0.7

@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo import media, study, sweep
 from zoo.__main__ import main
+from zoo.compare import grid, study
+from zoo.compare.grid import Sweep
+from zoo.engine.hub import Hub
+from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError
-from zoo.hub import Hub
-from zoo.request import Progress, Request, Result
-from zoo.sweep import Sweep
+from zoo.media import pictures
 
 SETTING = {"model": "tiny-dit", "label": "star", "seeds": [3], "steps": 3}
 
 
 def filled(hub: Hub, made: Sweep) -> Sweep:
     """A grid, run to its end."""
-    for _ in sweep.run(hub, made):
+    for _ in grid.run(hub, made):
         pass
     return made
 
@@ -49,7 +50,7 @@ def filled(hub: Hub, made: Sweep) -> Sweep:
     ],
 )
 def test_values_are_lists_or_ranges(axis: str, text: object, expected: list) -> None:
-    assert sweep.values(axis, text) == pytest.approx(expected) if axis in sweep.REAL else sweep.values(axis, text) == expected
+    assert grid.values(axis, text) == pytest.approx(expected) if axis in grid.REAL else grid.values(axis, text) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_values_are_lists_or_ranges(axis: str, text: object, expected: list) -> 
 )
 def test_values_that_make_no_sense_are_refused_in_a_sentence(axis: str, text: str, words: list[str], says: Callable) -> None:
     with says(RequestError, *words):
-        sweep.values(axis, text)
+        grid.values(axis, text)
 
 
 @pytest.mark.parametrize(
@@ -96,11 +97,11 @@ def test_a_grid_that_does_not_fit_names_the_cell(
     setting: dict, across: tuple, down: tuple, words: list[str], hub: Hub, says: Callable
 ) -> None:
     with says(RequestError, *words):
-        sweep.plan(hub, setting, across, down)
+        grid.plan(hub, setting, across, down)
 
 
 def test_every_cell_is_what_its_setting_gives_alone(hub: Hub) -> None:
-    made = filled(hub, sweep.plan(hub, SETTING, ("guidance", "1,3"), ("class", "star; heart")))
+    made = filled(hub, grid.plan(hub, SETTING, ("guidance", "1,3"), ("class", "star; heart")))
     for i, label in enumerate(("star", "heart")):
         for j, guidance in enumerate((1.0, 3.0)):
             index = hub.card("tiny-dit").label_names.index(label)
@@ -109,20 +110,20 @@ def test_every_cell_is_what_its_setting_gives_alone(hub: Hub) -> None:
 
 
 def test_cells_that_differ_in_seed_and_class_only_are_made_in_one_batch(hub: Hub) -> None:
-    made = sweep.plan(hub, SETTING, ("seed", "0-3"), ("class", "star; heart; circle"))
-    assert [len(cells) for cells in sweep.batches(made.every)] == [12]
-    results = [item for _, item in sweep.run(hub, made) if isinstance(item, Result)]
+    made = grid.plan(hub, SETTING, ("seed", "0-3"), ("class", "star; heart; circle"))
+    assert [len(cells) for cells in grid.batches(made.every)] == [12]
+    results = [item for _, item in grid.run(hub, made) if isinstance(item, Result)]
     assert len(results) == 1
     assert {cell.receipt["seed"] for cell in made.every} == {0, 1, 2, 3}
     assert [cell.receipt["label"] for cell in made.every] == ["star"] * 4 + ["heart"] * 4 + ["circle"] * 4
-    apart = sweep.plan(hub, SETTING, ("seed", "0-3"), ("steps", "2,4"))
-    assert [len(cells) for cells in sweep.batches(apart.every)] == [4, 4]
+    apart = grid.plan(hub, SETTING, ("seed", "0-3"), ("steps", "2,4"))
+    assert [len(cells) for cells in grid.batches(apart.every)] == [4, 4]
 
 
 def test_a_grid_stopped_midway_keeps_its_finished_cells_and_can_be_filled_in(hub: Hub) -> None:
-    made, stop = sweep.plan(hub, SETTING | {"steps": 20}, ("guidance", "1-4:1"), ("solver", "ddim, dpm-solver++, euler")), threading.Event()
+    made, stop = grid.plan(hub, SETTING | {"steps": 20}, ("guidance", "1-4:1"), ("solver", "ddim, dpm-solver++, euler")), threading.Event()
     ready = 0
-    for _, item in sweep.run(hub, made, stop):
+    for _, item in grid.run(hub, made, stop):
         ready += isinstance(item, Result) and item.stopped_at is None
         if ready == 5 and isinstance(item, Progress) and item.step == 2:
             stop.set()
@@ -136,7 +137,7 @@ def test_a_grid_stopped_midway_keeps_its_finished_cells_and_can_be_filled_in(hub
 
 
 def test_a_model_axis_keeps_the_class_by_name_and_each_models_own_defaults(hub: Hub) -> None:
-    made = sweep.plan(hub, {"model": "tiny-dit", "label": "star", "seeds": [1]}, ("model", "tiny-dit, tiny-uvit, tiny-unet"))
+    made = grid.plan(hub, {"model": "tiny-dit", "label": "star", "seeds": [1]}, ("model", "tiny-dit, tiny-uvit, tiny-unet"))
     assert [cell.request.steps for cell in made.every] == [hub.card(cell.card.id).sampling.steps for cell in made.every]
     assert {cell.card.label_names[cell.request.labels[0]] for cell in made.every} == {"star"}
     assert made.title() == "star, seed 1"
@@ -144,14 +145,14 @@ def test_a_model_axis_keeps_the_class_by_name_and_each_models_own_defaults(hub: 
 
 
 def test_what_a_grid_costs_is_told_from_measured_steps(hub: Hub) -> None:
-    filled(hub, sweep.plan(hub, SETTING | {"steps": 8}, ("seed", "0-1")))
+    filled(hub, grid.plan(hub, SETTING | {"steps": 8}, ("seed", "0-1")))
     one = hub.seconds(Request("tiny-dit", (0,), (0,), 10))
-    seconds, unknown = sweep.plan(hub, SETTING, ("steps", "10,20")).price(hub)
+    seconds, unknown = grid.plan(hub, SETTING, ("steps", "10,20")).price(hub)
     assert (seconds, unknown) == (pytest.approx(3 * one), 0)
 
 
 def test_the_picture_has_the_cells_where_their_values_stand(hub: Hub) -> None:
-    made = filled(hub, sweep.plan(hub, SETTING, ("steps", "2,4"), ("seed", "0-2")))
+    made = filled(hub, grid.plan(hub, SETTING, ("steps", "2,4"), ("seed", "0-2")))
     picture = np.asarray(made.picture())
     cells = [[np.asarray(Image.fromarray(cell.image).resize((96, 96), Image.Resampling.BICUBIC)) for cell in row] for row in made.cells]
     [left] = [x for x in range(picture.shape[1] - 96) if np.array_equal(picture[64:160, x : x + 96], cells[0][0])]
@@ -163,7 +164,7 @@ def test_the_picture_has_the_cells_where_their_values_stand(hub: Hub) -> None:
 
 
 def test_the_folder_holds_picture_manifest_and_every_cell_with_its_receipt(hub: Hub) -> None:
-    made = filled(hub, sweep.plan(hub, SETTING | {"solver": "ddim"}, ("steps", "2,4"), ("eta", "0-1:0.5")))
+    made = filled(hub, grid.plan(hub, SETTING | {"solver": "ddim"}, ("steps", "2,4"), ("eta", "0-1:0.5")))
     with zipfile.ZipFile(io.BytesIO(made.archive())) as packed:
         names = packed.namelist()
         manifest = json.loads(packed.read("manifest.json"))
@@ -202,7 +203,7 @@ def test_the_command_line_compares_what_a_file_says(tmp_path: Path, capsys: pyte
     assert [one["figures"]["evaluations"] for one in facts["columns"]] == [3, 4]
     for one in facts["columns"]:
         for name, receipt in zip(one["files"], one["receipt"], strict=True):
-            assert media.read_png(tmp_path / "out" / name)[1]["pixels"] == receipt["pixels"]
+            assert pictures.read_png(tmp_path / "out" / name)[1]["pixels"] == receipt["pixels"]
     assert main(["compare", str(tmp_path / "study.yaml"), "--device", "cpu", "--out", str(tmp_path / "out"), "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)
     assert [sorted(entry) for entry in entries] == [["figures", "files", "receipt"]] * 2
@@ -215,7 +216,7 @@ def test_the_command_line_fills_a_grid(tmp_path: Path, capsys: pytest.CaptureFix
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert len(manifest["cells"]) == 4
     for cell in manifest["cells"]:
-        assert media.read_png(tmp_path / "out" / cell["file"])[1]["request"]["steps"] == cell["steps"]
+        assert pictures.read_png(tmp_path / "out" / cell["file"])[1]["request"]["steps"] == cell["steps"]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path: 
 
 
 def test_a_prompt_of_several_lines_stands_in_the_title_in_one(hub: Hub) -> None:
-    made = sweep.plan(hub, {"model": "u-vit-s-2-mscoco", "prompt": "a red bus\n" * 60, "seeds": 1}, ("steps", "4,8"))
+    made = grid.plan(hub, {"model": "u-vit-s-2-mscoco", "prompt": "a red bus\n" * 60, "seeds": 1}, ("steps", "4,8"))
     assert "\n" not in made.title()
     assert made.picture().width < 2500
 

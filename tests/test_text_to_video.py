@@ -19,16 +19,18 @@ from playwright.sync_api import Browser, expect
 from safetensors.torch import save_file
 from torch import nn
 
-from zoo import backbones, latents, media, text, video
+from zoo import backbones
 from zoo.__main__ import main
-from zoo.card import cards
-from zoo.checkpoint import load_into
+from zoo.catalog.card import cards
+from zoo.catalog.checkpoint import load_into
+from zoo.engine.hub import Hub
+from zoo.engine.request import Request, Result
+from zoo.engine.verify import admit, verify
 from zoo.errors import CheckpointError, ChecksumError, DownloadError, RequestError
-from zoo.hub import Hub
-from zoo.request import Request, Result
-from zoo.residents import build_module
+from zoo.media import pictures, video
+from zoo.networks import autoencoders, text_encoders
+from zoo.networks.build import build_module
 from zoo.sampling import Schedule, guided, sample
-from zoo.verify import admit, verify
 
 TINY = {
     "input_size": 8, "patch_size": 2, "in_channels": 4, "hidden_size": 32, "depth": 2, "num_heads": 4, "num_frames": 4, "context_dim": 16,
@@ -194,7 +196,7 @@ def test_tokens_are_those_of_t5(pieces: bytes, tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(pieces)
     for prompt in ("a red bus", "", "  Sunset over   the SEA ", "zebra 12!", "fish " * 200):
         wanted = theirs(prompt.lower().strip(), padding="max_length", max_length=12, truncation=True)
-        found, filled = text.tokens({"num_context_tokens": 12}, {"spiece.model": tmp_path / "spiece.model"}, prompt)
+        found, filled = text_encoders.tokens({"num_context_tokens": 12}, {"spiece.model": tmp_path / "spiece.model"}, prompt)
         assert found == wanted["input_ids"]
         assert filled == sum(wanted["attention_mask"])
     assert found[-1] == 1  # a long prompt, too, has an end
@@ -291,7 +293,7 @@ def test_one_frame_is_a_picture(film: Hub) -> None:
     assert result.images.shape == (1, 1, 16, 16, 3)
     picture = Image.open(result.files[0].with_suffix(".png"))
     assert np.array_equal(np.asarray(picture), result.images[0, 0])
-    assert media.read_png(result.files[0].with_suffix(".png"))[1]["request"]["frames"] == 1
+    assert pictures.read_png(result.files[0].with_suffix(".png"))[1]["request"]["frames"] == 1
     assert video.read(result.files[0])[0].shape == (1, 16, 16, 3)
     assert json.loads(result.files[0].with_suffix(".json").read_text()) == result.receipts[0]
 
@@ -372,15 +374,15 @@ def test_a_prompt_and_what_it_leads_away_from_are_on_the_page_and_in_the_api(fil
 @torch.no_grad()
 def test_frames_are_decoded_together_as_far_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    decoder = latents.build_temporal(VAE).eval()
+    decoder = autoencoders.build_temporal(VAE).eval()
     z = torch.randn(2, 5, 4, 8, 8)
     for parameter in decoder.parameters():
         parameter.add_(torch.randn(parameter.shape) / 10)
-    whole = latents.decode(decoder, z, 0.5)
+    whole = autoencoders.decode(decoder, z, 0.5)
     assert torch.equal(whole[1], decoder.decode(z[1] / 0.5, num_frames=5).sample.clamp(-1, 1))
-    monkeypatch.setattr(latents, "CHUNK", 2 * latents.CHUNK // latents.together(decoder, z))
-    assert latents.together(decoder, z) == 2
-    parts = latents.decode(decoder, z, 0.5)
+    monkeypatch.setattr(autoencoders, "CHUNK", 2 * autoencoders.CHUNK // autoencoders.together(decoder, z))
+    assert autoencoders.together(decoder, z) == 2
+    parts = autoencoders.decode(decoder, z, 0.5)
     assert torch.equal(parts[0, :2], decoder.decode(z[0, :2] / 0.5, num_frames=2).sample.clamp(-1, 1))
     assert not torch.equal(parts[0, :2], whole[0, :2])  # frames do look at their neighbours
 

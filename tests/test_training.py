@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zoo.card import cards
+from zoo.catalog.card import cards
 from zoo.errors import CheckpointError
 from zoo.sampling import Schedule
 from zoo.training import motions, shapes

@@ -17,13 +17,13 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, expect
 
-from zoo import media, video
 from zoo.__main__ import main
+from zoo.engine.hub import Hub
+from zoo.engine.request import Progress, Request, Result
+from zoo.engine.verify import admit
 from zoo.errors import MediaError, RequestError
-from zoo.hub import Hub
-from zoo.request import Progress, Request, Result
-from zoo.residents import build_module
-from zoo.verify import admit
+from zoo.media import pictures, video
+from zoo.networks.build import build_module
 
 WORDS = {
     "title": "Film", "family": "latte", "task": "class-to-video", "labels": "shapes",
@@ -134,7 +134,7 @@ def test_a_video_is_the_same_again_and_alone_or_in_a_batch(film: Hub) -> None:
     frames, receipt = video.read(one.files[0].with_suffix(".webp"))
     assert np.array_equal(frames, one.images[0])
     assert receipt == one.receipts[0]
-    assert receipt["pixels"] == media.digest(frames)
+    assert receipt["pixels"] == pictures.digest(frames)
     assert (receipt["request"]["frames"], receipt["request"]["fps"]) == (6, 8)
     two = run(film, replace(ASKED, seeds=(6, 7)), preview=False)
     assert one.receipts[0]["pixels"] == two.receipts[1]["pixels"] != two.receipts[0]["pixels"]

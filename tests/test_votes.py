@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from zoo.compare.votes import Votes, rates, wilson
 from zoo.errors import VotesError
-from zoo.votes import Votes, rates, wilson
 
 ANNA, BEN = "a" * 32, "b" * 32
 

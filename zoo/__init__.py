@@ -1,6 +1,6 @@
 """Patchwork: a hub of diffusion transformers.
 
-`zoo.cards()`, `zoo.Hub`, `zoo.Request` and the submodules (`zoo.sampling`, `zoo.backbones` ...) are imported on first use,
+`zoo.cards()`, `zoo.Hub`, `zoo.Request` and the modules below (`zoo.sampling`, `zoo.attention` ...) are imported on first use,
 so that `import zoo` costs nothing.
 """
 
@@ -11,40 +11,29 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "cards": "card",
-    "Card": "card",
-    "Hub": "hub",
-    "Request": "request",
-    "Progress": "request",
-    "Result": "request",
+_NAMES = {
+    "cards": "catalog.card",
+    "Card": "catalog.card",
+    "Hub": "engine.hub",
+    "Request": "engine.request",
+    "Progress": "engine.request",
+    "Result": "engine.request",
     "ZooError": "errors",
 }
 _MODULES = {
-    "attention",
-    "backbones",
-    "card",
-    "checkpoint",
-    "download",
-    "errors",
-    "explain",
-    "hub",
-    "inside",
-    "latents",
-    "look",
-    "media",
-    "perception",
-    "request",
-    "sampling",
-    "tokens",
-    "training",
-    "video",
+    "attention": "inside.attention",
+    "backbones": "backbones",
+    "checkpoint": "catalog.checkpoint",
+    "compare": "compare",
+    "errors": "errors",
+    "look": "inside.inspector",
+    "sampling": "sampling",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"zoo.{_HOMES[name]}"), name)
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"zoo.{_NAMES[name]}"), name)
     if name in _MODULES:
-        return importlib.import_module(f"zoo.{name}")
+        return importlib.import_module(f"zoo.{_MODULES[name]}")
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")

@@ -11,14 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from zoo import __version__
-from zoo.card import Card, Source, cards
+from zoo.catalog.card import Card, Source, cards
+from zoo.engine.request import SOLVERS, Progress, Request, Result, find_label, parse_seeds
 from zoo.errors import RequestError, ZooError
-from zoo.request import SOLVERS, Progress, Request, Result, find_label, parse_seeds
 
 
 def list_models(arguments: argparse.Namespace) -> None:
     """Print every card, one a line, or as JSON."""
-    from zoo.hub import Hub
+    from zoo.engine.hub import Hub
 
     rows = Hub().describe()
     if arguments.json:
@@ -59,7 +59,7 @@ def _words(source: Source) -> str:
 
 def sample(arguments: argparse.Namespace) -> None:
     """Make pictures, put them with their receipts into the folder asked for, and print the paths or the receipts."""
-    from zoo.hub import Hub
+    from zoo.engine.hub import Hub
 
     card = _card(arguments.id)
     chosen = parse_seeds(arguments.seed)
@@ -94,8 +94,8 @@ def _labels(card: Card, text: str) -> tuple[int, ...]:
 
 def verify(arguments: argparse.Namespace) -> None:
     """Print what was checked of a model's files, a sentence each."""
-    from zoo.hub import Hub
-    from zoo.verify import verify as checks
+    from zoo.engine.hub import Hub
+    from zoo.engine.verify import verify as checks
 
     card = _card(arguments.id)
     said = []
@@ -109,7 +109,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 def fetch(arguments: argparse.Namespace) -> None:
     """Bring a model and what it needs to this machine, and print where the files lie."""
-    from zoo.hub import Hub
+    from zoo.engine.hub import Hub
 
     card, hub = _card(arguments.id), Hub()
     if not hub.local(card):
@@ -129,7 +129,7 @@ def fetch(arguments: argparse.Namespace) -> None:
 
 def cache(arguments: argparse.Namespace) -> None:
     """Print what is kept on this machine and how large it is; remove a model's files, or what no model needs."""
-    from zoo.hub import Hub
+    from zoo.engine.hub import Hub
 
     hub = Hub()
     if arguments.remove is not None or arguments.prune:
@@ -150,8 +150,8 @@ def cache(arguments: argparse.Namespace) -> None:
 
 def take(arguments: argparse.Namespace) -> None:
     """Take files into the store as the weights of a model."""
-    from zoo.hub import Hub
-    from zoo.verify import admit
+    from zoo.engine.hub import Hub
+    from zoo.engine.verify import admit
 
     card = _card(arguments.id)
     total = sum(path.stat().st_size for path in arguments.file if path.is_file())
@@ -166,26 +166,26 @@ def take(arguments: argparse.Namespace) -> None:
 
 def look(arguments: argparse.Namespace) -> None:
     """Write what a model does with a picture, or did when it made one: figures, arrays and shapes into a folder; print the paths."""
-    from zoo import explain
-    from zoo.hub import Hub
-    from zoo.look import Looker
-    from zoo.results import put
+    from zoo.engine.hub import Hub
+    from zoo.engine.results import put
+    from zoo.inside import attention_figures
+    from zoo.inside.inspector import Looker
 
     looker = Looker(Hub(device=arguments.device))
     recording = looker.file(arguments.model, arguments.image, arguments.layer, arguments.step)
     traced = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.way == "relevance" else None
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
     way, heads = (arguments.way, ()) if arguments.head is None else ("mean of chosen heads", arguments.head)
-    files = explain.everything(recording, layer, recording.query(arguments.patch), way, heads, traced)
+    files = attention_figures.everything(recording, layer, recording.query(arguments.patch), way, heads, traced)
     paths = put(files, Path(arguments.out or f"{arguments.image.stem}-inside-{arguments.model}"), arguments.image)
-    print(json.dumps(explain.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
+    print(json.dumps(attention_figures.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
 
 def compare(arguments: argparse.Namespace) -> None:
     """Run what a YAML file says side by side or as a grid, and write the report and the samples into a folder; print the paths."""
-    from zoo import report, study
-    from zoo.hub import Hub
-    from zoo.sweep import Sweep
+    from zoo.compare import report, study
+    from zoo.compare.grid import Sweep
+    from zoo.engine.hub import Hub
 
     def say(words: str, item: Progress) -> None:
         said = f"step {item.step} of {item.total}" if item.total else item.stage
@@ -202,7 +202,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def _card(identity: str) -> Card:
-    from zoo.hub import Hub
+    from zoo.engine.hub import Hub
 
     return cards()[identity] if identity in cards() else Hub().card(identity)
 

@@ -23,7 +23,7 @@ def build(family: str, arch: dict) -> nn.Module:
     """
     from zoo.backbones.dit import DiT
     from zoo.backbones.latte import Latte
-    from zoo.backbones.t2v import build as t2v
+    from zoo.backbones.latte_t2v import build as t2v
     from zoo.backbones.unet import build as unet
     from zoo.backbones.uvit import UViT
 

@@ -14,15 +14,12 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
     """Embed times t (b,) as sinusoids (b, dim), cosines first, in float32.
 
     Frequencies exp(-ln(max_period) i / (dim // 2)); an odd dim ends with a zero. Source: DiT models.py, U-ViT libs/timm.py.
-    Float32 libraries differ in the last bit of an exponential, which t = 999 turns into 1e-5 of the output. So the exponent is
-    rounded to float32 as there, its exponential is taken in float64, and the one of DiT's 128 that the machine behind the golden
-    numbers rounded the other way, i = 13, 0.473 units above the nearest float32, is rounded its way.
+    Float32 libraries differ in the last bit of an exponential, which t = 999 turns into 1e-5 of the output; here the exponent is
+    rounded to float32 as there, and its exponential is the nearest float32.
     """
     half = dim // 2
     exponents = -math.log(max_period) * torch.arange(half, dtype=torch.float32, device="cpu") / half
     frequencies = exponents.double().exp().float()
-    if half == 128:
-        frequencies[13] = torch.nextafter(frequencies[13], frequencies[12])
     angles = t.float()[:, None] * frequencies.to(t.device)[None]
     return F.pad(torch.cat([angles.cos(), angles.sin()], dim=-1), (0, dim % 2))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zoo.sampling.denoiser import Level, denoise, guided
-from zoo.sampling.loop import SOLVERS, sample, solver_options
+from zoo.sampling.guidance import Level, denoise, guided
+from zoo.sampling.sample import SOLVERS, sample, solver_options
 from zoo.sampling.schedule import Schedule
 from zoo.sampling.solvers import Step, seeded
 from zoo.sampling.trace import Trace

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.sampling.denoiser import Level, Prediction
+from zoo.sampling.guidance import Level, Prediction
 from zoo.sampling.schedule import Schedule
 
 Denoise = Callable[[Tensor, Level], Prediction]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from zoo.sampling.denoiser import Predict
+from zoo.sampling.guidance import Predict
 
 
 @dataclass

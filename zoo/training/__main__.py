@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.card import DATA, Card, cards
-from zoo.checkpoint import load_into, read
-from zoo.hub import Hub
-from zoo.judge import JUDGES
-from zoo.residents import build_module
+from zoo.catalog.card import Card, cards
+from zoo.catalog.checkpoint import load_into, read
+from zoo.catalog.labels import DATA
+from zoo.compare.metrics import JUDGES
+from zoo.engine.hub import Hub
+from zoo.networks.build import build_module
 from zoo.sampling.schedule import Schedule
 from zoo.training import recipes
 from zoo.training.quality import features, report, sheet
@@ -23,7 +24,7 @@ from zoo.training.trainer import fit
 
 
 def trained(card: Card) -> nn.Module:
-    """A bundled model as it stands in zoo/weights."""
+    """A bundled model as it stands in zoo/catalog/weights."""
     module = build_module(card)
     load_into(module, weights_path(card.id))
     return module.eval()
@@ -59,14 +60,14 @@ def loss_for(card: Card, recipe: Recipe) -> recipes.Loss:
 
 
 def main() -> None:
-    """Parse the name, train and leave the weights in zoo/weights; or measure them."""
+    """Parse the name, train and leave the weights in zoo/catalog/weights; or measure them."""
     parser = argparse.ArgumentParser(prog="python -m zoo.training", description=__doc__)
     parser.add_argument("name", choices=list(RECIPES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", action="store_true", help="measure the figures of its card instead, on stdout as JSON")
     parser.add_argument("--images", type=int, default=1000, help="samples to measure")
     parser.add_argument("--sheet", metavar="PNG", help="write two samples of every class into one picture instead")
-    parser.add_argument("--features", action="store_true", help="write a judge's features of held-out data to zoo/data instead")
+    parser.add_argument("--features", action="store_true", help="write a judge's features of held-out data to zoo/catalog/data instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = RECIPES[arguments.name]

@@ -7,13 +7,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo import latents, media, video
-from zoo.card import Card
-from zoo.hub import Hub
-from zoo.judge import looked_at, moments
+from zoo.catalog.card import Card
+from zoo.compare.metrics import looked_at, moments
+from zoo.engine.hub import Hub
+from zoo.media import pictures, video
+from zoo.networks import autoencoders
 from zoo.sampling import Schedule, guided, sample, seeded
 from zoo.training import motions, shapes
-from zoo.training.recipes import HELD_OUT, pictures, pixels, videos
+from zoo.training.recipes import HELD_OUT, pixels, videos
+from zoo.training.recipes import pictures as drawings
 
 FEATURES = 8_192
 """Pictures (seed 3), or half as many videos, whose features are what samples are compared with."""
@@ -22,9 +24,10 @@ FEATURES = 8_192
 @torch.no_grad()
 def psnr(autoencoder: nn.Module, count: int = 1024) -> float:
     """Mean peak signal-to-noise ratio in dB of held-out pictures and their reconstructions from the latents' means."""
-    x = pixels(pictures(count, 2)[0])
+    x = pixels(drawings(count, 2)[0])
     errors = [
-        (latents.decode(autoencoder, latents.encode(autoencoder, part, 1.0), 1.0) - part).square().mean((1, 2, 3)) for part in x.split(64)
+        (autoencoders.decode(autoencoder, autoencoders.encode(autoencoder, part, 1.0), 1.0) - part).square().mean((1, 2, 3))
+        for part in x.split(64)
     ]
     return (10 * torch.log10(4 / torch.cat(errors))).mean().item()
 
@@ -48,7 +51,7 @@ def drawn(hub: Hub, card: Card, solver: str, steps: int, guidance: float, count:
         noise = seeded(seeds, shape)
         predict = guided(model, labels[seeds], guidance, card.guidance.channels)
         *_, last = sample(predict, noise(-1), Schedule.from_card(card.schedule), solver, steps, noise=noise)
-        made.append(latents.decode(autoencoder, last.x, card.latent.scale))
+        made.append(autoencoders.decode(autoencoder, last.x, card.latent.scale))
     return torch.cat(made), labels
 
 
@@ -59,13 +62,13 @@ def sheet(hub: Hub, card: Card) -> Image.Image:
     images, _ = drawn(hub, card, card.sampling.solver, card.sampling.steps, card.guidance.default, rows * classes)
     if card.video:
         frames = images[:, ::2].flatten(0, 1)
-        return media.grid(media.to_uint8(frames), len(frames) // classes)
-    return media.grid(media.to_uint8(images), classes)
+        return pictures.grid(pictures.to_uint8(frames), len(frames) // classes)
+    return pictures.grid(pictures.to_uint8(images), classes)
 
 
 def flicker(frames: Tensor) -> float:
     """Mean flicker of videos (b, f, 3, h, w) in [-1, 1]."""
-    return sum(video.flicker(one) for one in media.to_uint8(frames)) / len(frames)
+    return sum(video.flicker(one) for one in pictures.to_uint8(frames)) / len(frames)
 
 
 def report(hub: Hub, card: Card, count: int) -> dict[str, float]:
@@ -75,7 +78,7 @@ def report(hub: Hub, card: Card, count: int) -> dict[str, float]:
         return {"psnr_db": psnr(hub.load(card).module)}
     film = card.video or card.task == "video-classification"
     if card.task.endswith("classification"):
-        images, labels = videos(HELD_OUT // 4, 2) if film else pictures(HELD_OUT, 2)
+        images, labels = videos(HELD_OUT // 4, 2) if film else drawings(HELD_OUT, 2)
         return recognised(hub.load(card).module, pixels(images), labels)
     judge = hub.load(hub.card("tiny-vivit" if film else "tiny-vit")).module
     settings = {

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.catalog.store import WEIGHTS
 from zoo.sampling.schedule import Schedule
 from zoo.training import motions, shapes
 from zoo.training.trainer import Plan
@@ -218,4 +219,4 @@ RECIPES = {
 
 def weights_path(name: str) -> Path:
     """Where the bundled weights of a model stand."""
-    return Path(__file__).parent.parent / "weights" / f"{name}.safetensors"
+    return WEIGHTS / f"{name}.safetensors"

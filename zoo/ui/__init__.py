@@ -12,19 +12,19 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
-from zoo.look import Looker
+from zoo.inside.inspector import Looker
 from zoo.ui.api import endpoints
-from zoo.ui.compare import CompareTab
-from zoo.ui.controls import first_generator
-from zoo.ui.grid import GridPart
-from zoo.ui.image import PRIVATE, ImageTab, image_tab
-from zoo.ui.look import look_tab
-from zoo.ui.models import models_tab
-from zoo.ui.video import VideoTab, video_tab
-from zoo.ui.votes import VotesPart
+from zoo.ui.parts.controls import first_generator
+from zoo.ui.tabs.compare.grid import GridPart
+from zoo.ui.tabs.compare.side_by_side import CompareTab
+from zoo.ui.tabs.compare.votes import VotesPart
+from zoo.ui.tabs.image import PRIVATE, ImageTab, image_tab
+from zoo.ui.tabs.look.tab import look_tab
+from zoo.ui.tabs.models import models_tab
+from zoo.ui.tabs.video import VideoTab, video_tab
 
 if TYPE_CHECKING:
-    from zoo.hub import Hub
+    from zoo.engine.hub import Hub
 
 HERE = Path(__file__).parent
 __all__ = ["appearance", "build", "first_generator"]

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo import explain, figures
-from zoo.compare import aligned, together
+from zoo.compare.compare import aligned, together
+from zoo.compare.report import entries
+from zoo.engine.request import Result
+from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
-from zoo.report import entries
-from zoo.request import Result
-from zoo.results import put
-from zoo.ui import controls
+from zoo.inside import attention_figures
+from zoo.media import figures
+from zoo.ui.parts import controls
 
 if TYPE_CHECKING:
-    from zoo.hub import Hub
-    from zoo.look import Looker
+    from zoo.engine.hub import Hub
+    from zoo.inside.inspector import Looker
 
 
 def endpoints(hub: Hub, looker: Looker) -> None:
@@ -159,11 +160,11 @@ def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
             chosen = max(recording.maps) if chosen is None else chosen
             way, heads = ("mean of all heads", ()) if head in (None, "") else ("one head", (controls.whole("Head", head, 0, 1000),))
             query = recording.query(patch)
-            made = explain.overlay(recording, chosen, query, way, heads)
+            made = attention_figures.overlay(recording, chosen, query, way, heads)
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
         name = f"{card.id}-looks-{hashlib.sha256(made.tobytes()).hexdigest()[:10]}.png"
         [file] = put({name: figures.png(made)}, hub.results.folder)
-        return str(file), explain.facts(recording) | {"layer": chosen, "head": head, "query": query}
+        return str(file), attention_figures.facts(recording) | {"layer": chosen, "head": head, "query": query}
 
     return look_inside

@@ -1,0 +1,291 @@
+"""Model cards: one Markdown file a model, its YAML front matter parsed and checked into frozen dataclasses."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.catalog.labels import label_names
+from zoo.errors import CardError
+
+CARDS = Path(__file__).parent.parent.parent / "model_cards"
+
+VIDEO = {"class-to-video", "text-to-video", "unconditional-video-generation"}
+"""Tasks whose models make videos."""
+GENERATORS = {"class-to-image", "text-to-image", "unconditional-image-generation"} | VIDEO
+"""Tasks whose models make pictures or videos."""
+SEEING = {"image-classification", "video-classification", "image-feature-extraction"}
+"""Tasks whose models look at pictures or videos."""
+TASKS = GENERATORS | SEEING | {"autoencoder", "text-encoder", "judge"}
+KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint"), list)
+KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
+"""What may stand under `zoo:`, and as what."""
+ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url"}
+"""Where weights can come from, and what says where there; `manual` is a page on which a person finds the file."""
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..+)")
+"""Name of one of several files that hold the weights together; a card names the first."""
+SCHEDULES = {"linear": ("start", "end", "steps"), "scaled-linear": ("start", "end", "steps"), "vp-sde": ("beta_min", "beta_max")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place where the weights can come from."""
+
+    origin: str
+    """bundled | huggingface | modelscope | url | manual; `from` in the card."""
+    file: str
+    """Name of the weights file, with its folder in the repository where it has one; the first, where they are cut into shards."""
+    repo: str = ""
+    revision: str = ""
+    """Branch, tag or commit of the repository; empty for its main one."""
+    url: str = ""
+    also: tuple[str, ...] = ()
+    """Other files of the repository that the model needs, such as a tokenizer's."""
+    layout: str = "official"
+    sha256: str = ""
+    bytes: int = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that the model needs: the weights, their further shards, and the others."""
+        cut = SHARD.fullmatch(self.file)
+        shards = [f"{cut[1]}-{number:05}-of-{cut[3]}{cut[4]}" for number in range(2, int(cut[3]) + 1)] if cut else []
+        return (self.file, *shards, *self.also)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """The published guidance: w of eps = uncond + w (cond - uncond), on the first `channels` channels (None: all)."""
+
+    default: float = 1.0
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A solver by name, its number of steps, and for ddim and ddpm which of the steps: even (the official "N") or stride ("ddimN")."""
+
+    solver: str
+    steps: int
+    spacing: str = "even"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings with a name, such as `paper`: the published protocol; the guidance and vae of the card where none is said."""
+
+    solver: str
+    steps: int
+    guidance: float | None = None
+    vae: str | None = None
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The autoencoder's card id, and the factor from its latents to the diffusion model's."""
+
+    vae: str
+    scale: float
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a picture is prepared: its shorter side resized to `resize` (0: both sides stretched), the middle `crop` (0: input_size) cut
+    out, scaled to [0, 1], and then normalised by mean and deviation."""
+
+    resize: int = 0
+    crop: int = 0
+    resample: str = "bilinear"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and multiply-adds of one forward pass in billions."""
+
+    params: int = 0
+    gmacs: float = 0.0
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that is known of one model without loading it."""
+
+    id: str
+    title: str
+    family: str
+    task: str
+    licence: str
+    arch: Mapping[str, Any]
+    weights: tuple[Source, ...]
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    guidance: Guidance = Guidance()
+    sampling: Sampling | None = None
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    latent: Latent | None = None
+    labels: str = ""
+    text: str = ""
+    """Card id of the encoder that turns prompts into context."""
+    cost: Cost = Cost()
+    pixels: Pixels = Pixels()
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Figures measured here, by name."""
+    reported: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the authors, by name, from the front matter's model-index."""
+    fingerprint: tuple[float, ...] = ()
+    """Numbers of one fixed forward in float32, see zoo/verify.py."""
+    prose: str = ""
+    revision: str = ""
+    """First twelve hex digits of the sha256 of the card file."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Class names by index; empty for a model without classes."""
+        return label_names(self.labels) if self.labels else ()
+
+    @property
+    def generates(self) -> bool:
+        """Whether this model makes pictures or videos."""
+        return self.task in GENERATORS
+
+    @property
+    def video(self) -> bool:
+        """Whether what it makes are videos."""
+        return self.task in VIDEO
+
+    def preset(self, name: str) -> Preset:
+        """Settings by their name. Raises CardError that names those there are."""
+        if name not in self.presets:
+            raise CardError(
+                f"{self.id} has no preset {name!r}: {'choose ' + ' or '.join(self.presets) if self.presets else 'leave it out'}."
+            )
+        return self.presets[name]
+
+    @property
+    def guidable(self) -> bool:
+        """Whether the model knows a null label or a null text, without which there is no guidance."""
+        return bool(self.text) or (bool(self.arch.get("num_classes")) and self.arch.get("null_label", True))
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights file, 0 where nobody confirmed it, or it is one of several."""
+        return self.weights[0].bytes
+
+    @property
+    def size(self) -> str:
+        """Size of the weights file in words; where it is not known, that of as many float32 numbers."""
+        size = self.bytes or 4 * self.cost.params
+        words = f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+        return words if self.bytes else f"about {words}"
+
+
+def parse(identity: str, content: str) -> Card:
+    """Parse and check one card file. Raises CardError that names the card and the key at fault."""
+    front = re.match(r"---\n(.*?)\n---\n?(.*)", content, re.DOTALL)
+    try:
+        head = yaml.safe_load(front.group(1)) if front else None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise CardError(f"Card {identity}: its front matter is not YAML ({reason}).") from None
+    if not isinstance(head, dict) or not isinstance(head.get("zoo"), dict):
+        raise CardError(f"Card {identity}: it must start with front matter between --- lines that holds a `zoo:` mapping.")
+    zoo = dict(head["zoo"])
+    if unknown := sorted(zoo.keys() - KINDS.keys(), key=str):
+        raise CardError(f"Card {identity}: unknown key {unknown[0]!r} under zoo; known are {', '.join(sorted(KINDS))}.")
+    if missing := sorted({"title", "family", "task", "arch", "weights"} - zoo.keys()):
+        raise CardError(f"Card {identity}: `{missing[0]}` is missing under zoo.")
+    if wrong := [key for key, value in zoo.items() if not isinstance(value, KINDS[key]) or (key == "weights" and not value)]:
+        kind = {str: "text", list: "a list of at least one source", dict: "a mapping"}[KINDS[wrong[0]]]
+        raise CardError(f"Card {identity}: `{wrong[0]}` must be {kind}, not {zoo[wrong[0]]!r}.")
+    if zoo["task"] not in TASKS:
+        raise CardError(f"Card {identity}: task {zoo['task']!r} is unknown; known are {', '.join(sorted(TASKS))}.")
+    if zoo["task"] in GENERATORS and not zoo.keys() >= {"schedule", "sampling"}:
+        raise CardError(f"Card {identity}: a model that generates needs `schedule` and `sampling`.")
+    parts = {"guidance": Guidance, "sampling": Sampling, "latent": Latent, "cost": Cost, "pixels": Pixels}
+    try:
+        zoo |= {key: part(**zoo[key]) for key, part in parts.items() if key in zoo}
+        zoo["presets"] = {name: Preset(**words) for name, words in zoo.get("presets", {}).items()}
+        zoo["weights"] = tuple(_source(item) for item in zoo["weights"])
+        zoo["fingerprint"] = tuple(zoo.get("fingerprint", ()))
+        card = Card(
+            id=identity,
+            licence=str(head.get("license", "unknown")),
+            prose=front.group(2).strip(),
+            reported=_reported(head.get("model-index")),
+            revision=hashlib.sha256(content.encode()).hexdigest()[:12],
+            **zoo,
+        )
+        classes = len(card.label_names)
+    except (TypeError, AttributeError, CardError) as error:
+        raise CardError(f"Card {identity}: {str(error).rstrip('.')}.") from None
+    _check(card, classes)
+    return card
+
+
+def _check(card: Card, classes: int) -> None:
+    """What must hold between the parts of a card. Raises CardError."""
+    numbers = {key: value for key, value in card.schedule.items() if key != "kind"}
+    if card.schedule and set(SCHEDULES.get(str(card.schedule.get("kind")), ())) != numbers.keys():
+        raise CardError(f"Card {card.id}: the schedule must be one of {SCHEDULES}.")
+    if wrong := [key for key, value in numbers.items() if not isinstance(value, (int, float))]:
+        raise CardError(f"Card {card.id}: `{wrong[0]}` of the schedule must be a number such as 0.0001, not {numbers[wrong[0]]!r}.")
+    if card.generates and not card.latent and card.arch.get("in_channels", 3) != 3:
+        raise CardError(f"Card {card.id}: a model of {card.arch['in_channels']} in_channels draws latents: say whose under `latent`.")
+    if card.sampling and card.sampling.spacing not in ("even", "stride"):
+        raise CardError(f"Card {card.id}: the spacing of its sampling must be even or stride, not {card.sampling.spacing!r}.")
+    if card.labels and classes != card.arch.get("num_classes"):
+        raise CardError(f"Card {card.id}: {classes} labels for {card.arch.get('num_classes')} classes.")
+
+
+def _source(item: dict) -> Source:
+    if not isinstance(item, dict):
+        raise TypeError(f"weights must hold mappings such as {{from: bundled, file: NAME}}, not {item!r}")
+    values = {key if key != "from" else "origin": value for key, value in item.items()}
+    source = Source(**values | {"also": tuple(values.get("also", ()))})
+    if source.origin not in ORIGINS:
+        raise TypeError(f"weights cannot come from {source.origin!r}: choose one of {', '.join(ORIGINS)}")
+    if not getattr(source, ORIGINS[source.origin]):
+        raise TypeError(f"a source from {source.origin} needs `{ORIGINS[source.origin]}`")
+    for name in (source.file, *source.also):
+        parts = name.split("/") if isinstance(name, str) else [""]
+        if not all(re.fullmatch(r"\w[\w.-]*", part) for part in parts) or (source.origin == "bundled" and len(parts) > 1):
+            raise TypeError(f"file {name!r} must be a plain name{'' if source.origin == 'bundled' else ' or folder/name'}")
+    if source.repo and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(source.repo)):
+        raise TypeError(f"repo {source.repo!r} must be owner/name")
+    if source.revision and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", str(source.revision)):
+        raise TypeError(f"revision {source.revision!r} must be a branch, a tag or a commit")
+    if source.url and not re.match(r"https://|http://(127\.0\.0\.1|localhost)[:/]", str(source.url)):
+        raise TypeError(f"url {source.url!r} must start with https://")
+    if source.sha256 and not re.fullmatch(r"[0-9a-f]{64}", str(source.sha256)):
+        raise TypeError(f"sha256 {source.sha256!r} must be 64 hex digits")
+    if not isinstance(source.bytes, int) or source.bytes < 0:
+        raise TypeError(f"bytes must be a whole number, not {source.bytes!r}")
+    return source
+
+
+def _reported(index: Any) -> dict[str, float]:
+    """Name and value of every metric in a Hugging Face model-index."""
+    try:
+        return {
+            metric["name"]: metric["value"]
+            for entry in (() if index is None else index)
+            for result in entry["results"]
+            for metric in result["metrics"]
+        }
+    except (TypeError, KeyError):
+        raise TypeError("the model-index must be a list of {name, results: [{metrics: [{name, value}]}]}") from None
+
+
+@cache
+def cards() -> dict[str, Card]:
+    """Every card of model_cards/, by id: generators first, those that ship with the repository before others, then by title."""
+    found = [parse(path.stem, path.read_text(encoding="utf-8")) for path in CARDS.glob("*.md")]
+    return {card.id: card for card in sorted(found, key=lambda c: (not c.generates, c.weights[0].origin != "bundled", c.title))}

@@ -1,0 +1,262 @@
+"""One file over the network: what its hub announces, then its bytes, resumed where they stopped and checked as they come.
+
+The only module that opens the network; it imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from zoo.catalog.card import Source
+from zoo.catalog.store import Part, Store, Told
+from zoo.errors import CancelledError, DownloadError
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported: it asks about the file only
+STALL, ATTEMPTS = 10.0, 3
+"""Seconds without a byte after which a connection counts as dropped, and how many in a row before a source is given up."""
+CHUNK, AGENT, PAGE = 1 << 20, "patchwork", "it answered a web page, not a file"
+
+
+class UnavailableError(Exception):
+    """A source that cannot be used now, and why; wrong: it gave other bytes than it or the card promised."""
+
+    def __init__(self, reason: str, wrong: bool = False) -> None:
+        super().__init__(reason)
+        self.wrong = wrong
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file as its hub announces it; an empty sha256 means that the hub names none."""
+
+    url: str
+    size: int
+    sha256: str = ""
+    tag: str = ""
+    """The server's ETag, which changes when the content does."""
+    commit: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Name of the unfinished file: the same for the same content from any hub."""
+        return self.sha256 or hashlib.sha256(f"{self.url} {self.tag} {self.size}".encode()).hexdigest()[:40]
+
+
+def on_huggingface(source: Source, file: str) -> Remote:
+    """Ask Hugging Face (or HF_ENDPOINT) about a file, with the user's token if there is one."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    asked = hf_hub_url(source.repo, file, revision=source.revision or None, endpoint=endpoint)
+    said = get_hf_file_metadata(asked, timeout=STALL, library_name=AGENT, endpoint=endpoint)
+    digest = said.etag if re.fullmatch(r"[0-9a-f]{64}", said.etag or "") else ""
+    url = hf_hub_url(source.repo, file, revision=said.commit_hash, endpoint=endpoint)
+    return Remote(url, said.size or 0, digest, said.etag or "", said.commit_hash or "", build_hf_headers(library_name=AGENT))
+
+
+def on_modelscope(source: Source, file: str) -> Remote:
+    """Ask ModelScope (or MODELSCOPE_ENDPOINT) about a file, with the user's token if there is one."""
+    api = _modelscope()
+    revision = source.revision or "master"
+    files = {item.path: item for item in api.list_repo_files(source.repo, "model", revision=revision)}
+    for name in files:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise UnavailableError(
+                f"its list of files holds {name[:60]!r}, which would lead outside any folder: the repository is not trusted"
+            )
+    if file not in files:
+        raise UnavailableError(f"it has no file {file}")
+    token = os.environ.get("MODELSCOPE_API_TOKEN")
+    url = api.legacy.get_download_url(source.repo, "model", file, revision)
+    digest = files[file].sha256 or ""
+    return Remote(url, files[file].size, digest.lower(), headers={"User-Agent": AGENT}, cookies={"m_session_id": token} if token else {})
+
+
+def _modelscope() -> Any:
+    """ModelScope's client as the environment says now, saying nothing itself."""
+    from modelscope_hub import HubApi, HubConfig
+
+    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+    return HubApi(HubConfig(), user_agent=AGENT)
+
+
+def on_the_web(source: Source, _: str) -> Remote:
+    """Ask a plain web server about the file of a URL."""
+    import requests
+
+    words = {"headers": {"User-Agent": AGENT, "Accept-Encoding": "identity"}, "timeout": STALL, "allow_redirects": True}
+    answer = requests.head(source.url, **words)
+    if answer.status_code in (403, 405, 501):  # servers that sign an address for GET only
+        answer = requests.get(source.url, stream=True, **words)
+        answer.close()
+    answer.raise_for_status()
+    if "text/html" in answer.headers.get("Content-Type", ""):
+        raise UnavailableError(PAGE)
+    return Remote(
+        source.url, int(answer.headers.get("Content-Length", 0)), tag=answer.headers.get("ETag", ""), headers={"User-Agent": AGENT}
+    )
+
+
+def reason(error: Exception) -> UnavailableError:
+    """Whatever a client raises, as one clause: the status where a server answered, else what failed."""
+    if isinstance(error, UnavailableError):
+        return error
+    answer = getattr(error, "response", None)
+    status = getattr(answer, "status_code", None) or getattr(error, "status_code", None)
+    meaning = {
+        401: "a token is needed (401): set HF_TOKEN or MODELSCOPE_API_TOKEN", 403: "access refused (403)", 404: "not found (404)",
+        429: "too many requests (429)",
+    }.get(status)  # fmt: skip
+    if status:
+        return UnavailableError(meaning or f"the server answered {status}")
+    name, words = type(error).__name__, " ".join(str(error).split()).rstrip(".")
+    if "NotExist" in name or "NotFound" in name:
+        return UnavailableError("not found (404)")
+    if "Timeout" in name or "timed out" in words:
+        return UnavailableError(f"no answer within {STALL:.0f} s")
+    if "Connect" in name or "Network" in name or isinstance(error, ConnectionError):
+        return UnavailableError("no connection")
+    return UnavailableError(f"{name}: {words[:120]}")
+
+
+def bring(remote: Remote, store: Store, told: Told, stop: threading.Event) -> str:
+    """The sha256 of a file once it is whole and checked in the store; whoever else asks for it meanwhile waits for the same bytes.
+
+    told(bytes done, bytes a second). Raises UnavailableError, DownloadError for a full disk, CancelledError with the bytes done.
+    """
+    if store.has(remote.sha256):
+        return remote.sha256
+    part = Part(store, remote.key, told)
+    try:
+        store.room(remote.size - part.size)
+        lock = _waited_for(part, told, stop)
+        try:
+            return remote.sha256 if store.has(remote.sha256) else _filled(part, remote, stop)
+        finally:
+            lock.release()
+    except OSError as error:
+        if isinstance(error, DownloadError):
+            raise
+        raise DownloadError(
+            f"{store.folder} cannot be written ({error.strerror or error}) at {part.size:,} of {remote.size:,} bytes: free some space, for "
+            "example with python -m zoo cache --prune, or set PATCHWORK_CACHE to another disk; what has arrived is kept."
+        ) from None
+
+
+def _waited_for(part: Part, told: Told, stop: threading.Event) -> FileLock:
+    """The lock of an unfinished file, held; until then what somebody else brings is told."""
+    lock = FileLock(part.path.with_suffix(".lock"))
+    while True:
+        try:
+            lock.acquire(timeout=0.2)
+            return lock
+        except Timeout:
+            told(part.size, None)
+            if stop.is_set():
+                raise CancelledError(f"{part.size:,}") from None
+
+
+def _filled(part: Part, remote: Remote, stop: threading.Event) -> str:
+    """Connect until all bytes are here; the digest under which they are then in the store."""
+    part.take_up(remote.size)
+    idle = 0
+    while not remote.size or part.done < remote.size:
+        before = part.done
+        problem = _connected(part, remote, stop)
+        if problem is None:
+            break
+        idle = 0 if part.done > before else idle + 1
+        if problem.final or idle >= ATTEMPTS:
+            raise UnavailableError(problem.words + (f" at {part.done:,} of {remote.size:,} bytes, which are kept" if part.done else ""))
+        if stop.wait(min(2**idle, 4) / 4):
+            raise CancelledError(f"{part.done:,}")
+    found = part.digest.hexdigest()
+    if remote.sha256 and found != remote.sha256:
+        part.restart()
+        raise UnavailableError(
+            f"its bytes are wrong: sha256 {remote.sha256[:12]}... was promised, {found[:12]}... came and was thrown away", wrong=True
+        )
+    return part.settle()
+
+
+def _connected(part: Part, remote: Remote, stop: threading.Event) -> _Problem | None:
+    """One connection, until it ends; what went wrong, None where it brought all that it had."""
+    import requests
+    import urllib3
+
+    headers = remote.headers | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={part.done}-"} if part.done else {})
+    try:
+        with requests.get(remote.url, headers=headers, cookies=remote.cookies, stream=True, timeout=STALL) as answer:
+            if problem := _mismatch(answer, part, remote.size):
+                return problem
+            for piece in iter(lambda: answer.raw.read1(CHUNK), b""):
+                part.write(piece)
+                if stop.is_set():
+                    raise CancelledError(f"{part.done:,}")
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        return _Problem("the line dropped" if part.done else str(reason(error)))
+    return None if part.done >= remote.size else _Problem("the line dropped")
+
+
+def _mismatch(answer: Any, part: Part, total: int) -> _Problem | None:
+    """Why an answer is not the file that was announced, from where we are; a server that ignores ranges starts anew."""
+    status, length = answer.status_code, answer.headers.get("Content-Length")
+    if status == 416:  # what was kept is not of this file
+        part.restart()
+        return _Problem("the server refused to go on")
+    if status >= 400:
+        import requests
+
+        return _Problem(str(reason(requests.HTTPError(response=answer))), final=status in (401, 403, 404, 410))
+    if "text/html" in answer.headers.get("Content-Type", ""):
+        return _Problem(PAGE, final=True)
+    if part.done and status == 200:
+        part.restart()
+    if status == 206:
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+        if not found or int(found[1]) != part.done or int(found[2]) != total:
+            part.restart()
+            return _Problem(f"it now offers another file ({answer.headers.get('Content-Range', 'of unknown length')})")
+    if total and length and int(length) != total - part.done:
+        offered = int(length) + part.done
+        part.restart()
+        return _Problem(f"it now offers {offered:,} bytes instead of {total:,}")
+    return None
+
+
+@dataclass(frozen=True)
+class _Problem:
+    words: str
+    final: bool = False
+
+
+def in_cache(source: Source, file: str) -> tuple[Path, str] | None:
+    """A file that the hub's own client has fetched before, and the sha256 that its name promises if it does."""
+    if source.origin == "huggingface":
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(source.repo, file, revision=source.revision or None)
+        name = Path(found).resolve().name if isinstance(found, str) else ""
+        return (Path(found), name if re.fullmatch(r"[0-9a-f]{64}", name) else "") if name else None
+    if source.origin == "modelscope":
+        from modelscope_hub.errors import HubError
+
+        try:
+            return Path(
+                _modelscope().download_file(source.repo, "model", file, revision=source.revision or None, local_files_only=True)
+            ), ""
+        except (HubError, ValueError, OSError):
+            pass
+    return None

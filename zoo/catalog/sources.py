@@ -1,0 +1,241 @@
+"""The sources of a card, tried in turn -> verified files in the store."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zoo.catalog import download
+from zoo.catalog.card import Card, Source
+from zoo.catalog.download import Remote, UnavailableError
+from zoo.catalog.store import Kept, Store, sha256
+from zoo.errors import CancelledError, ChecksumError, DownloadError, ZooError
+
+PATIENCE = 10.0
+"""Seconds after which a source that does not answer is left for the next."""
+REMOTE = ("huggingface", "modelscope", "url")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How far a download has come. notes: what went otherwise than the card says, such as a source that did not answer."""
+
+    model: str
+    file: str
+    source: str
+    done: int
+    total: int
+    speed: float | None = None
+    """Bytes a second over the last seconds."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the end at the present speed."""
+        return (self.total - self.done) / self.speed if self.speed else None
+
+
+Tell = Callable[[Transfer], None]
+
+
+def fetch(
+    card: Card,
+    store: Store,
+    prefer: str = "",
+    offline: bool = False,
+    tell: Tell = lambda _: None,
+    stop: threading.Event | None = None,
+) -> Kept:
+    """Return the verified files of a card, brought from the first of its sources that answers unless they are here.
+
+    prefer: huggingface | modelscope | url, tried before the others (default: the variable ZOO_HUB, else the card's order);
+    tell is told how far it is; once stop is set it ends within seconds, and what has arrived is gone on from next time.
+    Raises DownloadError that names what each source answered, ChecksumError where no source gave the promised bytes.
+    """
+    try:
+        return present(card, store)
+    except ChecksumError:
+        raise
+    except DownloadError:
+        sources = [source for source in card.weights if source.origin in REMOTE]
+        if not sources:
+            raise
+    for source in sources:
+        if kept := _cached(card, source, store):
+            return kept
+    if offline:
+        raise DownloadError(f"{card.id} is not on this machine, and this hub is offline: {by_hand(card)}")
+    first = prefer or os.environ.get("ZOO_HUB", "")
+    if first and first not in REMOTE:
+        raise DownloadError(f"There is no hub {first[:40]!r}: choose one of {', '.join(REMOTE)}.")
+    if prefer and all(source.origin != prefer for source in sources):
+        raise DownloadError(f"{card.id} cannot come from {prefer}: choose {' or '.join(dict.fromkeys(s.origin for s in sources))}.")
+    return _first_that_answers(card, sorted(sources, key=lambda s: s.origin != first), store, tell, stop or threading.Event())
+
+
+def present(card: Card, store: Store) -> Kept:
+    """The files of a card that are on this machine, bundled ones checked. Raises DownloadError that says how to get them."""
+    kept, source = store.find(card), card.weights[0]
+    if kept:
+        return _whole(card, kept) if kept.origin == "bundled" else kept
+    if source.origin == "bundled":
+        raise DownloadError(f"The weights of {card.id} ({source.file}) are missing: restore them with git checkout zoo/catalog/weights.")
+    if any(source.origin in REMOTE for source in card.weights):
+        raise DownloadError(
+            f"{card.id} is not on this machine ({card.size}, licence {card.licence}): python -m zoo fetch {card.id} brings it."
+        )
+    raise DownloadError(f"{card.id} is not on this machine: {by_hand(card)}")
+
+
+def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop: threading.Event) -> Iterator[Transfer]:
+    """Fetch several cards, one after the other, in a thread of its own; each Transfer as it is told. Closing it stops the download.
+
+    Raises what `fetch` raises, and CancelledError within a second of stop, however long the line takes to notice.
+    """
+    told: queue.Queue[Transfer | ZooError | None] = queue.Queue()
+
+    def work() -> None:
+        try:
+            for card in cards:
+                fetch(card, store, prefer if any(source.origin == prefer for source in card.weights) else "", offline, told.put, stop)
+            told.put(None)
+        except ZooError as error:
+            told.put(error)
+        except OSError as error:  # of the folder itself: what files and servers do is said where it happens
+            told.put(DownloadError(f"{store.folder} cannot be used ({error.strerror or error}): set PATCHWORK_CACHE to another folder."))
+
+    threading.Thread(target=work, daemon=True).start()
+    stopped = 0
+    try:
+        while True:
+            try:
+                item = told.get(timeout=0.5)
+            except queue.Empty:
+                stopped += stop.is_set()
+                if stopped > 1:
+                    raise CancelledError(f"The download of {cards[0].id} was stopped: start it again to go on from there.") from None
+                continue
+            if item is None:
+                return
+            if isinstance(item, ZooError):
+                raise item
+            yield item
+    finally:
+        stop.set()
+
+
+def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tell: Tell, stop: threading.Event) -> Kept:
+    notes: list[str] = []
+    wrong = False
+    for source in sources:
+        try:
+            with store.arriving(card.id):
+                return _bring(card, source, store, tell, stop, notes)
+        except UnavailableError as reason:
+            notes.append(f"{place(source)}: {reason}")
+            wrong = wrong or reason.wrong
+    kind = ChecksumError if wrong else DownloadError
+    raise kind(f"{card.id} did not arrive. {'; '.join(notes)}. Try again later, or {by_hand(card)}")
+
+
+def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading.Event, notes: list[str]) -> Kept:
+    """All files of one source into the store, and the card pinned to them."""
+    remotes = {}
+    for file in source.files:
+        remotes[file] = ask(source, file)
+        if stop.is_set():
+            raise CancelledError(f"The download of {card.id} was stopped before it began.")
+    promised = source.sha256 or remotes[source.file].sha256
+    if source.sha256 and remotes[source.file].sha256 not in ("", source.sha256):
+        announced = remotes[source.file].sha256
+        raise UnavailableError(
+            f"it offers another file, sha256 {announced[:12]}... instead of {source.sha256[:12]}... as the card says", wrong=True
+        )
+    remotes[source.file] = replace(remotes[source.file], sha256=promised)
+    was = store.pin(card.id).get("was", {})
+    said = list(notes)
+    total, before = sum(remote.size for remote in remotes.values()), 0
+    entries = {}
+    for file, remote in remotes.items():
+
+        def told(done: int, speed: float | None, file: str = file, before: int = before) -> None:
+            tell(Transfer(card.id, file, place(source), before + done, total, speed, tuple(said)))
+
+        try:
+            digest = download.bring(remote, store, told, stop)
+        except CancelledError as done:
+            raise CancelledError(f"The download of {card.id} was stopped at {done} bytes: start it again to go on from there.") from None
+        if was.get(file, digest) != digest:
+            said.append(f"{file} is not what it was: its sha256 is {digest[:12]}..., and was {was[file][:12]}...")
+        entries[file] = store.entry(digest)
+        before += remote.size
+        tell(Transfer(card.id, file, place(source), before, total, None, tuple(said)))
+    commit = remotes[source.file].commit
+    origin = f"from {place(source)}" + (f" at {commit[:12]}" if commit else "")
+    return store.keep(card, entries, origin, commit=commit, notes=said, fetched=time.strftime("%Y-%m-%d"))
+
+
+def ask(source: Source, file: str) -> Remote:
+    """What a source says of one of its files. Raises UnavailableError where it does not answer within PATIENCE, or refuses."""
+    asked = {"huggingface": download.on_huggingface, "modelscope": download.on_modelscope, "url": download.on_the_web}[source.origin]
+    answer: list[Any] = []
+
+    def work() -> None:
+        try:
+            answer.append(asked(source, file))
+        except Exception as error:  # whatever the client raises is said in words here, the one door
+            answer.append(download.reason(error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if not answer:
+        raise UnavailableError(f"no answer within {PATIENCE:.0f} s")
+    if isinstance(answer[0], Exception):
+        raise answer[0]
+    return answer[0]
+
+
+def _whole(card: Card, kept: Kept) -> Kept:
+    digest = sha256(kept.path)
+    if kept.sha256 and digest != kept.sha256:
+        raise ChecksumError(
+            f"{kept.path.name} ({kept.path.stat().st_size} bytes) is damaged: its sha256 is {digest[:12]}..., not {kept.sha256[:12]}... as "
+            f"the card of {card.id} says. Restore it with git checkout zoo/catalog/weights/{kept.path.name}."
+        )
+    return replace(kept, sha256=digest)
+
+
+def _cached(card: Card, source: Source, store: Store) -> Kept | None:
+    """The files of a source that the hubs' own clients have fetched before: used where they lie."""
+    found = {file: download.in_cache(source, file) for file in source.files}
+    if not all(found.values()):
+        return None
+    entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in found.items()}
+    promised = {file: digest for file, (_, digest) in found.items() if digest} | ({source.file: source.sha256} if source.sha256 else {})
+    if any(entries[file]["sha256"] != digest for file, digest in promised.items()):
+        return None
+    return store.keep(card, entries, f"from the cache of {source.origin}")
+
+
+def place(source: Source) -> str:
+    """Where a source is, in words."""
+    if source.repo:
+        return f"{source.repo} on {'Hugging Face' if source.origin == 'huggingface' else 'ModelScope'}"
+    return source.url.split("?")[0]
+
+
+def by_hand(card: Card) -> str:
+    """How a person brings the files of a card here without this program's network, as the end of a sentence."""
+    source = card.weights[0]
+    names = [name.rpartition("/")[2] for name in source.files]
+    how = {
+        "huggingface": f"where there is a network, hf download {source.repo} {' '.join(source.files)}",
+        "modelscope": f"where there is a network, modelscope download --model {source.repo} {' '.join(source.files)}",
+    }.get(source.origin, f"get {source.file} from {source.url}")
+    return f"{how}, then here python -m zoo import {card.id} {' '.join(names)}."

@@ -1,0 +1,234 @@
+"""Several settings side by side: aligned to the same class and noise, run together step by step, and what each cost and reached."""
+
+from __future__ import annotations
+
+import string
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from zoo.catalog.card import Card
+from zoo.compare.metrics import judged
+from zoo.compare.setting import Column
+from zoo.engine.hub import Hub
+from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
+from zoo.errors import RequestError, ZooError
+
+MOST, MOST_SAMPLES = 16, 1024
+"""Columns of one comparison, and samples of one column."""
+MOST_FRAMES = 4096
+"""Pictures, or frames, of all columns together: what is kept until the end."""
+EACH = "each"
+"""The label that takes every class in turn."""
+
+
+def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Columns from requests as JSON values, aligned with the first: its seeds where another names none, its class by name.
+
+    A setting may name its class as `label`, a name, a number or "each" for all in turn, instead of labels; seeds may be a text such as
+    0-15. Raises RequestError that names the column where it does not fit.
+    """
+    if not isinstance(settings, (list, tuple)) or not 1 <= len(settings) <= MOST:
+        raise RequestError(
+            f'A comparison is a list of 1 to {MOST} settings, each with a model: [{{"model": "tiny-dit", "label": "star"}}].'
+        )
+    columns: list[Column] = []
+    for name, words in zip(names(len(settings)), settings, strict=True):
+        if not isinstance(words, Mapping) or not isinstance(words.get("model"), str):
+            raise RequestError(f"Column {name} names no model: give a mapping such as {{model: tiny-dit, label: star}}.")
+        try:
+            columns.append(column(hub, words, columns[0] if columns else None, MAX_IMAGES // len(settings)))
+        except RequestError as error:
+            raise RequestError(f"Column {name}: {error}") from None
+    _bounded(columns)
+    return columns
+
+
+def _bounded(columns: Sequence[Column]) -> None:
+    """Raises RequestError where the columns together would hold more than a machine should keep."""
+    whole = sum(len(one.seeds) * one.request.frames for one in columns)
+    if whole > MOST_FRAMES or max(len(one.seeds) for one in columns) > MOST_SAMPLES:
+        what = "frames" if columns[0].card.video else "pictures"
+        raise RequestError(
+            f"{whole} {what} are too many for one comparison: choose at most {MOST_SAMPLES} a column and {MOST_FRAMES} in all."
+        )
+
+
+def names(count: int) -> list[str]:
+    """What columns are called: A, B, ..."""
+    return list(string.ascii_uppercase[:count])
+
+
+def column(hub: Hub, setting: Mapping[str, Any], first: Column | None = None, at_once: int = MAX_IMAGES) -> Column:
+    """One column of a setting, aligned with the first, in rounds of so many samples. Raises RequestError."""
+    words, card = dict(setting), hub.card(setting["model"])
+    every = words["label"] == EACH if words.get("label") is not None else not words.get("labels") and first is not None and first.every
+    if first is not None and first.card.video != card.video:
+        kinds = ["videos" if one.video else "pictures" for one in (first.card, card)]
+        raise RequestError(f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare models that make the same.")
+    seeds = _seeds(words.pop("seeds", None), first)
+    labels = _labels(card, words, len(seeds), first)
+    if first is not None:
+        words.setdefault("fps", first.request.fps)
+        if card.text and first.request.prompt:
+            words.setdefault("prompt", first.request.prompt)
+    rounds = [
+        Request.from_dict(words | {"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]}).resolved(card)
+        for k in range(0, len(seeds), at_once)
+    ]
+    if rounds[0].vae:
+        hub.autoencoder(card, rounds[0])
+    if first is not None and card.text and first.card.text and rounds[0].prompt != first.request.prompt:
+        raise RequestError("its prompt is not that of the first: a comparison is of one prompt.")
+    return Column(card, rounds, every)
+
+
+def _seeds(given: Any, first: Column | None) -> list[int]:
+    if given is None:
+        return first.seeds if first is not None else [0]
+    if isinstance(given, str):
+        return list(parse_seeds(given, MOST_SAMPLES))
+    seeds = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not 1 <= len(seeds) <= MOST_SAMPLES:
+        raise RequestError(f"{len(seeds)} seeds were given: choose 1 to {MOST_SAMPLES}.")
+    return seeds
+
+
+def _labels(card: Card, words: dict[str, Any], count: int, first: Column | None) -> list[Any]:
+    """The class of each sample: as the setting says, or of the first column's names."""
+    text, given = words.pop("label", None), words.pop("labels", None)
+    given = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+    if text is not None and given:
+        raise RequestError("Give label or labels, not both.")
+    if not card.label_names:
+        return [find_label(card, text)] if text is not None else given
+    if text is not None:
+        labels = [k % len(card.label_names) for k in range(count)] if text == EACH else [find_label(card, text)]
+    elif not given and first is not None and first.card.label_names:
+        labels = [_same(card, first.card, label) for label in first.labels]
+    else:
+        labels = given
+    labels = labels * count if len(labels) == 1 else labels
+    if len(labels) != count:
+        raise RequestError(f"{len(labels)} labels for {count} samples of {card.id}: give one label, or one a sample.")
+    if first is not None and first.card.label_names:
+        for own, other in zip(labels, first.labels, strict=False):
+            known = isinstance(own, int) and 0 <= own < len(card.label_names)  # else the request says what is wrong
+            if known and own != _same(card, first.card, other):
+                shown, wanted = card.label_names[own], first.card.label_names[other]
+                raise RequestError(f"it draws {short(shown)} where the first draws {short(wanted)}: a comparison is of one class.")
+    return labels
+
+
+def _same(card: Card, other: Card, label: int) -> int:
+    """The class of the same name. Raises RequestError where there is none."""
+    if card.labels == other.labels:
+        return label
+    name = other.label_names[label]
+    for one in [name, *name.split(", ")]:
+        try:
+            return find_label(card, one)
+        except RequestError:
+            continue
+    raise RequestError(
+        f"{card.id} has no class {short(name)} as {other.id} has: its classes are those of {card.labels}; "
+        "compare models that share the class."
+    )
+
+
+def noise(columns: Sequence[Column]) -> str:
+    """One sentence on which columns start from the same noise."""
+    groups: dict[tuple, list[str]] = {}
+    for name, one in zip(names(len(columns)), columns, strict=True):
+        groups.setdefault((one.request.shape(one.card), tuple(one.seeds)), []).append(name)
+    if len(groups) == 1:
+        return "All start from the same noise." if len(columns) > 1 else ""
+    same = [f"{' and '.join(group)} start from the same noise" for group in groups.values() if len(group) > 1]
+    alone = [name for group in groups.values() if len(group) == 1 for name in group]
+    verb = "starts" if len(alone) == 1 else "start"
+    rest = f"{' and '.join(alone)} {verb} from noise of another shape or seed" if alone else ""
+    return f"{'; '.join(filter(None, [*same, rest]))}."
+
+
+def more(columns: Sequence[Column]) -> None:
+    """Add as many samples to every column as it has, of the seeds that follow and the classes in their order. Raises RequestError where
+    that would be too many; the columns are then unchanged."""
+    longer = []
+    for one in columns:
+        count, following, classes = len(one.seeds), max(one.seeds) + 1, len(one.card.label_names)
+        labels = [(count + k) % classes for k in range(count)] if one.every else one.labels
+        if following + count - 1 > MAX_SEED:
+            raise RequestError(f"There are no {count} seeds after {following - 1}: begin another comparison.")
+        at_once = len(one.request.seeds)
+        seeds = list(range(following, following + count))
+        words = [{"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]} for k in range(0, count, at_once)]
+        longer.append([*one.rounds, *(Request.from_dict(one.request.to_dict() | part).resolved(one.card) for part in words)])
+    _bounded([Column(one.card, rounds) for one, rounds in zip(columns, longer, strict=True)])
+    for one, rounds in zip(columns, longer, strict=True):
+        one.rounds = rounds
+
+
+def together(
+    hub: Hub, columns: Sequence[Column], stop: threading.Event | None = None, visitor: str | None = "", preview: bool = True
+) -> Iterator[tuple[int, Progress | Result]]:
+    """Run all columns, a step of each in turn: (column, Progress) as they come, and (column, Result) at the end of each round.
+
+    Each column then holds its results and its figures; columns on the same model share its weights. Once stop is set, all end within one
+    step with what is there. Raises a ZooError as Hub.generate does.
+    """
+    stop = stop or threading.Event()
+    while not stop.is_set() and any(one.left for one in columns):
+        with hub.line.place() as ahead:
+            while count := ahead():
+                yield 0, Progress("waiting", columns[0].request, ahead=count)
+                if stop.is_set():
+                    return
+            runs = {}
+            for k, one in enumerate(columns):
+                if one.left:
+                    yield k, Progress("loading", one.left[0])
+                    for needed in filter(None, (one.card.id, one.request.vae)):
+                        hub.load(hub.card(needed))  # before anything is timed
+                    runs[k] = hub.run(one.card, one.left[0], preview, stop, visitor, one.trace)
+            yield from _in_turn(hub, columns, runs)
+            for one in columns:
+                if one.results:
+                    one.judged = _judged(hub, one)
+
+
+def _judged(hub: Hub, column: Column) -> dict[str, Any]:
+    """What the judge says; where it fails the samples are there all the same."""
+    try:
+        images = column.images
+        return judged(hub, column.card, images, column.labels[: len(images)])
+    except ZooError as error:
+        return {"not_judged": str(error)}
+
+
+def _in_turn(hub: Hub, columns: Sequence[Column], runs: dict[int, Any]) -> Iterator[tuple[int, Progress | Result]]:
+    before, done = {k: columns[k].seconds for k in runs}, {k: (0, columns[k].request.steps) for k in runs}
+    try:
+        while runs:
+            for k in list(runs):
+                one, (step, total) = columns[k], done[k]
+                peak = hub.residents.peak() if step in (1, total - 1) else None  # the first also brings in code, the others are alike
+                begun = time.monotonic()
+                item = next(runs[k], None)
+                if item is None:
+                    del runs[k]
+                    continue
+                one.seconds += time.monotonic() - begun
+                if peak and (used := peak()) is not None:
+                    one.memory = max(one.memory or 0, hub.residents.sizes().get(one.card.id, 0) + used)
+                if isinstance(item, Result):
+                    one.results.append(item)
+                    one.seconds, done[k] = before[k] + item.seconds, (0, 0)  # without the files
+                else:
+                    done[k] = (item.step, item.total)
+                    if item.preview is not None and one.first_preview is None:
+                        one.first_preview = one.seconds
+                yield k, item
+    finally:
+        for run in runs.values():
+            run.close()

@@ -1,0 +1,117 @@
+"""One column of a comparison: a setting, its samples, and what they cost and reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.catalog.card import Card
+from zoo.compare.complexity import anatomy
+from zoo.engine.request import Request, Result
+from zoo.sampling import Schedule, Trace
+from zoo.sampling.guidance import Predict
+
+
+class Times(Trace):
+    """The times at which the network was asked, and nothing of what it was asked about."""
+
+    def watch(self, predict: Predict) -> Predict:
+        """The same network, its times noted."""
+
+        def watched(x: Any, t: Any) -> Any:
+            self.times.append(float(t[0]))
+            return predict(x, t)
+
+        return watched
+
+
+@dataclass
+class Column:
+    """One setting of a comparison, and what came of it."""
+
+    card: Card
+    rounds: list[Request]
+    """Resolved requests, no larger than all columns' together may be at once, which differ in seeds and labels only."""
+    every: bool = False
+    """Whether its samples take all classes in turn."""
+    results: list[Result] = field(default_factory=list)
+    """Of as many rounds as were run."""
+    judged: dict[str, Any] = field(default_factory=dict)
+    """What the bundled judge says of all samples so far."""
+    first_preview: float | None = None
+    """Seconds of its own until the first picture of it could be seen."""
+    seconds: float = 0.0
+    """Its own time; that of the others beside it is not counted."""
+    memory: int | None = None
+    """Bytes: its weights, and the most that its steps took besides; None where this machine does not tell."""
+    trace: Trace = field(default_factory=Times)
+
+    @property
+    def request(self) -> Request:
+        """Its setting, with the seeds and labels of the first round."""
+        return self.rounds[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of all samples, made or to be made."""
+        return [seed for one in self.rounds for seed in one.seeds]
+
+    @property
+    def labels(self) -> list[int]:
+        """Labels of all samples; empty where the model has no classes."""
+        return [label for one in self.rounds for label in one.labels]
+
+    @property
+    def images(self) -> np.ndarray | None:
+        """The samples so far, (b, h, w, 3) or (b, f, h, w, 3) uint8; None before the first."""
+        return np.concatenate([one.images for one in self.results]) if self.results else None
+
+    @property
+    def files(self) -> list[Path]:
+        """The samples' files."""
+        return [path for one in self.results for path in one.files]
+
+    @property
+    def receipts(self) -> list[dict[str, Any]]:
+        """The samples' receipts."""
+        return [receipt for one in self.results for receipt in one.receipts]
+
+    @property
+    def left(self) -> list[Request]:
+        """The rounds that were not run yet."""
+        return self.rounds[len(self.results) :]
+
+    @property
+    def stopped(self) -> int | None:
+        """The step after which it was stopped, None where it was not."""
+        return next((one.stopped_at for one in self.results if one.stopped_at is not None), None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rounds were run to their end."""
+        return not self.left and self.stopped is None
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network was asked for one sample."""
+        return round(len(self.trace.times) / len(self.results)) if self.results else len(self.trace.times)
+
+    @property
+    def noise(self) -> float:
+        """The share of noise, sigma of x = alpha x0 + sigma eps, in what the network was asked about last."""
+        schedule = Schedule.from_card(self.card.schedule)
+        return schedule.sigma((self.trace.times[-1] - schedule.time_shift) / schedule.time_scale) if self.trace.times else 1.0
+
+    def figures(self) -> dict[str, Any]:
+        """What the table says of it, as JSON values; passes and multiply_adds are of one sample, guidance included."""
+        counted = anatomy(self.card, self.request.frames)
+        passes = self.evaluations * (1 if self.request.guidance == 1 else 2)
+        return {
+            "samples": sum(len(one.images) for one in self.results), "seconds": round(self.seconds, 3),
+            "first_preview": self.first_preview and round(self.first_preview, 3), "evaluations": self.evaluations, "passes": passes,
+            "parameters": sum(counted.params.values()), "multiply_adds": round(passes * sum(counted.macs.values())),
+            "memory": self.memory, "stopped_at": self.stopped, "reported": dict(self.card.reported),
+        } | self.judged  # fmt: skip

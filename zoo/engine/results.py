@@ -1,0 +1,116 @@
+"""The folder of results: every picture with its receipt, and which visitor asked for it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import zoo
+from zoo.errors import MediaError
+from zoo.media import pictures, video
+
+if TYPE_CHECKING:
+    from zoo.catalog.card import Card
+    from zoo.engine.request import Request
+
+KEPT = 60
+"""Pictures of one visitor that the history shows, the newest first."""
+
+
+class Results:
+    """Writes pictures as they are made and finds a visitor's again; a visitor is 32 hex digits that a browser keeps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, images: np.ndarray, receipts: Sequence[dict[str, Any]], visitor: str) -> tuple[Path, ...]:
+        """Write pictures (b, h, w, 3), or videos (b, f, h, w, 3), uint8 and their receipts; the paths of the PNGs or MP4s.
+        A video of one frame is also written as a PNG.
+
+        Raises MediaError where the disk refuses.
+        """
+        files = tuple(self.folder / _name(receipt, "mp4" if images.ndim == 5 else "png") for receipt in receipts)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for image, path, receipt in zip(images, files, receipts, strict=True):
+                if image.ndim == 3:
+                    pictures.save_png(image, path, receipt)
+                    continue
+                if len(image) == 1:
+                    pictures.save_png(image[0], path.with_suffix(".png"), receipt | {"pixels": pictures.digest(image[0])})
+                video.save(image, path, receipt["request"]["fps"], receipt)
+            if page := self._page(visitor):
+                with page.open("a", encoding="utf-8") as lines:
+                    lines.writelines(f"{path.name}\n" for path in files)
+        except OSError as error:
+            raise MediaError(
+                f"The pictures cannot be written to {self.folder} ({error.strerror}): free some space, "
+                "or set PATCHWORK_CACHE to another folder."
+            ) from None
+        return files
+
+    def history(self, visitor: str, suffix: str = ".png") -> list[Path]:
+        """A visitor's pictures, or videos with the suffix .mp4, that still exist, the newest first, each once."""
+        page = self._page(visitor)
+        names = page.read_text(encoding="utf-8").splitlines() if page and page.is_file() else []
+        newest = dict.fromkeys(reversed(names))
+        return [path for name in newest if name.endswith(suffix) and (path := self.folder / name).is_file()][:KEPT]
+
+    def forget(self, visitor: str) -> None:
+        """Empty a visitor's history; the pictures stay on disk."""
+        if page := self._page(visitor):
+            page.unlink(missing_ok=True)
+
+    def copy(self, files: Sequence[Path], folder: Path) -> list[Path]:
+        """Copy pictures and the receipts beside them into a folder; their paths there. Raises MediaError where the disk refuses."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in files:
+                for made in path.parent.glob(f"{path.stem}.*"):
+                    shutil.copyfile(made, folder / made.name)
+        except OSError as error:
+            raise MediaError(f"The pictures cannot be copied to {folder} ({error.strerror}): they are kept in {self.folder}.") from None
+        return [folder / path.name for path in files]
+
+    def _page(self, visitor: str) -> Path | None:
+        return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", visitor) else None
+
+
+def _name(receipt: dict[str, Any], suffix: str) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", receipt["label"].lower()).strip("-")[:40]
+    return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.{suffix}"
+
+
+def written(card: Card, request: Request, images: np.ndarray, how: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
+    """The receipts of pictures or videos: the request, each one's own seed, and all that decides its pixels."""
+    common = {
+        "patchwork": zoo.__version__, "request": request.to_dict(), "card": {"id": card.id, "revision": card.revision}, **how,
+        "versions": {"python": platform.python_version(), "torch": version("torch")},
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(seconds, 3),
+    }  # fmt: skip
+    names = [card.label_names[label] for label in request.labels] or [request.prompt or "sample"] * len(images)
+    return [
+        common | {"index": k, "seed": request.seeds[k], "label": names[k], "pixels": pictures.digest(image)}
+        for k, image in enumerate(images)
+    ]
+
+
+def put(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:
+    """Write files into a folder; their paths. Raises MediaError where the disk refuses, or the file to spare would be overwritten."""
+    if spare is not None and spare.resolve() in {(folder / name).resolve() for name in files}:
+        raise MediaError(f"{spare} would be overwritten by a figure of that name: choose another folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise MediaError(f"Nothing can be written to {folder} ({error.strerror}): choose another folder.") from None
+    return [folder / name for name in files]

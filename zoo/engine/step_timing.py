@@ -1,0 +1,52 @@
+"""How long a step takes here: measured as requests run, kept between starts, told before the next one."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from pathlib import Path
+
+from zoo.engine.request import Request
+
+
+class Pace:
+    """Seconds a picture and step of one machine, by model and passes of the network a step: 2 with guidance, 1 without."""
+
+    def __init__(self, path: Path, machine: str) -> None:
+        self.path, self.machine = path, machine
+        self.known: dict[str, float] = {}
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))[machine]
+            self.known = {str(key): float(value) for key, value in kept.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # nothing measured yet, or not by this version: it is measured again
+
+    def add(self, request: Request, laps: list[float]) -> None:
+        """Note how long each step of one run took; half of what is known comes from the latest run."""
+        if laps:
+            key, value = f"{request.model} {self._passes(request)}", statistics.median(laps) / (len(request.seeds) * request.frames)
+            self.known[key] = value if key not in self.known else (self.known[key] + value) / 2
+            self._save()
+
+    def seconds(self, request: Request) -> float | None:
+        """What all steps of this request will take, None where its model was never measured."""
+        passes = self._passes(request)
+        other = self.known.get(f"{request.model} {3 - passes}")
+        value = self.known.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
+        evaluations = request.steps * (2 if request.solver == "heun" else 1)
+        return None if value is None else value * len(request.seeds) * request.frames * evaluations
+
+    def _save(self) -> None:
+        """Keep what was measured for the next start; a disk that refuses costs only that."""
+        part = self.path.with_suffix(".part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps({self.machine: self.known}), encoding="utf-8")
+            os.replace(part, self.path)
+        except OSError:
+            pass
+
+    @staticmethod
+    def _passes(request: Request) -> int:
+        return 1 if request.guidance == 1 else 2

@@ -1,0 +1,124 @@
+"""Is this file that model? Its digest, its keys and shapes, and the numbers of one fixed forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from zoo.catalog import checkpoint, sources
+from zoo.catalog.card import SEEING, SHARD, Card
+from zoo.catalog.store import Kept, Store, sha256
+from zoo.errors import CheckpointError, ChecksumError, RequestError
+from zoo.networks.build import build_module, renaming
+from zoo.networks.inception import statistics
+
+TOLERANCE = 1e-3
+"""Of the output's deviation: machines round differently, other weights are far away."""
+
+
+def verify(store: Store, card: Card) -> Iterator[str]:
+    """Check the files of a card on this machine, one sentence for each thing that holds.
+
+    Raises DownloadError where they are not here, ChecksumError for another digest, CheckpointError for other keys, shapes or numbers.
+    """
+    kept = sources.fetch(card, store, offline=True)
+    yield _digests(card, kept)
+    module = loaded(card, kept.weights)
+    numbers = sum(value.numel() for value in module.state_dict().values())
+    yield (
+        f"manifest: {len(module.state_dict())} tensors of {numbers:,} numbers, every key and shape that {card.title} has and no other, "
+        "nothing unpickled that could run."
+    )
+    yield _compared(store, card, fingerprint(card, module))
+
+
+def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> Kept:
+    """Take files that somebody carried here into the store as the weights of a card, and what else it needs.
+
+    Raises RequestError where a file is missing or unknown, CheckpointError where it is not this model, DownloadError for a full disk.
+    """
+    source = card.weights[0]
+    if source.origin == "bundled":
+        raise RequestError(f"{card.id} ships with the repository: restore its file with git checkout zoo/catalog/weights.")
+    needed = {name.rpartition("/")[2]: name for name in source.files[1:]}
+    others = {path.name: path for path in files[1:]}
+    if missing := sorted(needed.keys() - others.keys()):
+        raise RequestError(f"{card.id} also needs {', '.join(missing)}: name {'them' if len(missing) > 1 else 'it'} after the weights.")
+    if unknown := sorted(others.keys() - needed.keys()):
+        raise RequestError(
+            f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(needed) if needed else ' alone'}."
+        )
+    loaded(card, [files[0], *(others[name] for name in needed if SHARD.fullmatch(name))])
+    if card.task == "judge":
+        statistics(next(iter(others.values())))
+    with store.arriving(card.id):
+        digests = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
+        return store.keep(card, {name: store.entry(digest) for name, digest in digests.items()}, f"imported from {files[0].name}")
+
+
+def loaded(card: Card, weights: Sequence[Path]) -> nn.Module:
+    """The model of a card in float32 with the weights of a file, or its shards, which fit it strictly. Raises CheckpointError."""
+    with torch.device("meta"):
+        module = build_module(card)
+    checkpoint.load_into(module, weights, renaming(card))
+    return module.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def fingerprint(card: Card, module: nn.Module) -> tuple[float, ...]:
+    """Mean, deviation, first and last number of what the module makes, in float32, of noise of seed 0 (at time 500, class 0)."""
+    output = _forward(card, module, torch.Generator().manual_seed(0)).float().flatten()
+    return tuple(float(f"{value:.6g}") for value in (output.mean(), output.std(), output[0], output[-1]))
+
+
+def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tensor:
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    arch = card.arch
+    if card.task == "autoencoder":
+        words = {"num_frames": 1} if card.family == "autoencoder-kl-temporal" else {}
+        return module.decode(noise(1, arch["latent_channels"], 8, 8), **words).sample
+    if card.task == "text-encoder":
+        return module(input_ids=torch.arange(arch["num_context_tokens"])[None] % arch["vocab_size"]).last_hidden_state
+    if card.task == "judge":
+        return module(noise(1, 3, 64, 64))[0]
+    frames = (arch["num_frames"],) if card.video or card.task == "video-classification" else ()
+    x = noise(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"])
+    if card.task in SEEING:
+        said = module(x)
+        return said.logits if card.task.endswith("classification") else said.last_hidden_state
+    y = torch.zeros(1, dtype=torch.long) if arch.get("num_classes") else None
+    if card.text:
+        y = noise(1, arch.get("num_context_tokens", 120), arch["context_dim"])
+    return module(x, torch.full((1,), 500.0), y)
+
+
+def _digests(card: Card, kept: Kept) -> str:
+    for path, wanted in kept.digests.items():
+        if wanted and sha256(path) != wanted:
+            raise ChecksumError(
+                f"{path} ({path.stat().st_size} bytes) has changed: its sha256 is {sha256(path)[:12]}..., not {wanted[:12]}... as "
+                f"when it arrived; remove it with python -m zoo cache --remove {card.id}, and fetch it again."
+            )
+    promised = any(source.sha256 == kept.sha256 for source in card.weights)
+    whose = "as the card says" if promised else f"as when it arrived ({kept.origin}); the card names none"
+    others = f"; {len(kept.digests) - 1} other files as when they arrived" if len(kept.digests) > 1 else ""
+    return f"digest: {kept.path.stat().st_size:,} bytes, sha256 {kept.sha256}, {whose}{others}."
+
+
+def _compared(store: Store, card: Card, found: tuple[float, ...]) -> str:
+    pin = store.pin(card.id)
+    known = card.fingerprint or tuple(pin.get("fingerprint", ()))
+    words = "fingerprint: mean {:g}, deviation {:g}, first {:g}, last {:g} of one fixed forward in float32".format(*found)
+    if not known:
+        store.note(card.id, pin | {"fingerprint": found})  # a bundled one has its fingerprint in the card
+        return f"{words}, noted here: neither the card nor an earlier check has any to compare with."
+    gap = max(abs(a - b) for a, b in zip(found, known, strict=True)) / max(found[1], 1e-9)
+    if not gap <= TOLERANCE:
+        raise CheckpointError(f"{card.id} computes {found} in one fixed forward, not {known}: its file or the code has changed.")
+    whose = "card" if card.fingerprint else "earlier check"
+    return f"{words}, those of the {whose} within {gap:.0e} of the deviation."

@@ -1,0 +1,290 @@
+"""Look inside: one exact pass of a model recorded, for somebody's picture or clip, or for any step of a generation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from zoo.catalog.card import SEEING, Card
+from zoo.catalog.store import sha256
+from zoo.engine.hub import Hub
+from zoo.engine.request import Progress, Request, Result, short
+from zoo.errors import MediaError, RequestError
+from zoo.inside import attention, modulation
+from zoo.inside.attention import record_attention
+from zoo.inside.byte_cache import Shelf
+from zoo.inside.forward_record import Layer, Recording, extra_of, layers_of
+from zoo.inside.patch_tokens import record_tokens
+from zoo.media import pictures, video
+from zoo.networks import autoencoders, vision
+from zoo.sampling import Level, Schedule, Trace, denoise
+
+BUDGET, RUNS = 1 << 30, 256 << 20
+"""Bytes of recordings, and of runs, that are kept for all visitors together, the least recently used leaving first."""
+DIFFUSION = ("dit", "u-vit", "latte")
+"""Families of generators whose attention can be recorded."""
+TOP = 5
+"""Predictions that are named."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A generation of one picture or video, and every question that the network was asked for it."""
+
+    request: Request
+    trace: Trace
+    made: np.ndarray
+    """(f, h, w, 3) uint8."""
+
+    @property
+    def bytes(self) -> int:
+        """What it holds."""
+        return self.trace.bytes + self.made.nbytes
+
+
+class Looker:
+    """Makes recordings on a hub's device and keeps the latest, by what they are of: the same question is answered once."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._recordings, self._runs = Shelf(BUDGET), Shelf(RUNS)
+
+    def models(self) -> list[Card]:
+        """The models that can be looked into: vision transformers, then generators."""
+        return [card for card in self.hub.offered if card.task in SEEING] + [card for card in self.hub.offered if card.family in DIFFUSION]
+
+    # ---- pictures and clips
+
+    def picture(self, identity: str, path: str | Path, layer: int | None = None) -> Recording:
+        """What a vision model does with a picture or clip, recorded; where all layers are too much to keep, of this one only, or the last.
+
+        Raises MediaError for a file that cannot be read, RequestError for another kind of model, DownloadError where it is not here.
+        """
+        card = self._card(identity, seeing=True)
+        layers = layers_of(card)
+        layer = _there(layers, len(layers) - 1 if layer is None else layer)
+        return self._recorded(self._key(card, path), layer, lambda: self._see(card, path, layers, layer))
+
+    def _key(self, card: Card, path: str | Path) -> tuple[str, ...]:
+        try:
+            return card.id, card.revision, sha256(Path(path))
+        except OSError as error:
+            raise MediaError(f"{path} cannot be read ({error.strerror}): name a picture that is there.") from None
+
+    def _see(self, card: Card, path: str | Path, layers: Sequence[Layer], layer: int) -> Recording:
+        brought, shown, pixels = self._pixels(card, path)
+        module, extra = self.hub.load(card).module, extra_of(card)
+
+        @torch.no_grad()
+        def run() -> Recording:
+            torch.set_num_threads(self.hub.threads(card))
+            with record_tokens(module) as tokens, record_attention(module, _some(layers, len(extra), layer)) as maps:
+                output = module(pixels[None].to(self.hub.device, next(module.parameters()).dtype))
+            named = _named(card, getattr(output, "logits", None))
+            return Recording(card, shown, tokens, layers, maps, extra, named, brought=brought)
+
+        return self._alone(run)
+
+    def _pixels(self, card: Card, path: str | Path) -> tuple[Image.Image, np.ndarray, Tensor]:
+        size = card.pixels.crop or card.arch["input_size"]
+        frames = card.arch.get("num_frames")
+        images = video.open_clip(path, frames) if frames else [pictures.open_picture(path)]
+        shown, pixels = zip(*(vision.prepare(picture, card.pixels, size) for picture in images), strict=True)
+        images[0].thumbnail((256, 256))
+        return images[0], np.stack(shown), torch.stack(pixels) if frames else pixels[0]
+
+    def relevance(self, identity: str, path: str | Path, label: int) -> Tensor:
+        """What in a picture spoke for a class: frames x rows x columns, the class token's row of attention.relevance.
+
+        Raises RequestError for a model without a class token and a head.
+        """
+        card = self._card(identity, seeing=True)
+        if (found := self._recordings.find(key := ("relevance", *self._key(card, path), label))) is not None:
+            return found
+        extra = extra_of(card)
+        if not card.task.endswith("classification") or not extra:
+            raise RequestError(f"Relevance is traced from a class to the class token, which {card.id} does not have: choose a ViT or DeiT.")
+        *_, pixels = self._pixels(card, path)
+        module, grid = self.hub.load(card).module, layers_of(card)[0].grid
+
+        def run() -> Tensor:
+            torch.set_num_threads(self.hub.threads(card))
+            given = pixels[None].to(self.hub.device, next(module.parameters()).dtype).requires_grad_()
+            with record_attention(module) as maps:
+                logits = module(given).logits
+            kept = list(maps.values())
+            gradients = torch.autograd.grad(logits[0, label], kept)
+            found = attention.relevance([one.detach().float().cpu() for one in kept], [one.float().cpu() for one in gradients])
+            return found[0, 0, len(extra) :].view(grid)
+
+        return self._recordings.keep(key, self._alone(run))
+
+    def file(self, identity: str, path: str | Path, layer: int | None = None, step: int | None = None) -> Recording:
+        """Look into any file: with a vision model into a picture or clip, with a generator into the run that made a picture or video
+        here, at a step of 1 to its number (None: the last). Raises a ZooError as `picture` and `made` do."""
+        if self.hub.card(identity).task in SEEING:
+            return self.picture(identity, path, layer)
+        card, request = self._card(identity, seeing=False), self.made(path)
+        if request.model != card.id:
+            raise RequestError(f"This file was made by {request.model}, not by {card.id}: choose {request.model}.")
+        run = self.run(request)
+        if step is not None and not 1 <= step <= len(run.trace.inputs):
+            raise RequestError(f"There is no step {short(step)} in a run of {len(run.trace.inputs)}: choose 1 to {len(run.trace.inputs)}.")
+        return self.step(run, (step or len(run.trace.inputs)) - 1, layer)
+
+    # ---- generations
+
+    def made(self, path: str | Path) -> Request:
+        """The request that makes just this picture or video, from the receipt in its file. Raises MediaError where it has none,
+        RequestError where the model cannot be looked into."""
+        kinds = {".mp4": video.read, ".gif": video.read, ".webp": video.read}
+        receipt = kinds.get(Path(path).suffix.lower(), pictures.read_png)(path)[1]
+        request = Request.from_dict(receipt["request"])
+        request = request.resolved(self._card(request.model, seeing=False))
+        place = receipt.get("index")
+        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(request.seeds):
+            raise RequestError("The receipt in this file names an image that its request does not have: bring the original file.")
+        return replace(request, seeds=request.seeds[place : place + 1], labels=request.labels[place : place + 1])
+
+    def generate(self, request: Request, stop: threading.Event | None = None) -> Iterator[Progress | Run]:
+        """Make the first picture of a request and keep every question of it: Progress as from the hub, then the Run.
+
+        Its pixels are those that Hub.generate makes. Raises a ZooError as that does, and RequestError for a family that cannot be recorded.
+        """
+        card = self._card(request.model, seeing=False)
+        request = request.resolved(card)
+        request = replace(request, seeds=request.seeds[:1], labels=request.labels[:1])
+        if (run := self._runs.find(key := (card.revision, request))) is None:
+            trace = Trace()
+            for item in self.hub.generate(request, preview=False, stop=stop, visitor=None, trace=trace):
+                if isinstance(item, Result):
+                    run = Run(request, trace, item.images[0] if card.video else item.images[:1])
+                    if item.stopped_at is None:
+                        self._runs.keep(key, run)
+                else:
+                    yield item
+        if run:
+            yield run
+
+    def run(self, request: Request) -> Run:
+        """The run of a request, made again where it is no longer kept."""
+        *_, run = self.generate(request)
+        return run
+
+    def layers(self, run: Run) -> tuple[Layer, ...]:
+        """The attention layers of the model of a run."""
+        card = self._card(run.request.model, seeing=False)
+        return layers_of(card, run.request.frames if card.video else None)
+
+    def step(
+        self, run: Run, index: int, layer: int | None = None, free: bool = False, scales: Mapping[int, float] | None = None
+    ) -> Recording:
+        """One pass of a run, made again exactly: step `index`, with the class or, where guided, free of it.
+
+        scales: factors on what the long skips of a U-ViT carry; the clean prediction is then what would have come of it.
+        Where the maps of all layers are too much to keep, those of this one, or of the one in the middle.
+        """
+        card, layers = self._card(run.request.model, seeing=False), self.layers(run)
+        layer = _there(layers, len(layers) // 2 if layer is None else layer)
+        index = min(max(index, 0), len(run.trace.inputs) - 1)
+        scales = {skip: factor for skip, factor in (scales or {}).items() if factor != 1}
+        key = ("step", card.revision, run.request, index, free, tuple(sorted(scales.items())))
+        return self._recorded(key, layer, lambda: self._pass(card, run, index, layers, layer, free, scales))
+
+    def _pass(
+        self, card: Card, run: Run, index: int, layers: Sequence[Layer], layer: int, free: bool, scales: Mapping[int, float]
+    ) -> Recording:
+        trace, request = run.trace, run.request
+        module = self.hub.load(card).module
+        autoencoder = self.hub.load(self.hub.card(request.vae)).module if request.vae else None
+        x, schedule = trace.inputs[index].to(self.hub.device), Schedule.from_card(card.schedule)
+        tau = (trace.times[index] - schedule.time_shift) / schedule.time_scale
+        level = Level.at(schedule, tau)._replace(t=trace.times[index])
+        extra, rows = extra_of(card), 1 if request.guidance == 1 else 2
+        row = 1 if free and rows == 2 else 0
+
+        def run_pass() -> Recording:
+            torch.set_num_threads(self.hub.threads(card))
+            predict = self.hub.predict(card, request, module, trace.context)
+            some = _some(layers, len(extra), layer, rows)
+            with (
+                record_tokens(module, row) as tokens,
+                modulation.record_skips(module, scales) as skips,
+                record_attention(module, some) as maps,
+            ):
+                said = denoise(predict, x, level)
+            pixels = autoencoders.decode(autoencoder, said.x0, card.latent.scale) if autoencoder is not None else said.x0
+            shown = pictures.to_uint8(pixels[0] if card.video else pixels)
+            own = {k: one.chunk(rows)[row].clone() for k, one in maps.items()}
+            return Recording(card, shown, tokens, layers, own, extra, skips=skips or None)
+
+        return self._alone(run_pass)
+
+    def levels(self, run: Run) -> list[float]:
+        """Half the log of the signal-to-noise ratio at each step of a run, rising."""
+        schedule = Schedule.from_card(self.hub.card(run.request.model).schedule)
+        return [schedule.half_log_snr((t - schedule.time_shift) / schedule.time_scale) for t in run.trace.times]
+
+    def nearest_level(self, run: Run, wanted: float) -> int:
+        """The step of a run at which the noise is nearest to a level."""
+        return min(enumerate(self.levels(run)), key=lambda one: abs(one[1] - wanted))[0]
+
+    def modulations(self, run: Run, free: bool = False) -> Tensor | None:
+        """How strongly each block is shifted, scaled and gated at every step (modulation.modulations); None for a model without adaLN."""
+        card = self._card(run.request.model, seeing=False)
+        module = self.hub.load(card).module
+        label = run.request.labels[0] if run.request.labels else None
+        label = card.arch["num_classes"] if free and label is not None and card.guidable else label
+        times = torch.tensor(run.trace.times, device=self.hub.device)
+        return self._alone(lambda: modulation.modulations(module, times, label))
+
+    # ---- the shelf
+
+    def _card(self, identity: str, seeing: bool) -> Card:
+        card = self.hub.card(identity)
+        if card.task in SEEING if seeing else card.family in DIFFUSION:
+            return card
+        known = ", ".join(one.id for one in self.models()[:6])
+        if card.task in SEEING or card.family in DIFFUSION:
+            raise RequestError(
+                f"{card.id} looks at pictures: bring one." if not seeing else f"{card.id} makes pictures: look into a generation of it."
+            )
+        raise RequestError(f"{card.id} ({card.family}) has no attention that can be recorded: choose one such as {known}.")
+
+    def _alone(self, work: Callable[[], Any]) -> Any:
+        with self.hub.turn():
+            return self.hub.compute(work)
+
+    def _recorded(self, key: tuple, layer: int, make: Callable[[], Recording]) -> Recording:
+        """The recording of a key that holds this layer."""
+        found = self._recordings.find(key)
+        return found if found is not None and layer in found.maps else self._recordings.keep(key, make())
+
+
+def _there(layers: Sequence[Layer], layer: int) -> int:
+    """A layer by its number. Raises RequestError where there is none such."""
+    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < len(layers):
+        raise RequestError(f"There is no layer {short(layer)} in a model of {len(layers)} attention layers: choose 0 to {len(layers) - 1}.")
+    return layer
+
+
+def _some(layers: Sequence[Layer], extra: int, chosen: int, rows: int = 1) -> list[int] | None:
+    """All layers, where a recording can hold their maps, else the chosen one."""
+    return None if rows * sum(layer.bytes(extra) for layer in layers) <= attention.BUDGET else [chosen]
+
+
+def _named(card: Card, logits: Tensor | None) -> tuple[tuple[str, float, int], ...]:
+    """The likeliest classes: name, probability, index."""
+    if logits is None:
+        return ()
+    found = logits[0].float().softmax(-1).topk(min(TOP, logits.shape[-1]))
+    names = card.label_names
+    return tuple((names[k] if names else f"class {k}", p, k) for p, k in zip(found.values.tolist(), found.indices.tolist(), strict=True))

@@ -1,0 +1,143 @@
+"""From picture to tokens in figures and words, step by step, with the numbers of the very model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from zoo.inside.forward_record import Recording
+from zoo.inside.patch_tokens import Tokens, filter_components, principal, similarity
+from zoo.media import figures
+from zoo.media.figures import Figure
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step on the way from picture to tokens: what happens, with the numbers of this model, and how it looks."""
+
+    title: str
+    words: str
+    figure: Figure
+
+
+def stages(recording: Recording, frame: int = 0) -> list[Stage]:
+    """From the picture, or the latents, to the sequence that enters the first block, and what leaves the last one."""
+    tokens, card = recording.tokens, recording.card
+    (f, rows, columns), (r, p, q) = tokens.grid, tokens.size
+    channels, width, n = tokens.filters.shape[1], tokens.filters.shape[0], f * rows * columns
+    flat, place = tokens.patches.shape[1], rows * columns
+    unit, what = "latents" if card.generates and card.latent else "pixels", "tubelets" if r > 1 else "patches"
+    picture = figures.enlarged(recording.shown[frame], 256, smooth=recording.shown.shape[1] > 128)
+    whole = f"{f * r} frames of {columns * q} x {rows * p} {unit}" if f * r > 1 else f"{columns * q} x {rows * p} {unit}"
+    piece = f"{r} frames of {q} x {p} {unit}" if r > 1 else f"{q} x {p} {unit}"
+    count = f"{f} x {rows} x {columns} = {n}" if f > 1 else f"{rows} x {columns} = {n}"
+    shown = "here as clean as it is at this step" if card.generates else "resized and normalised"
+    colours = "" if channels == 3 else ", three of the channels as colours"
+    vector = f"{channels} x {r} x {p} x {q} = {flat}" if r > 1 else f"{channels} x {p} x {q} = {flat}"
+    made = [] if recording.brought is None else [_brought(recording)]
+    made.append(_stage("picture", "The picture as the model takes it", f"{whole}, {channels} channels; {shown}.", picture))
+    made.append(_stage("grid", f"Cut into {what}", f"{count} {what} of {piece}.", figures.marked(picture, (rows, columns), None)))
+    words = f"{place} patches, read row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
+    made.append(_stage("sequence", "One after the other", words, figures.sheet(_tiles(recording), 2 * columns, 20)))
+    words = f"Each is a vector of {vector} numbers. All of them: {n} x {flat}, a row each."
+    made.append(_stage("vectors", "Flattened", words, _rows(tokens.patches)))
+    words = f"One learned matrix, {flat} x {width}, makes each {width} wide. Its main directions, as patches:"
+    made.append(_stage("filters", "Projected", words, _filters(tokens)))
+    words = f"{n} x {width}. The three main directions among them as colours:"
+    made.append(_stage("projected", "What was projected", words, _map(tokens.projected[:place], rows)))
+    if len(tokens.times):
+        words = f"After the first spatial block each of the {f} frames is told its time. How alike these embeddings are:"
+        alike = figures.enlarged(figures.coloured(similarity(tokens.times).numpy(), -1, 1), 256)
+        made.append(_stage("time", "Told when it is", words, alike))
+    made.append(_stage("tokens", "What enters the first block", _entering(recording, n), _rows(tokens.sequence)))
+    _, rows, columns = recording.layers[-1].grid
+    left = tokens.features[len(tokens.features) % (rows * columns) :][: rows * columns]
+    sides = list(dict.fromkeys(f"{one.grid[1]} x {one.grid[2]}" for one in recording.layers))
+    merged = f" Between the stages four patches became one: {', then '.join(sides)}." if len(sides) > 1 else ""
+    words = f"{len(tokens.features)} tokens of {tokens.features.shape[1]} numbers.{merged} What is alike to the model is of one colour:"
+    made.append(_stage("features", "What leaves the last block", words, _map(left, rows)))
+    return made
+
+
+def _stage(name: str, title: str, words: str, picture: Image.Image) -> Stage:
+    return Stage(title, words, Figure(name, title, figures.png(picture)))
+
+
+def position(recording: Recording, query: tuple[float, float, float]) -> Stage:
+    """How the model tells one place from the others."""
+    tokens, title = recording.tokens, "Told where it stands"
+    rows, columns = tokens.grid[1:]
+    row, column = (min(int(at * side), side - 1) for at, side in zip(query[1:], (rows, columns), strict=True))
+    if not len(tokens.positions):
+        words = "There is no position embedding: a learned bias between any two places of a window is added to their attention."
+        return _stage("position", title, words, _rows(tokens.projected))
+    kind = "fixed sines and cosines" if recording.card.family in ("dit", "latte") else "learned"
+    words = f"A position embedding, {kind}, {tokens.positions.shape[1]} wide, is added to each."
+    words += f" How like that of row {row + 1}, column {column + 1} the others are, from dark (-1) to bright (1, itself):"
+    return _stage("position", title, words, _alike(tokens, row * columns + column))
+
+
+def _brought(recording: Recording) -> Stage:
+    """The picture before it was resized and cropped, the part that is taken framed."""
+    pixels, (width, height) = recording.card.pixels, recording.brought.size
+    size = recording.shown.shape[1]
+    if not pixels.resize:
+        return _stage("brought", "What was brought", f"It is stretched to {size} x {size} pixels.", recording.brought)
+    side = size / pixels.resize * min(width, height)
+    box = [(width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2]
+    words = f"Its shorter side is resized to {pixels.resize} pixels, and {size} x {size} in the middle are taken."
+    return _stage("brought", "What was brought", words, figures.framed(recording.brought, box))
+
+
+def _entering(recording: Recording, n: int) -> str:
+    """How many tokens, and how time and class come in."""
+    extra, (frames, width) = recording.extra, (recording.tokens.grid[0], recording.tokens.sequence.shape[1])
+    count = str(n)
+    if len(recording.tokens.times):
+        count = f"{frames} x {n // frames}, frame by frame,"
+    elif extra:
+        count = f"{len(extra)} + {n} = {len(extra) + n}"
+    first = f", first {', '.join(extra[:3])}{', ...' if len(extra) > 3 else ''}" if extra else ""
+    words = dict.fromkeys(("dit", "latte"), " None is a class token: time and class come in through scales and gates in every block.")
+    words["u-vit"] = " Time and class, or words, are tokens like the others."
+    return f"{count} tokens of {width} numbers{first}.{words.get(recording.card.family, '')}"
+
+
+def _map(rows: Tensor, side: int) -> Image.Image:
+    """The three main directions of vectors on a square grid as colours."""
+    return figures.enlarged(figures.scaled(principal(rows, 3).numpy()).reshape(side, -1, 3), 256)
+
+
+def _tiles(recording: Recording) -> list[np.ndarray]:
+    """The patches of the first frame as small pictures: of pixels as they are, of latents three channels as colours."""
+    tokens = recording.tokens
+    (_, rows, columns), (c, r, p, q) = tokens.grid, tokens.filters.shape[1:]
+    if not recording.card.generates and recording.shown.shape[1:3] == (rows * p, columns * q):
+        return [recording.shown[0, y * p : y * p + p, x * q : x * q + q] for y in range(rows) for x in range(columns)]
+    return list(figures.scaled(tokens.patches[: rows * columns].unflatten(1, (c, r, p, q))[:, :3, 0].movedim(1, -1).numpy()))
+
+
+def _rows(values: Tensor, most: int = 196) -> Image.Image:
+    """Vectors (n, d) as rows of colours."""
+    some = values[:most].numpy()
+    low, high = np.percentile(some, (1, 99))
+    resample = Image.Resampling.BOX if some.shape[1] > 512 else Image.Resampling.NEAREST
+    return Image.fromarray(figures.coloured(some, low, high)).resize((512, 256), resample)
+
+
+def _filters(tokens: Tokens) -> Image.Image:
+    kept = filter_components(tokens.filters)[:, :3, 0].movedim(1, -1).numpy()
+    each = [figures.scaled(one[None])[0] for one in kept]
+    return figures.sheet(each, 7, 34)
+
+
+def _alike(tokens: Tokens, place: int) -> Image.Image:
+    rows, columns = tokens.grid[1:]
+    row = similarity(tokens.positions)[place][: rows * columns] if len(tokens.positions) == rows * columns else None
+    if row is None:  # tubelets: the places of the same time
+        row = similarity(tokens.positions)[place].view(-1, rows, columns)[0].flatten()
+    alike = figures.enlarged(figures.coloured(row.view(rows, columns).numpy(), -1, 1), 256)
+    return figures.marked(alike, (rows, columns), divmod(place, columns), lines=False)

@@ -1,0 +1,1 @@
+"""The networks beside the denoisers: autoencoders, text encoders, vision transformers, Inception."""

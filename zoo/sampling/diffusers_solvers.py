@@ -1,0 +1,77 @@
+"""Any scheduler of diffusers as a solver: the same network, the same Steps, their update rule."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.errors import RequestError
+from zoo.sampling.guidance import Level, Prediction
+from zoo.sampling.schedule import Schedule
+from zoo.sampling.solvers import Step
+
+FRIENDLY = {
+    "euler": "diffusers:EulerDiscreteScheduler",
+    "heun": "diffusers:HeunDiscreteScheduler",
+    "unipc": "diffusers:UniPCMultistepScheduler",
+}
+"""Short names for schedulers of diffusers."""
+
+
+def borrowed(name: str, denoise: Callable[[Tensor, Level], Prediction], x: Tensor, schedule: Schedule, steps: int) -> Iterator[Step]:
+    """Walk with diffusers' scheduler of this name: one Step per network evaluation, of which some take more than `steps`.
+
+    Noise, where the scheduler draws any, comes from one CPU generator a row, seeded from the row's own start x.
+    Raises RequestError for a name that is no scheduler of noise-predicting models, and for steps that it refuses.
+    """
+    scheduler = build(name, schedule)
+    try:
+        scheduler.set_timesteps(steps, device=x.device)
+    except (ValueError, TypeError, IndexError, AssertionError, ZeroDivisionError) as error:
+        raise RequestError(f"{name} cannot take {steps!r} steps: {str(error).rstrip('.')}.") from None
+    return _walk(scheduler, denoise, x, schedule)
+
+
+def build(name: str, schedule: Schedule) -> Any:
+    """An instance of diffusers' scheduler of this name for the discrete chain of a schedule, predicting noise, clipping nothing."""
+    import diffusers
+
+    kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    words = inspect.signature(kind.__init__).parameters if isinstance(kind, type) else {}
+    if "trained_betas" not in words:
+        raise RequestError(
+            f"{name!r} is no scheduler of diffusers for models that predict noise: try e.g. diffusers:DPMSolverMultistepScheduler."
+        )
+    needed = [word for word, told in list(inspect.signature(kind.step).parameters.items())[1:] if told.default is inspect.Parameter.empty]
+    if len([word for word in needed if word not in ("args", "kwargs")]) > 3:
+        raise RequestError(f"{name} needs more than a sample and a time ({', '.join(needed)}): try diffusers:DPMSolverMultistepScheduler.")
+    before = np.concatenate([[1.0], schedule.alphas_cumprod[:-1]])
+    wanted = {"num_train_timesteps": schedule.steps, "trained_betas": 1 - schedule.alphas_cumprod / before, "clip_sample": False}
+    try:
+        return kind(**{word: value for word, value in wanted.items() if word in words})
+    except (ImportError, ValueError, TypeError, NotImplementedError) as error:
+        raise RequestError(f"{name} cannot be used here: {' '.join(str(error).split()).rstrip('.')}.") from None
+
+
+def _walk(scheduler: Any, denoise: Callable[[Tensor, Level], Prediction], x: Tensor, schedule: Schedule) -> Iterator[Step]:
+    draws = {}
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        seeds = [hashlib.sha256(row.float().cpu().numpy().tobytes()).digest()[:8] for row in x]
+        draws = {"generator": [torch.Generator().manual_seed(int.from_bytes(seed, "little")) for seed in seeds]}
+    x, total = x * scheduler.init_noise_sigma, len(scheduler.timesteps)
+    for k, t in enumerate(scheduler.timesteps):
+        seen = scheduler.scale_model_input(x, t)
+        level = Level.at(schedule, (t.item() + 1) / schedule.steps)
+        said = denoise(seen, level)
+        try:
+            x = scheduler.step(said.eps, t, x, **draws).prev_sample.to(x.dtype)
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            kind = type(scheduler).__name__
+            raise RequestError(f"{kind} failed at step {k + 1} of {total} ({str(error)[:200]}): try another solver.") from None
+        yield Step(k, total, level.t, x, said.x0)

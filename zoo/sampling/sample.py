@@ -1,0 +1,93 @@
+"""One door to all solvers: what was asked is checked, then a generator walks from noise to the clean sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from zoo.errors import RequestError
+from zoo.sampling.diffusers_solvers import FRIENDLY, borrowed
+from zoo.sampling.guidance import Level, Predict, denoise
+from zoo.sampling.schedule import Schedule
+from zoo.sampling.solvers import Leg, Noise, Step, chain, ddim, ddpm, dpm_solver, euler_maruyama, grid, legs, log_snr_grid
+
+
+class Solver(NamedTuple):
+    """How a solver walks, over which levels, and the defaults of the options that each takes."""
+
+    walk: Callable[..., Iterator[Step]]
+    levels: Callable[..., list[Level] | list[Leg]]
+    walk_options: dict[str, Any]
+    level_options: dict[str, Any]
+    fewest: int = 1
+
+
+SOLVERS = {
+    "ddpm": Solver(ddpm, chain, {}, {"spacing": "even"}, fewest=2),
+    "ddim": Solver(ddim, chain, {"eta": 0.0}, {"spacing": "even"}, fewest=2),
+    "dpm-solver++": Solver(partial(dpm_solver, clean=True), grid, {"order": 3}, {}),
+    "dpm-solver": Solver(partial(dpm_solver, clean=False), log_snr_grid, {"order": 3}, {"order": 3}),
+    "euler-maruyama": Solver(euler_maruyama, legs, {"eta": 1.0}, {}, fewest=2),
+}
+"""The solvers of the published models, by name; those of diffusers are called `diffusers:<SchedulerClass>`."""
+
+
+def sample(
+    predict: Predict, x: Tensor, schedule: Schedule, solver: str, steps: int, noise: Noise | None = None, **options: Any
+) -> Iterator[Step]:
+    """Denoise x step by step: one Step per network evaluation, `steps` of them; the last holds the result.
+
+    predict(x, t) -> eps, or eps and variance channels, t (b,) float32; x: standard normal (b, c, h, w) or (b, f, c, h, w),
+    whose dtype is kept; noise: step index -> tensor like x, for ddpm and where eta > 0. Options: spacing "even" or "stride"
+    (ddpm, ddim), eta 0..1 (ddim: 0; euler-maruyama: 1), order 1..3 (dpm-solver++, dpm-solver). Nothing is computed until the
+    first Step is asked for. Raises RequestError at once for what cannot be done.
+    """
+    if solver in FRIENDLY or solver.startswith("diffusers:"):
+        if options:
+            raise RequestError(f"{solver} takes no options here, not {', '.join(options)}.")
+        return borrowed(FRIENDLY.get(solver, solver).removeprefix("diffusers:"), partial(denoise, predict), x, schedule, steps)
+    if solver not in SOLVERS:
+        raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join([*SOLVERS, *FRIENDLY])} or diffusers:<Scheduler>.")
+    chosen = SOLVERS[solver]
+    _check_options(solver, chosen, options)
+    if not _whole(steps) or not chosen.fewest <= steps <= schedule.steps:
+        raise RequestError(f"{solver} cannot take {steps!r} steps: give a whole number from {chosen.fewest} to {schedule.steps}.")
+    how = _taken(chosen.walk_options, options)
+    if noise is None and how.get("eta", solver == "ddpm"):
+        raise RequestError(f"{solver} needs fresh noise: give noise, a function from the step index to a tensor like x.")
+    levels = chosen.levels(schedule, int(steps), **_taken(chosen.level_options, options))
+    return chosen.walk(partial(denoise, predict), x, levels, noise, **how)
+
+
+def _check_options(name: str, solver: Solver, options: dict[str, Any]) -> None:
+    known = {**solver.walk_options, **solver.level_options}
+    for option, value in options.items():
+        if option not in known:
+            raise RequestError(f"{name} has no option {option!r}: it takes {' and '.join(known)}.")
+        if option == "eta" and not (isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= 1):
+            raise RequestError(f"eta is {value!r}: give a number from 0 (no fresh noise) to 1 (as much as ddpm).")
+        if option == "order" and not (_whole(value) and 1 <= value <= 3):
+            raise RequestError(f"order is {value!r}: give 1, 2 or 3.")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _taken(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options.get(name, default) for name, default in defaults.items()}
+
+
+def solver_options(schedule: Schedule, solver: str, steps: int, eta: float, spacing: str) -> dict[str, Any]:
+    """What a solver is told besides: ddim's eta, and the spacing of its steps where it keeps a chain that can be cut so."""
+    found: dict[str, Any] = {"eta": eta} if solver == "ddim" else {}
+    if solver in ("ddim", "ddpm") and spacing == "stride":
+        with suppress(RequestError):
+            schedule.respaced(steps, "stride")
+            found["spacing"] = "stride"
+    return found

@@ -1,0 +1,208 @@
+"""Pieces of a page that every tab needs: choices from cards, values into requests, and the small pictures of HTML."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from zoo.backbones import FAMILIES
+from zoo.catalog.card import Card, Source
+from zoo.engine.request import MAX_FRAMES, MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label
+from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    from zoo.engine.hub import Hub
+
+
+HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope", "url": "the authors' server"}
+TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0"> <output></output></label>'
+"""What page.js fills after a run: every preview of it, to be looked at again."""
+
+
+class Switches:
+    """A switch for each visitor, by session, that stops what runs for him."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, threading.Event] = {}
+
+    @contextmanager
+    def held(self, session: gr.Request) -> Iterator[threading.Event]:
+        """A fresh switch for the time that something runs."""
+        event = self._events[session.session_hash] = threading.Event()
+        try:
+            yield event
+        finally:
+            if self._events.get(session.session_hash) is event:
+                del self._events[session.session_hash]
+
+    def stop(self, session: gr.Request) -> None:
+        """Set the switch of this visitor, if anything runs for him."""
+        if event := self._events.get(session.session_hash):
+            event.set()
+
+
+def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:
+    """(title with size, licence and whether it is here, id) of every model that makes pictures, or videos, the ready ones first."""
+    ready = [(card, hub.local(card)) for card in makers(hub, video)]
+    return [(f"{card.title} · {card.size} · {card.licence}{'' if here else ' · not here'}", card.id) for card, here in ready]
+
+
+def makers(hub: Hub, video: bool) -> list[Card]:
+    """Every model that makes pictures, or videos, the ready ones first, family by family."""
+    found = [card for card in hub.offered if card.generates and card.video == video]
+    return sorted(found, key=lambda card: (not hub.local(card), FAMILIES.index(card.family)))
+
+
+def missing(hub: Hub, parts: Sequence[Card]) -> str:
+    """Which of these models, or parts of one, must be brought here first, in one sentence; empty where none."""
+    names = {part.id: f"{part.title} ({part.size})" for part in parts if not hub.store.find(part)}
+    verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
+    return f"{' and '.join(names.values())} {verb} not on this machine: the Models tab brings {them}." if names else ""
+
+
+def first_generator(hub: Hub, video: bool = False) -> Card:
+    """The model that a tab starts with; for videos also one that must be brought here first. Raises RequestError where there is none."""
+    found = makers(hub, video)
+    for card in [card for card in found if hub.local(card)] or found * video:
+        return card
+    what = "videos" if video else "pictures"
+    able = ", ".join(card.id for card in hub.cards.values() if card.generates and card.video == video and hub.local(card))
+    raise RequestError(f"None of the models on offer makes {what} here: add one of {able} to --models.")
+
+
+def make_request(
+    card: Card,
+    label: Any,
+    count: Any,
+    seed: Any,
+    steps: Any,
+    solver: Any,
+    guidance: Any,
+    eta: Any = 0.0,
+    vae: str | None = None,
+    frames: Any = None,
+    fps: Any = 8,
+    negative_prompt: str = "",
+) -> Request:
+    """A checked request from the values of the controls; label is the prompt of a model that reads text; an empty seed draws one.
+    Raises RequestError."""
+    video = {"frames": None if frames is None else whole("Frames", frames, 1, MAX_FRAMES), "fps": whole("Frames a second", fps, 1, 60)}
+    number = whole("Images", count, 1, MAX_IMAGES)
+    first = first_seed(seed, number)
+    labels = (find_label(card, label),) if card.label_names else ()
+    if steps is not None:
+        steps = whole("Steps", steps, 1, 1000)
+    seeds = tuple(range(first, first + number))
+    words = {"eta": eta or 0.0, "vae": vae, "prompt": label if card.text else "", "negative_prompt": negative_prompt or ""} | video
+    return Request(card.id, labels, seeds, steps, solver or None, guidance, **words).resolved(card)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 41 s, 3 min, 2 h."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def place(source: Source) -> str:
+    """Where weights come from, in words."""
+    names = {
+        "bundled": "ships with Patchwork",
+        "url": source.url.split("/")[2] if source.url else "",
+        "manual": f"by hand, from {source.url}",
+    }
+    return names.get(source.origin) or f"{source.repo} on {HUBS[source.origin]}"
+
+
+def first_seed(seed: Any, count: int) -> int:
+    """The first of `count` seeds in a row from a control, which may be empty: then one is drawn. Raises RequestError."""
+    if isinstance(seed, str) and seed.strip().isdecimal() and len(seed.strip()) < 20:
+        seed = int(seed)
+    return random_seed() if seed in (None, "") else whole("Seed", seed, 0, MAX_SEED + 1 - count)
+
+
+def random_seed() -> int:
+    """A seed that nobody chose, short enough to be read out, with room for a batch after it."""
+    return random.randint(0, 999_999)
+
+
+def whole(what: str, value: Any, low: int, high: int) -> int:
+    """A whole number of a control, which may arrive as 4.0. Raises RequestError that names the range."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value != int(value):
+        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {str(value)[:40]}.")
+    return int(value)
+
+
+def columns(count: int) -> int:
+    """Columns of a nearly square arrangement."""
+    return math.ceil(math.sqrt(count))
+
+
+def pictures(images: np.ndarray | None, count: int, step: int = 0, total: int = 0) -> str:
+    """The frame of the live preview: pictures (b, h, w, 3) uint8 of a step inline, or as many empty places."""
+    cells = (
+        [f'<img alt="preview {k + 1}" src="{data_url(image)}">' for k, image in enumerate(images)]
+        if images is not None
+        else ["<i></i>"] * count
+    )
+    return f'<div class="frame" data-step="{step}" data-total="{total}" style="--columns:{columns(count)}">{"".join(cells)}</div>'
+
+
+def data_url(image: np.ndarray, exact: bool = False) -> str:
+    """A picture (h, w, 3) uint8 inside a URL: as a PNG, or a large one that need not be exact as a JPEG, a tenth of the bytes."""
+    file, kind = io.BytesIO(), "PNG" if exact or image.shape[0] <= 128 else "JPEG"
+    Image.fromarray(image).save(file, format=kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 88}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def note(text: str, kind: str = "plain") -> str:
+    """One line of words under the frame; kind: plain | error | good."""
+    role = ' role="alert"' if kind == "error" else ""
+    return f'<p class="note {kind}"{role}>{html.escape(text)}</p>'
+
+
+def progress_line(item: Progress, card: Card) -> str:
+    """A thin line with words under it: place in the queue, loading, or step k of n and the time left."""
+    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": f"loading {card.title}, {card.size}"}.get(item.stage, "")
+    if item.stage == "sampling":
+        words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
+    return bar(item.step / item.total if item.total else 0.0, words)
+
+
+def bar(share: float, words: str) -> str:
+    """A thin line that is filled to a share, with words under it."""
+    percent = 100 * share
+    return f'<div class="line" role="progressbar" aria-valuenow="{percent:.0f}"><b style="width:{percent:.1f}%"></b></div>{note(words)}'
+
+
+def facts(request: Request, title: str, label: str, seeds: Sequence[int], ending: str) -> str:
+    """One line that says what was asked and how it ended, the seeds always among it."""
+    seed = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    words = (title, label, f"seed {seed}", f"{request.steps} steps {request.solver}", f"guidance {request.guidance:g}", ending)
+    return note(" · ".join(word for word in words if word))
+
+
+def ending(result: Result) -> str:
+    """How a run ended."""
+    if result.stopped_at:
+        return f"stopped after step {result.stopped_at}, what was there is kept"
+    return f"{result.seconds:.1f} s"
+
+
+def repeated(request: Request) -> tuple[int, int] | None:
+    """(first seed, count) where a request has one label and seeds in a row, so that the controls can say it all; else None."""
+    seeds: Sequence[int] = request.seeds
+    in_row = tuple(range(seeds[0], seeds[0] + len(seeds))) == tuple(seeds) if seeds else False
+    return (seeds[0], len(seeds)) if in_row and len(set(request.labels)) <= 1 else None

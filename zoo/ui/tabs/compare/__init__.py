@@ -1,0 +1,1 @@
+"""The Compare tab: side by side, the X/Y grid, and blind votes."""

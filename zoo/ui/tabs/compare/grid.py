@@ -1,0 +1,252 @@
+"""The X/Y grid on the Compare tab: two axes of values, priced, filled in live, kept as a picture or a folder; every cell can be opened."""
+
+from __future__ import annotations
+
+import html
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from zoo.compare import grid
+from zoo.compare.grid import AXES, Cell, Sweep
+from zoo.engine.request import Progress, Result
+from zoo.engine.results import put
+from zoo.errors import RequestError, ZooError
+from zoo.media import figures
+from zoo.ui.parts import controls
+from zoo.ui.tabs.compare import columns
+from zoo.ui.tabs.image import PRIVATE
+
+if TYPE_CHECKING:
+    from zoo.engine.hub import Hub
+
+NOTHING = "nothing"
+EXAMPLES = {"solver": "dpm-solver++, ddim", "steps": "5,10,25", "guidance": "1-4:1", "eta": "0-1:0.5", "seed": "0-3"}
+CELL = """const choose = (event) => {
+  const found = event.target.closest("[data-cell]");
+  if (found && (event.type === "click" || event.key === "Enter")) { trigger("click", { cell: Number(found.dataset.cell) }); }
+};
+element.addEventListener("click", choose);
+element.addEventListener("keydown", choose);"""
+EMPTY = '<div class="frame empty"><p>No grid yet. Choose what to vary and press Run.</p></div>'
+
+
+class GridPart:
+    """The components of the grid and what they do; a grid stands in the visitor's own state."""
+
+    def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
+        self.hub, self.visitor, self.switches = hub, visitor, controls.Switches()
+        self.sweep, self.path = gr.State(None, time_to_live=columns.KEPT), gr.State("")
+        with gr.Row(elem_classes="tab"):
+            with gr.Column(elem_classes="controls", scale=0, min_width=300):
+                self._build_controls()
+            with gr.Column(elem_classes="result"):
+                self._build_result()
+        self._wire()
+
+    def _build_controls(self) -> None:
+        card = controls.first_generator(self.hub)
+        self.model = gr.Dropdown(columns.choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
+        names = [name for name, _ in columns.classes(card)[:-1]]
+        self.label = gr.Dropdown(names, value=names[0] if names else None, label="Class", elem_id="grid-label", visible=bool(names))
+        self.prompt = gr.Textbox(label="Prompt", visible=bool(card.text), elem_id="grid-prompt")
+        with gr.Row():
+            self.seed = gr.Textbox("0", label="Seed", max_lines=1, elem_id="grid-seed", min_width=80)
+            self.steps = gr.Textbox("", label="Steps", placeholder="its own", max_lines=1, elem_id="grid-steps", min_width=80)
+            self.guidance = gr.Textbox("", label="Guidance w", placeholder="its own", max_lines=1, elem_id="grid-guidance", min_width=80)
+        self.solver = gr.Textbox("", label="Solver", placeholder="its own", max_lines=1, elem_id="grid-solver")
+        with gr.Group():
+            self.x = gr.Dropdown(list(AXES), value="steps", label="Across", elem_id="grid-x")
+            self.xs = gr.Textbox(EXAMPLES["steps"], label="Values, such as 10,20,50 or 1-8:1", max_lines=1, elem_id="grid-xs")
+        with gr.Group():
+            self.y = gr.Dropdown([NOTHING, *AXES], value="guidance", label="Down", elem_id="grid-y")
+            self.ys = gr.Textbox(EXAMPLES["guidance"], label="Values", max_lines=1, elem_id="grid-ys")
+        self.go = gr.Button("Run", variant="primary", elem_id="grid-go")
+        self.rest = gr.Button("Fill in the rest", elem_id="grid-rest", visible=False)
+        self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", visible=False)
+        self.cost = gr.HTML(elem_id="grid-cost")
+
+    def _build_result(self) -> None:
+        self.table = gr.HTML(EMPTY, js_on_load=CELL, elem_id="grid-table")
+        self.note = gr.HTML(elem_id="grid-note")
+        with gr.Row(elem_classes="actions"):
+            self.save = gr.Button("Picture (PNG), folder with manifest (ZIP)", size="sm", elem_id="grid-save")
+        self.saved = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="grid-saved")
+        self.facts = gr.HTML(elem_id="grid-facts")
+        with gr.Row(elem_classes="actions", visible=False) as self.actions:
+            self.open = gr.Button("Cell to its own tab", size="sm", elem_id="grid-open")
+            self.inside = gr.Button("Look inside the cell", size="sm", elem_id="grid-inside")
+
+    def _wire(self) -> None:
+        asked = [self.model, self.label, self.prompt, self.seed, self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys]
+        made = [
+            self.table,
+            self.note,
+            self.saved,
+            self.facts,
+            self.actions,
+            self.sweep,
+            self.path,
+            self.go,
+            self.rest,
+            self.halt,
+        ]
+        self.go.click(self.run, [self.visitor, *asked], made, **PRIVATE)
+        self.rest.click(self.go_on, [self.visitor, self.sweep], made, **PRIVATE)
+        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
+        self.model.input(self.choose, self.model, [self.label, self.prompt], queue=False, **PRIVATE)
+        for axis, values in ((self.x, self.xs), (self.y, self.ys)):
+            axis.input(self.example, [axis, self.model], values, queue=False, **PRIVATE)
+        gr.on([part.change for part in asked], self.price, asked, self.cost, queue=False, **PRIVATE)
+        self.save.click(self.keep, self.sweep, [self.saved, self.note], **PRIVATE)
+        self.table.click(self.select, self.sweep, [self.facts, self.actions, self.path], **PRIVATE)
+
+    # ---- what is asked
+
+    def choose(self, model: str) -> tuple[Any, Any]:
+        """Offer the classes of a model."""
+        card = self.hub.card(model)
+        names = list(card.label_names)
+        return gr.update(choices=names, value=names[0] if names else None, visible=bool(names)), gr.update(visible=bool(card.text))
+
+    def example(self, axis: str, model: str) -> Any:
+        """Values that an axis could take."""
+        if axis in (NOTHING, *EXAMPLES):
+            return gr.update(value=EXAMPLES.get(axis, ""))
+        card = self.hub.card(model)
+        if axis == "class":
+            return "; ".join(card.label_names[:3])
+        if axis == "autoencoder":
+            return card.latent.vae if card.latent else ""
+        same = [one.id for one in self.hub.offered if one.generates and one.labels == card.labels and one.video == card.video]
+        return ", ".join([one for one in same if self.hub.local(self.hub.card(one))][:3])
+
+    def plan(self, model, label, prompt, seed, steps, guidance, solver, x, xs, y, ys) -> Sweep:
+        """The grid of these values. Raises RequestError."""
+        card = self.hub.card(model)
+        setting = {"model": model, "seeds": [controls.first_seed(seed, 1)]}
+        setting |= {axis: _one(axis, text) for axis, text in (("steps", steps), ("guidance", guidance), ("solver", solver)) if text}
+        setting |= {"label": label} if card.label_names else {}
+        setting |= {"prompt": prompt} if card.text else {}
+        return grid.plan(self.hub, setting, (x, xs), ("", "") if y == NOTHING else (y, ys))
+
+    def price(self, *asked: Any) -> str:
+        """Say beforehand how many cells there are and what they will cost."""
+        try:
+            made = self.plan(*asked)
+        except ZooError as error:
+            return controls.note(str(error), "error")
+        parts = [part for card in {cell.card.id: cell.card for cell in made.every}.values() for part in self.hub.parts(card)]
+        if words := controls.missing(self.hub, parts):
+            return controls.note(words)
+        seconds, unknown = made.price(self.hub)
+        cells = f"{len(made.cells)} x {len(made.cells[0])} cells"
+        known = f", about {controls.duration(seconds)} here, from measured steps" if unknown < len(made.every) else ""
+        for card in {cell.card.id for cell in made.every if self.hub.seconds(cell.request) is None}:
+            self.hub.prepare(card)
+        return controls.note(f"{cells}{known}{f'; {unknown} of models not measured here yet' if unknown else ''}")
+
+    # ---- what happens
+
+    def run(self, session: gr.Request, visitor: str, *asked: Any) -> Iterator[dict]:
+        """Fill a new grid."""
+        try:
+            made = self.plan(*asked)
+        except ZooError as error:
+            yield {self.note: controls.note(str(error), "error")}
+            return
+        yield from self._fill(session, visitor, made)
+
+    def go_on(self, session: gr.Request, visitor: str, made: Sweep | None) -> Iterator[dict]:
+        """Fill in the cells that are still empty."""
+        if made is None:
+            yield {self.note: controls.note("There is no grid to go on with: press Run.", "error")}
+            return
+        yield from self._fill(session, visitor, made)
+
+    def _fill(self, session: gr.Request, visitor: str, made: Sweep) -> Iterator[dict]:
+        idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+        with self.switches.held(session) as stop:
+            yield {
+                self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True),
+                self.table: _table(made), self.facts: "", self.actions: gr.update(visible=False), self.sweep: made,
+                self.saved: gr.update(visible=False),
+            }  # fmt: skip
+            for cells, item in grid.run(self.hub, made, stop, visitor):
+                if isinstance(item, Progress):
+                    ready = sum(cell.image is not None for cell in made.every)
+                    words = controls.progress_line(item, cells[0].card)
+                    shown = {self.table: _table(made, cells, item)} if item.preview is not None else {}
+                    yield shown | {self.note: words + controls.note(f"{ready} of {len(made.every)} cells are there")}
+                elif isinstance(item, Result):
+                    yield {self.table: _table(made)}
+            yield idle | self._ended(made)
+
+    def _ended(self, made: Sweep) -> dict:
+        """What a grid can be kept as, and how much of it is there."""
+        ready, errors = [cell for cell in made.every if cell.image is not None], [cell.error for cell in made.every if cell.error]
+        words = f"{len(ready)} of {len(made.every)} cells are there; click one to open it."
+        kind = "plain"
+        if errors:
+            words, kind = f"{words} {errors[0]}", "error"
+        more = gr.update(visible=len(ready) < len(made.every))
+        return {self.table: _table(made), self.note: controls.note(words, kind), self.rest: more}
+
+    def keep(self, made: Sweep | None) -> dict:
+        """The grid as a picture and as a folder."""
+        try:
+            if made is None or not any(cell.file for cell in made.every):
+                raise RequestError("There is no grid to keep yet: press Run.")
+            contents = {"grid.png": figures.png(made.picture()), "grid.zip": made.archive()}
+            files = put(contents, self.hub.results.folder / uuid.uuid4().hex)
+        except ZooError as error:
+            return {self.note: controls.note(str(error), "error")}
+        return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
+
+    def select(self, made: Sweep | None, event: gr.EventData) -> dict:
+        """Say what a cell is, and make it the one that can be opened elsewhere."""
+        index = int(event.cell)
+        if made is None or not 0 <= index < len(made.every) or made.every[index].file is None:
+            return {self.facts: controls.note("This cell is still empty."), self.actions: gr.update(visible=False)}
+        cell = made.every[index]
+        label = cell.card.label_names[cell.request.labels[0]] if cell.request.labels else cell.request.prompt
+        path = cell.file.with_suffix(".webp") if cell.card.video else cell.file
+        return {
+            self.facts: controls.facts(cell.request, cell.card.title, label, cell.request.seeds, path.name),
+            self.actions: gr.update(visible=True), self.path: str(path),
+        }  # fmt: skip
+
+
+def _one(axis: str, text: str) -> Any:
+    """The one value of a setting that no axis varies. Raises RequestError."""
+    found = grid.values(axis, text)
+    if len(found) > 1:
+        raise RequestError(f"Give one value of {axis} here, or vary it across or down.")
+    return found[0]
+
+
+def _table(made: Sweep, forming: list[Cell] | None = None, item: Progress | None = None) -> str:
+    """The grid under the values of its axes; cells in the making show their preview."""
+    previews = {id(cell): item.preview[k] for k, cell in enumerate(forming or [])} if item is not None else {}
+    top = "".join(f"<th>{html.escape(words)}</th>" for words in made.words(0))
+    body, number = "", 0
+    sides = made.words(1) if made.down[0] else [""]
+    for words, row in zip(sides, made.cells, strict=True):
+        body += f"<tr><th>{html.escape(words)}</th>"
+        for cell in row:
+            body += f'<td data-cell="{number}" tabindex="0">{_content(cell, previews.get(id(cell)))}</td>'
+            number += 1
+        body += "</tr>"
+    corner = f"<th>{' / '.join(filter(None, (made.down[0], made.across[0])))}</th>"
+    table = f'<table class="grid"><thead><tr>{corner}{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'{controls.note(made.title())}<div class="wide">{table}</div>'
+
+
+def _content(cell: Cell, preview: Any) -> str:
+    if cell.file is not None:
+        return f'<img alt="finished cell" src="{columns.url(cell.file.with_suffix(".webp") if cell.card.video else cell.file)}">'
+    if preview is not None:
+        return f'<img alt="cell forming" class="forming" src="{controls.data_url(preview if preview.ndim == 3 else preview[-1])}">'
+    return f'<i title="{html.escape(cell.error)}">{"not made" if cell.error else ""}</i>'
