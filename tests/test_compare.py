@@ -14,8 +14,8 @@ import torch
 
 import zoo
 from zoo.compare import block_diagram, compare, metrics, report
-from zoo.compare.complexity import anatomy
-from zoo.compare.setting import Column
+from zoo.compare.complexity import complexity
+from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, Request, Result
 from zoo.engine.verify import admit
@@ -37,7 +37,7 @@ IMAGENET_STAND_IN = {
 }  # fmt: skip
 
 
-def done(hub: Hub, settings: list[dict]) -> list[Column]:
+def done(hub: Hub, settings: list[dict]) -> list[Setting]:
     """A comparison, run to its end."""
     columns = compare.aligned(hub, settings)
     for _ in compare.together(hub, columns, visitor=None):
@@ -147,18 +147,18 @@ def test_a_judge_that_fails_costs_only_its_verdict(hub: Hub, monkeypatch: pytest
 
 def test_a_run_of_one_step_has_its_memory_measured_too(hub: Hub) -> None:
     [column] = done(hub, [{"model": "tiny-dit", "label": 1, "steps": 1}])
-    assert column.memory is None if hub.residents.peak()() is None else column.memory > hub.load(column.card).bytes
+    assert column.memory is None if hub.models.peak()() is None else column.memory > hub.load(column.card).bytes
 
 
 def test_counting_is_the_same_while_others_compute(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     card = zoo.cards()["u-vit-h-2-imagenet256"]
-    alone = anatomy(card)
+    alone = complexity(card)
     monkeypatch.setattr("zoo.compare.complexity._KNOWN", {})
     busy = threading.Thread(target=lambda: done(hub, [{"model": "tiny-dit", "label": 1, "steps": 40}]))
     busy.start()
     while busy.is_alive():
         monkeypatch.setattr("zoo.compare.complexity._KNOWN", {})
-        assert anatomy(card) == alone
+        assert complexity(card) == alone
         assert torch.backends.cuda.flash_sdp_enabled()
     busy.join()
 
@@ -248,7 +248,7 @@ def test_what_the_table_says_is_what_happened(hub: Hub) -> None:
     )
     assert [column.figures()["evaluations"] for column in (guided, free, heun)] == [6, 6, 11]
     assert [column.figures()["passes"] for column in (guided, free, heun)] == [12, 6, 22]
-    one = sum(anatomy(guided.card).macs.values())
+    one = sum(complexity(guided.card).macs.values())
     assert guided.figures()["multiply_adds"] == round(12 * one)
     assert guided.figures()["parameters"] == sum(p.numel() for p in hub.load(guided.card).module.parameters())
     for column in (guided, free, heun):
@@ -265,7 +265,7 @@ def test_what_the_table_says_is_what_happened(hub: Hub) -> None:
     ("model", "params", "gmacs"), [("dit-xl-2-256", 675e6, 118.6), ("u-vit-h-2-imagenet256", 501e6, 133.0), ("dit-xl-2-512", 675e6, 524.6)]
 )
 def test_counting_agrees_with_the_papers_within_one_percent(model: str, params: float, gmacs: float) -> None:
-    counted = anatomy(zoo.cards()[model])
+    counted = complexity(zoo.cards()[model])
     assert sum(counted.params.values()) == pytest.approx(params, rel=0.01)
     assert sum(counted.macs.values()) == pytest.approx(gmacs * 1e9, rel=0.01)
 
@@ -273,7 +273,7 @@ def test_counting_agrees_with_the_papers_within_one_percent(model: str, params: 
 @pytest.mark.parametrize("model", [card.id for card in zoo.cards().values() if card.generates])
 def test_every_card_states_the_cost_that_is_counted_and_no_part_is_lost(model: str) -> None:
     card = zoo.cards()[model]
-    counted = anatomy(card)
+    counted = complexity(card)
     assert sum(counted.params.values()) == card.cost.params
     assert sum(counted.macs.values()) == pytest.approx(card.cost.gmacs * 1e9, rel=0.005)
     assert "attention" in counted.macs
@@ -283,7 +283,7 @@ def test_every_card_states_the_cost_that_is_counted_and_no_part_is_lost(model: s
 
 def test_parts_are_counted_as_they_are_worked_out_by_hand() -> None:
     card = zoo.cards()["tiny-dit"]
-    counted, d, n, depth = anatomy(card), 192, 64, 6
+    counted, d, n, depth = complexity(card), 192, 64, 6
     assert counted.params["MLP"] == depth * (2 * 4 * d * d + 5 * d)
     assert counted.params["modulation"] == depth * (6 * d * d + 6 * d) + 2 * d * d + 2 * d
     assert counted.macs["MLP"] == depth * n * 8 * d * d
@@ -292,7 +292,7 @@ def test_parts_are_counted_as_they_are_worked_out_by_hand() -> None:
 
 def test_fewer_frames_cost_less_and_tokens_grow_with_them() -> None:
     card = zoo.cards()["tiny-latte"]
-    whole, half = anatomy(card), anatomy(card, 8)
+    whole, half = complexity(card), complexity(card, 8)
     assert sum(half.macs.values()) < 0.51 * sum(whole.macs.values())
     assert half.facts["tokens"] == "8 x 8 x 8 = 512"
 

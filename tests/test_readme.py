@@ -7,7 +7,7 @@ import yaml
 
 from zoo.catalog.card import Card, cards
 from zoo.compare import study
-from zoo.compare.grid import Sweep
+from zoo.compare.grid import Grid
 from zoo.engine.hub import Hub
 
 ROOT = Path(__file__).parent.parent
@@ -74,5 +74,5 @@ def test_every_comparison_that_the_readme_writes_down_can_be_run(hub: Hub):
     beside, grid = (study.plan(hub, yaml.safe_load(block)) for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
     assert [column.request.steps for column in beside] == [25, 25, 10]
     assert {len(column.seeds) for column in beside} == {128}
-    assert isinstance(grid, Sweep)
+    assert isinstance(grid, Grid)
     assert (len(grid.cells), len(grid.cells[0])) == (7, 3)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from zoo.__main__ import main
 from zoo.compare import grid, study
-from zoo.compare.grid import Sweep
+from zoo.compare.grid import Grid
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError
@@ -24,7 +24,7 @@ from zoo.media import pictures
 SETTING = {"model": "tiny-dit", "label": "star", "seeds": [3], "steps": 3}
 
 
-def filled(hub: Hub, made: Sweep) -> Sweep:
+def filled(hub: Hub, made: Grid) -> Grid:
     """A grid, run to its end."""
     for _ in grid.run(hub, made):
         pass

@@ -123,7 +123,7 @@ def fetch(arguments: argparse.Namespace) -> None:
         left = f", {item.speed / 1e6:.1f} MB/s, {item.seconds_left:.0f} s left" if item.speed else ""
         print(f"\r{item.model}: {item.done / 1e6:.1f} of {item.total / 1e6:.1f} MB{left}    ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    rows = [{"id": part.id, "path": str(kept.path), "sha256": kept.sha256, "origin": kept.origin} for part, kept in hub.kept(card)]
+    rows = [{"id": part.id, "path": str(kept.path), "sha256": kept.sha256, "origin": kept.origin} for part, kept in hub.local_files(card)]
     print(json.dumps(rows, indent=1) if arguments.json else "\n".join(row["path"] for row in rows))
 
 
@@ -133,7 +133,7 @@ def cache(arguments: argparse.Namespace) -> None:
 
     hub = Hub()
     if arguments.remove is not None or arguments.prune:
-        freed = hub.residents.remove(hub.card(arguments.remove).id) if arguments.remove is not None else hub.store.prune()
+        freed = hub.models.remove(hub.card(arguments.remove).id) if arguments.remove is not None else hub.store.prune()
         print(json.dumps({"freed": freed}) if arguments.json else f"{freed / 1e6:.1f} MB freed")
         return
     rows = [
@@ -184,7 +184,7 @@ def look(arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Run what a YAML file says side by side or as a grid, and write the report and the samples into a folder; print the paths."""
     from zoo.compare import report, study
-    from zoo.compare.grid import Sweep
+    from zoo.compare.grid import Grid
     from zoo.engine.hub import Hub
 
     def say(words: str, item: Progress) -> None:
@@ -198,7 +198,7 @@ def compare(arguments: argparse.Namespace) -> None:
             print(path)
     print(file=sys.stderr)
     if arguments.json:
-        print(json.dumps(asked.manifest() if isinstance(asked, Sweep) else report.entries(asked), indent=1))
+        print(json.dumps(asked.manifest() if isinstance(asked, Grid) else report.entries(asked), indent=1))
 
 
 def _card(identity: str) -> Card:

@@ -13,7 +13,7 @@ from typing import Any
 from zoo.catalog import download
 from zoo.catalog.card import Card, Source
 from zoo.catalog.download import Remote, UnavailableError
-from zoo.catalog.store import Kept, Store, sha256
+from zoo.catalog.store import LocalFiles, Store, sha256
 from zoo.errors import CancelledError, ChecksumError, DownloadError, ZooError
 
 PATIENCE = 10.0
@@ -50,7 +50,7 @@ def fetch(
     offline: bool = False,
     tell: Tell = lambda _: None,
     stop: threading.Event | None = None,
-) -> Kept:
+) -> LocalFiles:
     """Return the verified files of a card, brought from the first of its sources that answers unless they are here.
 
     prefer: huggingface | modelscope | url, tried before the others (default: the variable ZOO_HUB, else the card's order);
@@ -78,7 +78,7 @@ def fetch(
     return _first_that_answers(card, sorted(sources, key=lambda s: s.origin != first), store, tell, stop or threading.Event())
 
 
-def present(card: Card, store: Store) -> Kept:
+def present(card: Card, store: Store) -> LocalFiles:
     """The files of a card that are on this machine, bundled ones checked. Raises DownloadError that says how to get them."""
     kept, source = store.find(card), card.weights[0]
     if kept:
@@ -129,7 +129,7 @@ def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop
         stop.set()
 
 
-def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tell: Tell, stop: threading.Event) -> Kept:
+def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tell: Tell, stop: threading.Event) -> LocalFiles:
     notes: list[str] = []
     wrong = False
     for source in sources:
@@ -143,7 +143,7 @@ def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tel
     raise kind(f"{card.id} did not arrive. {'; '.join(notes)}. Try again later, or {by_hand(card)}")
 
 
-def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading.Event, notes: list[str]) -> Kept:
+def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading.Event, notes: list[str]) -> LocalFiles:
     """All files of one source into the store, and the card pinned to them."""
     remotes = {}
     for file in source.files:
@@ -201,7 +201,7 @@ def ask(source: Source, file: str) -> Remote:
     return answer[0]
 
 
-def _whole(card: Card, kept: Kept) -> Kept:
+def _whole(card: Card, kept: LocalFiles) -> LocalFiles:
     digest = sha256(kept.path)
     if kept.sha256 and digest != kept.sha256:
         raise ChecksumError(
@@ -211,7 +211,7 @@ def _whole(card: Card, kept: Kept) -> Kept:
     return replace(kept, sha256=digest)
 
 
-def _cached(card: Card, source: Source, store: Store) -> Kept | None:
+def _cached(card: Card, source: Source, store: Store) -> LocalFiles | None:
     """The files of a source that the hubs' own clients have fetched before: used where they lie."""
     found = {file: download.in_cache(source, file) for file in source.files}
     if not all(found.values()):

@@ -30,7 +30,7 @@ Told = Callable[[int, "float | None"], None]
 
 
 @dataclass(frozen=True)
-class Kept:
+class LocalFiles:
     """The files of one model on this machine: the weights, their digest, and what else it needs by name."""
 
     path: Path
@@ -63,12 +63,12 @@ class Store:
         self.folder = folder
         self.blobs, self.parts, self.pins = folder / "blobs", folder / "parts", folder / "pins"
 
-    def find(self, card: Card) -> Kept | None:
+    def find(self, card: Card) -> LocalFiles | None:
         """The files of a card, None unless all of them are here. Nothing is read but their sizes."""
         for source in card.weights:
             if source.origin == "bundled" and (WEIGHTS / source.file).is_file():
                 path = WEIGHTS / source.file
-                return Kept(path, source.sha256, origin="bundled", bytes=source.bytes, digests={path: source.sha256})
+                return LocalFiles(path, source.sha256, origin="bundled", bytes=source.bytes, digests={path: source.sha256})
         pin = self.pin(card.id)
         files = pin.get("files", {})
         paths = {name: self._place(entry) for name, entry in files.items()}
@@ -78,7 +78,7 @@ class Store:
         also = {name.rpartition("/")[2]: other for name, other in others}
         digests = {paths[name]: entry["sha256"] for name, entry in files.items()}
         size = sum(entry["bytes"] for entry in files.values())
-        return Kept(path, files[main]["sha256"], also, pin.get("origin", ""), size, digests)
+        return LocalFiles(path, files[main]["sha256"], also, pin.get("origin", ""), size, digests)
 
     def pin(self, identity: str) -> dict[str, Any]:
         """What is kept of a model: its files with digests and sizes, where they came from, its fingerprint; empty if none is."""
@@ -89,7 +89,7 @@ class Store:
             return {}
         return pin if whole else {}
 
-    def keep(self, card: Card, files: Mapping[str, Mapping[str, Any]], origin: str, **more: Any) -> Kept | None:
+    def keep(self, card: Card, files: Mapping[str, Mapping[str, Any]], origin: str, **more: Any) -> LocalFiles | None:
         """Pin a card to files: name -> {sha256, bytes, and path where the file lies outside the store}, the weights first."""
         self.note(card.id, {"files": {name: dict(entry) for name, entry in files.items()}, "origin": origin} | more)
         return self.find(card)

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo.catalog.card import Card
 from zoo.compare.metrics import judged
-from zoo.compare.setting import Column
+from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
 from zoo.errors import RequestError, ZooError
@@ -23,7 +23,7 @@ EACH = "each"
 """The label that takes every class in turn."""
 
 
-def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Column]:
+def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """Columns from requests as JSON values, aligned with the first: its seeds where another names none, its class by name.
 
     A setting may name its class as `label`, a name, a number or "each" for all in turn, instead of labels; seeds may be a text such as
@@ -33,7 +33,7 @@ def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Column]:
         raise RequestError(
             f'A comparison is a list of 1 to {MOST} settings, each with a model: [{{"model": "tiny-dit", "label": "star"}}].'
         )
-    columns: list[Column] = []
+    columns: list[Setting] = []
     for name, words in zip(names(len(settings)), settings, strict=True):
         if not isinstance(words, Mapping) or not isinstance(words.get("model"), str):
             raise RequestError(f"Column {name} names no model: give a mapping such as {{model: tiny-dit, label: star}}.")
@@ -45,7 +45,7 @@ def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Column]:
     return columns
 
 
-def _bounded(columns: Sequence[Column]) -> None:
+def _bounded(columns: Sequence[Setting]) -> None:
     """Raises RequestError where the columns together would hold more than a machine should keep."""
     whole = sum(len(one.seeds) * one.request.frames for one in columns)
     if whole > MOST_FRAMES or max(len(one.seeds) for one in columns) > MOST_SAMPLES:
@@ -60,7 +60,7 @@ def names(count: int) -> list[str]:
     return list(string.ascii_uppercase[:count])
 
 
-def column(hub: Hub, setting: Mapping[str, Any], first: Column | None = None, at_once: int = MAX_IMAGES) -> Column:
+def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, at_once: int = MAX_IMAGES) -> Setting:
     """One column of a setting, aligned with the first, in rounds of so many samples. Raises RequestError."""
     words, card = dict(setting), hub.card(setting["model"])
     every = words["label"] == EACH if words.get("label") is not None else not words.get("labels") and first is not None and first.every
@@ -81,10 +81,10 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Column | None = None, at
         hub.autoencoder(card, rounds[0])
     if first is not None and card.text and first.card.text and rounds[0].prompt != first.request.prompt:
         raise RequestError("its prompt is not that of the first: a comparison is of one prompt.")
-    return Column(card, rounds, every)
+    return Setting(card, rounds, every)
 
 
-def _seeds(given: Any, first: Column | None) -> list[int]:
+def _seeds(given: Any, first: Setting | None) -> list[int]:
     if given is None:
         return first.seeds if first is not None else [0]
     if isinstance(given, str):
@@ -95,7 +95,7 @@ def _seeds(given: Any, first: Column | None) -> list[int]:
     return seeds
 
 
-def _labels(card: Card, words: dict[str, Any], count: int, first: Column | None) -> list[Any]:
+def _labels(card: Card, words: dict[str, Any], count: int, first: Setting | None) -> list[Any]:
     """The class of each sample: as the setting says, or of the first column's names."""
     text, given = words.pop("label", None), words.pop("labels", None)
     given = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
@@ -137,7 +137,7 @@ def _same(card: Card, other: Card, label: int) -> int:
     )
 
 
-def noise(columns: Sequence[Column]) -> str:
+def noise(columns: Sequence[Setting]) -> str:
     """One sentence on which columns start from the same noise."""
     groups: dict[tuple, list[str]] = {}
     for name, one in zip(names(len(columns)), columns, strict=True):
@@ -151,7 +151,7 @@ def noise(columns: Sequence[Column]) -> str:
     return f"{'; '.join(filter(None, [*same, rest]))}."
 
 
-def more(columns: Sequence[Column]) -> None:
+def more(columns: Sequence[Setting]) -> None:
     """Add as many samples to every column as it has, of the seeds that follow and the classes in their order. Raises RequestError where
     that would be too many; the columns are then unchanged."""
     longer = []
@@ -164,13 +164,13 @@ def more(columns: Sequence[Column]) -> None:
         seeds = list(range(following, following + count))
         words = [{"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]} for k in range(0, count, at_once)]
         longer.append([*one.rounds, *(Request.from_dict(one.request.to_dict() | part).resolved(one.card) for part in words)])
-    _bounded([Column(one.card, rounds) for one, rounds in zip(columns, longer, strict=True)])
+    _bounded([Setting(one.card, rounds) for one, rounds in zip(columns, longer, strict=True)])
     for one, rounds in zip(columns, longer, strict=True):
         one.rounds = rounds
 
 
 def together(
-    hub: Hub, columns: Sequence[Column], stop: threading.Event | None = None, visitor: str | None = "", preview: bool = True
+    hub: Hub, columns: Sequence[Setting], stop: threading.Event | None = None, visitor: str | None = "", preview: bool = True
 ) -> Iterator[tuple[int, Progress | Result]]:
     """Run all columns, a step of each in turn: (column, Progress) as they come, and (column, Result) at the end of each round.
 
@@ -179,7 +179,7 @@ def together(
     """
     stop = stop or threading.Event()
     while not stop.is_set() and any(one.left for one in columns):
-        with hub.line.place() as ahead:
+        with hub.turns.place() as ahead:
             while count := ahead():
                 yield 0, Progress("waiting", columns[0].request, ahead=count)
                 if stop.is_set():
@@ -197,7 +197,7 @@ def together(
                     one.judged = _judged(hub, one)
 
 
-def _judged(hub: Hub, column: Column) -> dict[str, Any]:
+def _judged(hub: Hub, column: Setting) -> dict[str, Any]:
     """What the judge says; where it fails the samples are there all the same."""
     try:
         images = column.images
@@ -206,13 +206,13 @@ def _judged(hub: Hub, column: Column) -> dict[str, Any]:
         return {"not_judged": str(error)}
 
 
-def _in_turn(hub: Hub, columns: Sequence[Column], runs: dict[int, Any]) -> Iterator[tuple[int, Progress | Result]]:
+def _in_turn(hub: Hub, columns: Sequence[Setting], runs: dict[int, Any]) -> Iterator[tuple[int, Progress | Result]]:
     before, done = {k: columns[k].seconds for k in runs}, {k: (0, columns[k].request.steps) for k in runs}
     try:
         while runs:
             for k in list(runs):
                 one, (step, total) = columns[k], done[k]
-                peak = hub.residents.peak() if step in (1, total - 1) else None  # the first also brings in code, the others are alike
+                peak = hub.models.peak() if step in (1, total - 1) else None  # the first also brings in code, the others are alike
                 begun = time.monotonic()
                 item = next(runs[k], None)
                 if item is None:
@@ -220,7 +220,7 @@ def _in_turn(hub: Hub, columns: Sequence[Column], runs: dict[int, Any]) -> Itera
                     continue
                 one.seconds += time.monotonic() - begun
                 if peak and (used := peak()) is not None:
-                    one.memory = max(one.memory or 0, hub.residents.sizes().get(one.card.id, 0) + used)
+                    one.memory = max(one.memory or 0, hub.models.sizes().get(one.card.id, 0) + used)
                 if isinstance(item, Result):
                     one.results.append(item)
                     one.seconds, done[k] = before[k] + item.seconds, (0, 0)  # without the files

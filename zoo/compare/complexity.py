@@ -29,7 +29,7 @@ PARTS = {
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Complexity:
     """One network: its parts, their parameters and multiply-adds of one forward pass of one picture or video, and facts."""
 
     params: Mapping[str, int]
@@ -37,10 +37,10 @@ class Anatomy:
     facts: Mapping[str, str]
 
 
-_KNOWN: dict[tuple[str, str, int], Anatomy] = {}
+_KNOWN: dict[tuple[str, str, int], Complexity] = {}
 
 
-def anatomy(card: Card, frames: int | None = None) -> Anatomy:
+def complexity(card: Card, frames: int | None = None) -> Complexity:
     """Count a generator, built from its card without memory for its weights: one pass, no guidance, of one picture or video.
 
     frames: of the video, None for as many as the model was trained on. Parameters are the numbers that a checkpoint holds, fixed
@@ -58,7 +58,7 @@ def skeleton(card: Card) -> nn.Module:
         return build_module(card).eval().to("meta")
 
 
-def _count(card: Card, frames: int) -> Anatomy:
+def _count(card: Card, frames: int) -> Complexity:
     module = skeleton(card)
     params: dict[str, int] = {}
     for name, value in module.named_parameters():
@@ -71,7 +71,7 @@ def _count(card: Card, frames: int) -> Anatomy:
     whole = counted[""]
     between = whole - sum(macs.values())  # products of queries, keys and values: functions, no modules
     macs["attention"] = macs.get("attention", 0) + between
-    return Anatomy(params, {name: value for name, value in macs.items() if value}, _facts(card, frames))
+    return Complexity(params, {name: value for name, value in macs.items() if value}, _facts(card, frames))
 
 
 def _part(name: str) -> str:

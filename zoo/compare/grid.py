@@ -53,7 +53,7 @@ class Cell:
 
 
 @dataclass
-class Sweep:
+class Grid:
     """A grid: the names and values of its axes, and its cells row by row."""
 
     across: tuple[str, list[Any]]
@@ -225,7 +225,7 @@ def _value(axis: str, word: str) -> Any:
     return word
 
 
-def plan(hub: Hub, setting: Mapping[str, Any], across: tuple[str, Any], down: tuple[str, Any] = ("", "")) -> Sweep:
+def plan(hub: Hub, setting: Mapping[str, Any], across: tuple[str, Any], down: tuple[str, Any] = ("", "")) -> Grid:
     """A grid of one setting, as JSON values, with one or two words varied; an axis is its name and its values, a list or a text.
 
     Raises RequestError that names the cell that does not fit.
@@ -239,7 +239,7 @@ def plan(hub: Hub, setting: Mapping[str, Any], across: tuple[str, Any], down: tu
     cells = [[_cell(hub, setting, {across[0]: x} | ({down[0]: y} if down[0] else {}), (x, y)) for x in columns] for y in rows]
     if len({cell.card.video for row in cells for cell in row}) > 1:
         raise RequestError("Some of these models make pictures and some videos: choose those that make the same.")
-    return Sweep((across[0], columns), (down[0], rows), cells)
+    return Grid((across[0], columns), (down[0], rows), cells)
 
 
 def _cell(hub: Hub, setting: Mapping[str, Any], varied: Mapping[str, Any], both: tuple[Any, Any]) -> Cell:
@@ -269,7 +269,7 @@ def batches(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def run(
-    hub: Hub, sweep: Sweep, stop: threading.Event | None = None, visitor: str = ""
+    hub: Hub, sweep: Grid, stop: threading.Event | None = None, visitor: str = ""
 ) -> Iterator[tuple[list[Cell], Progress | Result | None]]:
     """Fill the cells that are empty: (cells that are being made, Progress) as it comes, (cells, Result) once they are there.
 

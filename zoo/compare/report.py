@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
@@ -16,9 +15,9 @@ from PIL import Image
 import zoo
 from zoo.compare import block_diagram
 from zoo.compare.compare import names, noise
-from zoo.compare.complexity import anatomy
-from zoo.compare.setting import Column
-from zoo.media import video
+from zoo.compare.complexity import complexity
+from zoo.compare.setting import Setting
+from zoo.media import pictures, video
 
 STYLE = """body{font:15px system-ui,sans-serif;max-width:1280px;margin:24px auto;padding:0 16px;color:#1f2937;background:#fff}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;width:100%}
@@ -29,12 +28,12 @@ td,th{padding:4px 12px 4px 0;border-bottom:1px solid #d1d5db;text-align:left;fon
 @media(prefers-color-scheme:dark){body{background:#111827;color:#e5e7eb}td,th{border-color:#374151}}"""
 
 
-def entries(columns: Sequence[Column]) -> list[dict[str, Any]]:
+def entries(columns: Sequence[Setting]) -> list[dict[str, Any]]:
     """Every column as JSON values: the receipts of its samples, their files and its figures."""
     return [{"receipt": one.receipts, "files": [str(path) for path in one.files], "figures": one.figures()} for one in columns]
 
 
-def setting(column: Column) -> str:
+def setting(column: Setting) -> str:
     """What a column runs, in words that tell any two settings apart."""
     asked, card = column.request, column.card
     words = [card.title, f"{asked.steps} steps {asked.solver}", f"guidance {asked.guidance:g}" if card.guidable else "no guidance"]
@@ -44,14 +43,14 @@ def setting(column: Column) -> str:
     return ", ".join(words)
 
 
-def subject(column: Column) -> str:
+def subject(column: Setting) -> str:
     """What the samples of a column show: the class or classes, or the prompt."""
     shown = list(dict.fromkeys(column.card.label_names[label] for label in column.labels))
     whole = len(shown) == len(column.card.label_names) > 1
     return column.request.prompt or ("every class in turn" if whole else ", ".join(shown)) or "unconditional samples"
 
 
-def rows(columns: Sequence[Column]) -> list[tuple[str, list[str]]]:
+def rows(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
     """The table under a comparison: what is told, and a cell a column."""
     figures = [one.figures() for one in columns]
     per = [max(one["samples"], 1) for one in figures]
@@ -96,9 +95,9 @@ def _distance(figures: dict[str, Any]) -> str:
     return f"{known:.2f} from {figures['judged']} samples" if known is not None else f"told from {figures['enough']} samples on"
 
 
-def architectures(columns: Sequence[Column]) -> list[tuple[str, list[str]]]:
+def architectures(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
     """The architectures side by side: facts from the cards, parameters and multiply-adds by part as counted."""
-    found = [anatomy(one.card, one.request.frames) for one in columns]
+    found = [complexity(one.card, one.request.frames) for one in columns]
     facts = [(word, [one.facts[word] for one in found]) for word in found[0].facts]
     counted = []
     for what, written in (("params", lambda count: f"{count / 1e6:.3g} M"), ("macs", work)):
@@ -112,7 +111,7 @@ def architectures(columns: Sequence[Column]) -> list[tuple[str, list[str]]]:
     return [*facts, *counted]
 
 
-def drawings(columns: Sequence[Column]) -> str:
+def drawings(columns: Sequence[Setting]) -> str:
     """The block of each column's network, side by side."""
     cells = "".join(
         f"<div><h3>{html.escape(f'{name}: {one.card.title}')}</h3>{block_diagram.drawing(one.card)}</div>"
@@ -130,12 +129,12 @@ def table(cells: Sequence[tuple[str, list[str]]], heads: Sequence[str]) -> str:
     return f'<div class="wide"><table class="compared"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def heading(name: str, column: Column) -> str:
+def heading(name: str, column: Setting) -> str:
     """A column's name and its setting."""
     return f"{name}: {setting(column)}"
 
 
-def page(columns: Sequence[Column]) -> str:
+def page(columns: Sequence[Setting]) -> str:
     """A whole comparison as one HTML file that needs nothing else."""
     heads = [heading(name, one) for name, one in zip(names(len(columns)), columns, strict=True)]
     shown = "".join(
@@ -168,10 +167,10 @@ def _picture(receipt: dict[str, Any], image: np.ndarray) -> str:
         Image.fromarray(image).save(file, format="PNG")
         kind, content = "png", file.getvalue()
     words = html.escape(f"{receipt['label']}, seed {receipt['seed']}")
-    return f'<img alt="{words}" title="{words}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
+    return f'<img alt="{words}" title="{words}" src="{pictures.data_url(content, f"image/{kind}")}">'
 
 
-def files(columns: Sequence[Column]) -> dict[str, bytes]:
+def files(columns: Sequence[Setting]) -> dict[str, bytes]:
     """The report of a finished comparison by file name: comparison.html and comparison.json."""
     facts = {
         "patchwork": zoo.__version__, "subject": subject(columns[0]), "noise": noise(columns),
@@ -181,7 +180,7 @@ def files(columns: Sequence[Column]) -> dict[str, bytes]:
         ],
         "architectures": [
             {"model": one.card.id, "parameters": dict(found.params), "multiply_adds": dict(found.macs), **found.facts}
-            for one in columns for found in [anatomy(one.card, one.request.frames)]
+            for one in columns for found in [complexity(one.card, one.request.frames)]
         ],
     }  # fmt: skip
     for entry in facts["columns"]:

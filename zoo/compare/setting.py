@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoo.catalog.card import Card
-from zoo.compare.complexity import anatomy
+from zoo.compare.complexity import complexity
 from zoo.engine.request import Request, Result
 from zoo.sampling import Schedule, Trace
 from zoo.sampling.guidance import Predict
@@ -29,7 +29,7 @@ class Times(Trace):
 
 
 @dataclass
-class Column:
+class Setting:
     """One setting of a comparison, and what came of it."""
 
     card: Card
@@ -107,7 +107,7 @@ class Column:
 
     def figures(self) -> dict[str, Any]:
         """What the table says of it, as JSON values; passes and multiply_adds are of one sample, guidance included."""
-        counted = anatomy(self.card, self.request.frames)
+        counted = complexity(self.card, self.request.frames)
         passes = self.evaluations * (1 if self.request.guidance == 1 else 2)
         return {
             "samples": sum(len(one.images) for one in self.results), "seconds": round(self.seconds, 3),

@@ -10,8 +10,8 @@ import yaml
 
 from zoo.compare import grid, report
 from zoo.compare.compare import aligned, names, together
-from zoo.compare.grid import Sweep
-from zoo.compare.setting import Column
+from zoo.compare.grid import Grid
+from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, short
 from zoo.engine.results import put
@@ -36,7 +36,7 @@ def read(path: Path) -> Any:
         raise RequestError(f"{path} is no YAML{where}: write columns, each with a model, as the README shows.") from None
 
 
-def plan(hub: Hub, words: Any) -> list[Column] | Sweep:
+def plan(hub: Hub, words: Any) -> list[Setting] | Grid:
     """A list of settings, or a mapping of what they share with `columns`, their list, or with `across` and `down`, the axes of a grid.
 
     Raises RequestError that says what does not fit.
@@ -70,14 +70,14 @@ def _axis(words: Any) -> tuple[str, Any]:
     return str(name), given
 
 
-def carry_out(hub: Hub, study: list[Column] | Sweep, folder: Path, say: Callable[[str, Progress], None]) -> Iterator[Path]:
+def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable[[str, Progress], None]) -> Iterator[Path]:
     """Run all of it, telling what runs and how far it is, and put the report and the samples into a folder: the paths of the report.
 
     Of a grid the cells that are there are written even where it is interrupted or some fail. Raises a ZooError as Hub.generate does,
     for a grid the first cell's at the end; MediaError before anything runs where the folder cannot be written.
     """
     put({}, folder)
-    if not isinstance(study, Sweep):
+    if not isinstance(study, Grid):
         for k, item in together(hub, study, preview=False):
             if isinstance(item, Progress):
                 done = f"samples {len(study[k].files)} of {len(study[k].seeds)}"

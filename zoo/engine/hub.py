@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from zoo.catalog import sources
 from zoo.catalog.card import Card, cards
-from zoo.catalog.store import Kept, Store
-from zoo.engine.model_cache import Resident, Residents, choose_device
+from zoo.catalog.store import LocalFiles, Store
+from zoo.engine.model_cache import ModelCache, Resident, choose_device
 from zoo.engine.request import Progress, Request, Result, nearest, short
-from zoo.engine.results import Results, written
-from zoo.engine.step_timing import Pace
-from zoo.engine.turn_queue import Line
+from zoo.engine.results import Results, receipts_of
+from zoo.engine.step_timing import StepTiming
+from zoo.engine.turn_queue import TurnQueue
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.media import pictures
 from zoo.networks import autoencoders, text_encoders
@@ -55,17 +55,17 @@ class Hub:
         self.results = Results(self.cache_dir / "results")
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
-        self.residents = Residents(self.store, self.device, dtype)
+        self.models = ModelCache(self.store, self.device, dtype)
         self.cards = cards()
         self.offered = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
             self.card(identity)
-        self.pace = Pace(self.cache_dir / "pace.json", f"{platform.node()} {self.device} {torch.get_num_threads()}")
+        self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()}")
         # OpenMP keeps a team of waiting threads for every thread that computes, and a page has dozens: one computes for all.
         self._worker = ThreadPoolExecutor(1, "compute")
         self._threads = torch.get_num_threads()
         self._prepared: dict[str, threading.Thread] = {}
-        self.line = Line()
+        self.turns = TurnQueue()
 
     def card(self, identity: str) -> Card:
         """The card of this id. Raises RequestError that names the nearest ones."""
@@ -92,7 +92,7 @@ class Hub:
         """Whether a model can run without a download."""
         return all(self.store.find(part) for part in self.parts(card))
 
-    def kept(self, card: Card) -> list[tuple[Card, Kept]]:
+    def local_files(self, card: Card) -> list[tuple[Card, LocalFiles]]:
         """The files of a model and of what it needs, as far as they are here."""
         return [(part, kept) for part in self.parts(card) if (kept := self.store.find(part))]
 
@@ -112,7 +112,7 @@ class Hub:
 
     def load(self, card: Card) -> Resident:
         """The model of a card, loaded once however many ask, on the hub's device and free of gradients."""
-        return self.residents.load(card)
+        return self.models.load(card)
 
     def generate(
         self,
@@ -133,7 +133,7 @@ class Hub:
         card = self.card(request.model)
         request = request.resolved(card)
         stop = stop or threading.Event()
-        with self.line.place() as ahead:
+        with self.turns.place() as ahead:
             while count := ahead():
                 yield Progress("waiting", request, ahead=count)
                 if stop.is_set():
@@ -148,7 +148,7 @@ class Hub:
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """Stand in line for the device, and hold it meanwhile."""
-        with self.line.place() as ahead:
+        with self.turns.place() as ahead:
             while ahead():
                 pass
             yield
@@ -184,9 +184,9 @@ class Hub:
             used = {card.id: model.kept, request.vae: autoencoder and autoencoder.kept, card.text: encoder}
             how = {
                 "weights": {name: kept.digest for name, kept in used.items() if kept}, "threads": self.threads(card),
-                "dtype": str(self.residents.dtype(card)).removeprefix("torch."), "device": str(self.device), "stopped_at": stopped,
+                "dtype": str(self.models.dtype(card)).removeprefix("torch."), "device": str(self.device), "stopped_at": stopped,
             }  # fmt: skip
-            receipts = written(card, request, images, how, seconds)
+            receipts = receipts_of(card, request, images, how, seconds)
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
             return Result(request, images, files, tuple(receipts), seconds, stopped)
 
@@ -229,10 +229,10 @@ class Hub:
             raise
         finally:
             if preview:
-                self.pace.add(request, laps[1:])
+                self.timing.add(request, laps[1:])
         yield finish(shown, None if last else done)
 
-    def _context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, Kept]:
+    def _context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, LocalFiles]:
         """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it. And the encoder's files.
 
         The encoder, which may be larger than the model, is in memory for this only, and only for prompts that are new.
@@ -242,7 +242,7 @@ class Hub:
         kept, *_ = [sources.present(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
         torch.set_num_threads(self.threads(encoder))
         versions = (torch.__version__, version("transformers"), torch.get_num_threads())
-        what = f"{encoder.id} {encoder.revision} {kept.digest} {self.residents.dtype(encoder)} {self.device.type} {versions}"
+        what = f"{encoder.id} {encoder.revision} {kept.digest} {self.models.dtype(encoder)} {self.device.type} {versions}"
 
         def said(prompt: str) -> tuple[Tensor, int]:
             return self.contexts.get(what, prompt, lambda: text_encoders.encode(self.load(encoder).module, encoder.arch, kept.also, prompt))
@@ -250,7 +250,7 @@ class Hub:
         try:
             (context, filled), (other, _) = said(request.prompt), said(request.negative_prompt)
         finally:
-            self.residents.release(encoder.id)
+            self.models.release(encoder.id)
         return torch.stack([context[:filled], other[:filled]]).to(self.device), kept
 
     def autoencoder(self, card: Card, request: Request) -> Card:
@@ -276,7 +276,7 @@ class Hub:
 
     def seconds(self, request: Request) -> float | None:
         """What a request will take once its model is loaded, from measured steps; None before any was measured."""
-        return self.pace.seconds(request.resolved(self.card(request.model)))
+        return self.timing.seconds(request.resolved(self.card(request.model)))
 
     def prepare(self, identity: str) -> bool:
         """Load a small model and measure a few of its steps in the background, once; whether that is still going on.

@@ -14,7 +14,7 @@ from torch import nn
 
 from zoo.catalog import checkpoint, sources
 from zoo.catalog.card import Card
-from zoo.catalog.store import Kept, Store
+from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.request import short
 from zoo.errors import RequestError
 from zoo.networks.build import build_module, renaming
@@ -35,11 +35,11 @@ class Resident:
     """A loaded model and the files that it came from."""
 
     module: nn.Module
-    kept: Kept
+    kept: LocalFiles
     bytes: int
 
 
-class Residents:
+class ModelCache:
     """Loads models onto one device, in the dtype asked for."""
 
     def __init__(self, store: Store, device: torch.device, dtype: str) -> None:

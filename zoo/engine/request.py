@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.catalog.card import Card
 from zoo.errors import RequestError
+from zoo.sampling import NAMES as SOLVERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,6 @@ MAX_FRAMES = 64
 """Frames of one video."""
 MAX_PROMPT = 1000
 """Characters of a prompt; an encoder reads only as many as its tokens hold."""
-SOLVERS = ("dpm-solver++", "dpm-solver", "ddim", "ddpm", "euler-maruyama", "unipc", "heun", "euler")
-"""Solvers by name; any other of diffusers is `diffusers:<SchedulerClass>`."""
 MAX_SEED = 2**32 - 1
 
 

@@ -89,7 +89,7 @@ def _name(receipt: dict[str, Any], suffix: str) -> str:
     return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.{suffix}"
 
 
-def written(card: Card, request: Request, images: np.ndarray, how: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
+def receipts_of(card: Card, request: Request, images: np.ndarray, how: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
     """The receipts of pictures or videos: the request, each one's own seed, and all that decides its pixels."""
     common = {
         "patchwork": zoo.__version__, "request": request.to_dict(), "card": {"id": card.id, "revision": card.revision}, **how,

@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo.engine.request import Request
 
 
-class Pace:
+class StepTiming:
     """Seconds a picture and step of one machine, by model and passes of the network a step: 2 with guidance, 1 without."""
 
     def __init__(self, path: Path, machine: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Line:
+class TurnQueue:
     """A queue whose waiters learn how many are ahead of them."""
 
     def __init__(self) -> None:

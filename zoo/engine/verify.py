@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.catalog import checkpoint, sources
 from zoo.catalog.card import SEEING, SHARD, Card
-from zoo.catalog.store import Kept, Store, sha256
+from zoo.catalog.store import LocalFiles, Store, sha256
 from zoo.errors import CheckpointError, ChecksumError, RequestError
 from zoo.networks.build import build_module, renaming
 from zoo.networks.inception import statistics
@@ -35,7 +35,7 @@ def verify(store: Store, card: Card) -> Iterator[str]:
     yield _compared(store, card, fingerprint(card, module))
 
 
-def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> Kept:
+def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> LocalFiles:
     """Take files that somebody carried here into the store as the weights of a card, and what else it needs.
 
     Raises RequestError where a file is missing or unknown, CheckpointError where it is not this model, DownloadError for a full disk.
@@ -97,7 +97,7 @@ def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tenso
     return module(x, torch.full((1,), 500.0), y)
 
 
-def _digests(card: Card, kept: Kept) -> str:
+def _digests(card: Card, kept: LocalFiles) -> str:
     for path, wanted in kept.digests.items():
         if wanted and sha256(path) != wanted:
             raise ChecksumError(

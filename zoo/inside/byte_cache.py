@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 
-class Shelf:
+class ByteCache:
     """Keeps values by what they are of; a value says its `bytes`, or weighs nothing."""
 
     def __init__(self, budget: int) -> None:

@@ -20,7 +20,7 @@ from zoo.engine.request import Progress, Request, Result, short
 from zoo.errors import MediaError, RequestError
 from zoo.inside import attention, modulation
 from zoo.inside.attention import record_attention
-from zoo.inside.byte_cache import Shelf
+from zoo.inside.byte_cache import ByteCache
 from zoo.inside.forward_record import Layer, Recording, extra_of, layers_of
 from zoo.inside.patch_tokens import record_tokens
 from zoo.media import pictures, video
@@ -55,7 +55,7 @@ class Looker:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self._recordings, self._runs = Shelf(BUDGET), Shelf(RUNS)
+        self._recordings, self._runs = ByteCache(BUDGET), ByteCache(RUNS)
 
     def models(self) -> list[Card]:
         """The models that can be looked into: vision transformers, then generators."""

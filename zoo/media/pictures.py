@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
@@ -36,6 +37,11 @@ MAX_PIXELS = 1 << 24
 def to_uint8(pixels: Tensor) -> np.ndarray:
     """RGB (..., 3, h, w) in [-1, 1] to (..., h, w, 3) uint8, rounded to the nearest level."""
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(-3, -1).cpu().numpy()
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """A file's content inside a URL; kind: its media type, such as image/png."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def digest(image: np.ndarray) -> str:

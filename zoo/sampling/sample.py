@@ -28,13 +28,15 @@ class Solver(NamedTuple):
 
 
 SOLVERS = {
-    "ddpm": Solver(ddpm, chain, {}, {"spacing": "even"}, fewest=2),
-    "ddim": Solver(ddim, chain, {"eta": 0.0}, {"spacing": "even"}, fewest=2),
     "dpm-solver++": Solver(partial(dpm_solver, clean=True), grid, {"order": 3}, {}),
     "dpm-solver": Solver(partial(dpm_solver, clean=False), log_snr_grid, {"order": 3}, {"order": 3}),
+    "ddim": Solver(ddim, chain, {"eta": 0.0}, {"spacing": "even"}, fewest=2),
+    "ddpm": Solver(ddpm, chain, {}, {"spacing": "even"}, fewest=2),
     "euler-maruyama": Solver(euler_maruyama, legs, {"eta": 1.0}, {}, fewest=2),
 }
 """The solvers of the published models, by name; those of diffusers are called `diffusers:<SchedulerClass>`."""
+NAMES = (*SOLVERS, *FRIENDLY)
+"""Every solver that has a name of its own."""
 
 
 def sample(
@@ -52,7 +54,7 @@ def sample(
             raise RequestError(f"{solver} takes no options here, not {', '.join(options)}.")
         return borrowed(FRIENDLY.get(solver, solver).removeprefix("diffusers:"), partial(denoise, predict), x, schedule, steps)
     if solver not in SOLVERS:
-        raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join([*SOLVERS, *FRIENDLY])} or diffusers:<Scheduler>.")
+        raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join(NAMES)} or diffusers:<Scheduler>.")
     chosen = SOLVERS[solver]
     _check_options(solver, chosen, options)
     if not _whole(steps) or not chosen.fewest <= steps <= schedule.steps:

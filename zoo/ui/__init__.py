@@ -15,9 +15,9 @@ import gradio as gr
 from zoo.inside.inspector import Looker
 from zoo.ui.api import endpoints
 from zoo.ui.parts.controls import first_generator
-from zoo.ui.tabs.compare.grid import GridPart
+from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
-from zoo.ui.tabs.compare.votes import VotesPart
+from zoo.ui.tabs.compare.votes import VotesTab
 from zoo.ui.tabs.image import PRIVATE, ImageTab, image_tab
 from zoo.ui.tabs.look.tab import look_tab
 from zoo.ui.tabs.models import models_tab
@@ -45,9 +45,9 @@ def build(hub: Hub) -> gr.Blocks:
                 with gr.Tab("Side by side"):
                     beside = CompareTab(hub, image.visitor)
                 with gr.Tab("X/Y grid"):
-                    grid = GridPart(hub, image.visitor)
+                    grid = GridTab(hub, image.visitor)
                 with gr.Tab("Votes") as votes:
-                    beside.wire(VotesPart(hub, image.visitor, votes))
+                    beside.wire(VotesTab(hub, image.visitor, votes))
             looker = Looker(hub)
             with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
                 look = look_tab(hub, looker, inside)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import math
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,12 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
 from zoo.backbones import FAMILIES
 from zoo.catalog.card import Card, Source
-from zoo.engine.request import MAX_FRAMES, MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label
+from zoo.engine.request import MAX_FRAMES, MAX_IMAGES, MAX_SEED, Request, find_label
 from zoo.errors import RequestError
 
 if TYPE_CHECKING:
@@ -26,11 +20,9 @@ if TYPE_CHECKING:
 
 
 HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope", "url": "the authors' server"}
-TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0"> <output></output></label>'
-"""What page.js fills after a run: every preview of it, to be looked at again."""
 
 
-class Switches:
+class StopFlags:
     """A switch for each visitor, by session, that stops what runs for him."""
 
     def __init__(self) -> None:
@@ -143,62 +135,6 @@ def whole(what: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value != int(value):
         raise RequestError(f"{what} must be a whole number from {low} to {high}, not {str(value)[:40]}.")
     return int(value)
-
-
-def columns(count: int) -> int:
-    """Columns of a nearly square arrangement."""
-    return math.ceil(math.sqrt(count))
-
-
-def pictures(images: np.ndarray | None, count: int, step: int = 0, total: int = 0) -> str:
-    """The frame of the live preview: pictures (b, h, w, 3) uint8 of a step inline, or as many empty places."""
-    cells = (
-        [f'<img alt="preview {k + 1}" src="{data_url(image)}">' for k, image in enumerate(images)]
-        if images is not None
-        else ["<i></i>"] * count
-    )
-    return f'<div class="frame" data-step="{step}" data-total="{total}" style="--columns:{columns(count)}">{"".join(cells)}</div>'
-
-
-def data_url(image: np.ndarray, exact: bool = False) -> str:
-    """A picture (h, w, 3) uint8 inside a URL: as a PNG, or a large one that need not be exact as a JPEG, a tenth of the bytes."""
-    file, kind = io.BytesIO(), "PNG" if exact or image.shape[0] <= 128 else "JPEG"
-    Image.fromarray(image).save(file, format=kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 88}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def note(text: str, kind: str = "plain") -> str:
-    """One line of words under the frame; kind: plain | error | good."""
-    role = ' role="alert"' if kind == "error" else ""
-    return f'<p class="note {kind}"{role}>{html.escape(text)}</p>'
-
-
-def progress_line(item: Progress, card: Card) -> str:
-    """A thin line with words under it: place in the queue, loading, or step k of n and the time left."""
-    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": f"loading {card.title}, {card.size}"}.get(item.stage, "")
-    if item.stage == "sampling":
-        words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
-    return bar(item.step / item.total if item.total else 0.0, words)
-
-
-def bar(share: float, words: str) -> str:
-    """A thin line that is filled to a share, with words under it."""
-    percent = 100 * share
-    return f'<div class="line" role="progressbar" aria-valuenow="{percent:.0f}"><b style="width:{percent:.1f}%"></b></div>{note(words)}'
-
-
-def facts(request: Request, title: str, label: str, seeds: Sequence[int], ending: str) -> str:
-    """One line that says what was asked and how it ended, the seeds always among it."""
-    seed = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    words = (title, label, f"seed {seed}", f"{request.steps} steps {request.solver}", f"guidance {request.guidance:g}", ending)
-    return note(" · ".join(word for word in words if word))
-
-
-def ending(result: Result) -> str:
-    """How a run ended."""
-    if result.stopped_at:
-        return f"stopped after step {result.stopped_at}, what was there is kept"
-    return f"{result.seconds:.1f} s"
 
 
 def repeated(request: Request) -> tuple[int, int] | None:

@@ -1,24 +1,91 @@
-"""Figures and stages as HTML: each with its title, its words and its downloads."""
+"""What the page says and shows as HTML: notes, progress, previews, and figures with their titles and downloads."""
 
 from __future__ import annotations
 
-import base64
 import html
+import io
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from zoo.inside.tokenization import Stage
 from zoo.media import figures
 from zoo.media.figures import Figure
+from zoo.media.pictures import data_url
+
+if TYPE_CHECKING:
+    from zoo.catalog.card import Card
+    from zoo.engine.request import Progress, Request, Result
+
+TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0"> <output></output></label>'
+"""What page.js fills after a run: every preview of it, to be looked at again."""
+
+
+def note(text: str, kind: str = "plain") -> str:
+    """One line of words under the frame; kind: plain | error | good."""
+    role = ' role="alert"' if kind == "error" else ""
+    return f'<p class="note {kind}"{role}>{html.escape(text)}</p>'
+
+
+def bar(share: float, words: str) -> str:
+    """A thin line that is filled to a share, with words under it."""
+    percent = 100 * share
+    return f'<div class="line" role="progressbar" aria-valuenow="{percent:.0f}"><b style="width:{percent:.1f}%"></b></div>{note(words)}'
+
+
+def progress_line(item: Progress, card: Card) -> str:
+    """A thin line with words under it: place in the queue, loading, or step k of n and the time left."""
+    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": f"loading {card.title}, {card.size}"}.get(item.stage, "")
+    if item.stage == "sampling":
+        words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
+    return bar(item.step / item.total if item.total else 0.0, words)
+
+
+def facts(request: Request, title: str, label: str, seeds: Sequence[int], ending: str) -> str:
+    """One line that says what was asked and how it ended, the seeds always among it."""
+    seed = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    words = (title, label, f"seed {seed}", f"{request.steps} steps {request.solver}", f"guidance {request.guidance:g}", ending)
+    return note(" · ".join(word for word in words if word))
+
+
+def ending(result: Result) -> str:
+    """How a run ended."""
+    if result.stopped_at:
+        return f"stopped after step {result.stopped_at}, what was there is kept"
+    return f"{result.seconds:.1f} s"
+
+
+def frame(images: np.ndarray | None, count: int, step: int = 0, total: int = 0) -> str:
+    """The frame of the live preview: pictures (b, h, w, 3) uint8 of a step inline, or as many empty places."""
+    cells = (
+        [f'<img alt="preview {k + 1}" src="{picture_url(image)}">' for k, image in enumerate(images)]
+        if images is not None
+        else ["<i></i>"] * count
+    )
+    return f'<div class="frame" data-step="{step}" data-total="{total}" style="--columns:{columns(count)}">{"".join(cells)}</div>'
+
+
+def columns(count: int) -> int:
+    """Columns of a nearly square arrangement."""
+    return math.ceil(math.sqrt(count))
+
+
+def picture_url(image: np.ndarray, exact: bool = False) -> str:
+    """A picture (h, w, 3) uint8 inside a URL: as a PNG, or a large one that need not be exact as a JPEG, a tenth of the bytes."""
+    file, kind = io.BytesIO(), "PNG" if exact or image.shape[0] <= 128 else "JPEG"
+    Image.fromarray(image).save(file, format=kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 88}))
+    return data_url(file.getvalue(), f"image/{kind.lower()}")
 
 
 def plate(figure: Figure, words: str = "", number: int = 0) -> str:
     """One figure with its title, a sentence, and links to its files."""
-    image = _url("image/png", figure.png)
+    image = data_url(figure.png, "image/png")
     links = f'<a download="{figure.name}.png" href="{image}">PNG</a>'
     if figure.svg:
-        links += f' <a download="{figure.name}.svg" href="{_url("image/svg+xml", figure.svg.encode())}">SVG</a>'
+        links += f' <a download="{figure.name}.svg" href="{data_url(figure.svg.encode(), "image/svg+xml")}">SVG</a>'
     title = f"{number}. {figure.title}" if number else figure.title
     said = f"<p>{html.escape(words)}</p>" if words else ""
     alt = html.escape(f"{figure.title}: {words}" if words else figure.title)
@@ -45,7 +112,7 @@ def picture(image: Image.Image, name: str, title: str, words: str = "") -> str:
 
 def image(content: bytes, words: str) -> str:
     """A PNG in the line."""
-    return f'<img class="inline" alt="{html.escape(words)}" src="{_url("image/png", content)}">'
+    return f'<img class="inline" alt="{html.escape(words)}" src="{data_url(content, "image/png")}">'
 
 
 def bars(rows: Sequence[tuple[str, float, int]]) -> str:
@@ -55,7 +122,3 @@ def bars(rows: Sequence[tuple[str, float, int]]) -> str:
         for name, share, _ in rows
     )
     return f'<ol class="bars">{cells}</ol>' if rows else ""
-
-
-def _url(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

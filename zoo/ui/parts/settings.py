@@ -8,7 +8,7 @@ import gradio as gr
 
 from zoo.engine.request import MAX_PROMPT, SOLVERS, Request
 from zoo.errors import RequestError, ZooError
-from zoo.ui.parts import controls
+from zoo.ui.parts import controls, markup
 
 if TYPE_CHECKING:
     from zoo.catalog.card import Card
@@ -119,17 +119,17 @@ class Settings:
             card = self.hub.card(model)
             parts = [*self.hub.parts(card), *([self.hub.card(vae)] if vae and card.latent else [])]
             if words := controls.missing(self.hub, parts):
-                return controls.note(words), idle
+                return markup.note(words), idle
             subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
             seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames))
         except ZooError as error:
-            return controls.note(str(error), "error"), gr.skip()
+            return markup.note(str(error), "error"), gr.skip()
         if seconds is None and self.hub.prepare(card.id):
-            return controls.note("measuring how fast this machine is ..."), gr.Timer(active=True)
+            return markup.note("measuring how fast this machine is ..."), gr.Timer(active=True)
         known = (
             f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
         )
-        return controls.note(known), idle
+        return markup.note(known), idle
 
     def _of(self, card: Card, preset: str | None) -> dict[str, dict[str, Any]]:
         wanted = card.preset(preset) if preset else card.sampling

@@ -13,7 +13,7 @@ import gradio as gr
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures
-from zoo.ui.parts import controls
+from zoo.ui.parts import controls, markup
 from zoo.ui.parts.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ImageTab:
 
     def __init__(self, hub: Hub, page: gr.Blocks) -> None:
         self.hub = hub
-        self.switches = controls.Switches()
+        self.switches = controls.StopFlags()
         self.visitor = gr.BrowserState("", storage_key="patchwork-visitor", secret="patchwork")
         self.origin = gr.State(None)
         self.files = gr.State([])
@@ -59,7 +59,7 @@ class ImageTab:
             interactive=False, buttons=["download", "fullscreen"],
         )  # fmt: skip
         self.progress = gr.HTML(elem_id="progress")
-        gr.HTML(controls.TIMELINE, elem_id="timeline")
+        gr.HTML(markup.TIMELINE, elem_id="timeline")
         self.facts = gr.HTML(elem_id="facts")
         self.verdict = gr.HTML(elem_id="verdict")
         with gr.Row(elem_classes="actions"):
@@ -70,7 +70,7 @@ class ImageTab:
         with gr.Accordion("Receipt", open=False):
             self.receipt = gr.JSON(show_label=False, elem_id="receipt")
         with gr.Accordion("History of this browser", open=True):
-            self.bare = gr.HTML(controls.note("Pictures that this browser makes are kept here, also after a reload."))
+            self.bare = gr.HTML(markup.note("Pictures that this browser makes are kept here, also after a reload."))
             self.history = gr.Gallery(
                 format="png", show_label=False, columns=10, rows=1, height="auto", object_fit="contain", allow_preview=False,
                 interactive=False, elem_id="history", buttons=[], visible=False,
@@ -118,12 +118,12 @@ class ImageTab:
                 name = card.label_names[request.labels[0]] if request.labels else request.prompt
 
                 def summary(ending: str) -> str:
-                    return controls.facts(request, card.title, name, request.seeds, ending)
+                    return markup.facts(request, card.title, name, request.seeds, ending)
 
                 yield {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
-                    self.preview: gr.update(value=controls.pictures(None, number), visible=True), self.last_seed: request.seeds[0],
-                    self.facts: summary("running"), self.verdict: "", self.progress: controls.note("starting"),
+                    self.preview: gr.update(value=markup.frame(None, number), visible=True), self.last_seed: request.seeds[0],
+                    self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
                 }  # fmt: skip
                 earlier, made = _earlier(origin, request), None
                 for item in self.hub.generate(request, stop=stop, visitor=visitor):
@@ -131,22 +131,20 @@ class ImageTab:
                         if item.preview is not None and earlier and item.step == earlier["stopped_at"]:
                             made = item.preview[earlier["place"]]
                         shown = (
-                            {self.preview: controls.pictures(item.preview, number, item.step, item.total)}
-                            if item.preview is not None
-                            else {}
+                            {self.preview: markup.frame(item.preview, number, item.step, item.total)} if item.preview is not None else {}
                         )
-                        yield shown | {self.progress: controls.progress_line(item, card)}
+                        yield shown | {self.progress: markup.progress_line(item, card)}
                     else:
                         if earlier and made is None and item.stopped_at == earlier["stopped_at"]:
                             made = item.images[earlier["place"]]
                         verdict = _verdict(made, earlier, item)
                         yield idle | self._show(list(item.files)) | {
-                            self.progress: "", self.facts: summary(controls.ending(item)), self.verdict: verdict,
+                            self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: verdict,
                         } | self._history(visitor)  # fmt: skip
                         return
-                yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
+                yield idle | {self.progress: markup.note("stopped while waiting; nothing was drawn yet")}
             except ZooError as error:
-                yield idle | {self.progress: controls.note(str(error), "error")}
+                yield idle | {self.progress: markup.note(str(error), "error")}
 
     def choose(self, model: str, preset: str | None = None) -> dict:
         """Reset what depends on the model to its card's defaults, or to one of its presets, and say so."""
@@ -154,12 +152,12 @@ class ImageTab:
         said = f"Steps, solver and guidance are now those of {whose}." if preset else f"Class, steps, solver and guidance are now {whose}."
         shown = self.settings.choose(model, preset)
         kept = {self.settings.label, self.settings.prompt} if preset else set()
-        return {part: value for part, value in shown.items() if part not in kept} | {self.verdict: controls.note(said)}
+        return {part: value for part, value in shown.items() if part not in kept} | {self.verdict: markup.note(said)}
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a picture made here back on the controls; a foreign or forged file changes nothing."""
         if not path:
-            return {self.verdict: controls.note("Choose a picture first.", "error")}
+            return {self.verdict: markup.note("Choose a picture first.", "error")}
         try:
             image, receipt = pictures.read_png(path)
             request = Request.from_dict(receipt["request"])
@@ -169,13 +167,13 @@ class ImageTab:
                 raise RequestError(f"This is a still of a video of {card.id}: drop the video on the Video tab.")
             place = self.settings.place(receipt, request)
         except ZooError as error:
-            return {self.verdict: controls.note(str(error), "error")}
+            return {self.verdict: markup.note(str(error), "error")}
         stopped = receipt.get("stopped_at") if isinstance(receipt.get("stopped_at"), int) else None
         words = f"Settings of {request.model}, seed {request.seeds[place]}, are back on the controls: Generate again to compare."
         if stopped:
             words = f"This picture was stopped after step {stopped}. {words}"
         return self.settings.restored(request, place) | {
-            self.verdict: controls.note(words, "good"),
+            self.verdict: markup.note(words, "good"),
             self.origin: {"image": image, "request": request, "place": place, "stopped_at": stopped, "weights": receipt.get("weights")},
         }
 
@@ -188,11 +186,11 @@ class ImageTab:
         """Show a picture of the history again."""
         kept = self.hub.results.history(visitor)
         if event.index >= len(kept):
-            return {self.facts: controls.note("This picture is gone; reload the page.", "error")}
+            return {self.facts: markup.note("This picture is gone; reload the page.", "error")}
         receipt = pictures.read_png(kept[event.index])[1]
         request = Request.from_dict(receipt["request"])
         title = self.hub.card(request.model).title
-        words = controls.facts(request, title, receipt["label"], [receipt["seed"]], f"made {receipt['made']}")
+        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {receipt['made']}")
         return self._show([kept[event.index]]) | {self.facts: words}
 
     def arrive(self, visitor: str) -> dict:
@@ -214,7 +212,7 @@ class ImageTab:
         names = [str(path) for path in files]
         return {
             self.preview: gr.update(visible=False), self.files: names,
-            self.gallery: gr.update(value=names, visible=True, columns=controls.columns(len(names)), selected_index=None),
+            self.gallery: gr.update(value=names, visible=True, columns=markup.columns(len(names)), selected_index=None),
             self.download: gr.update(value=names[0], interactive=True), self.again: gr.update(interactive=True),
             self.receipt: pictures.read_png(names[0])[1],
         }  # fmt: skip
@@ -251,4 +249,4 @@ def _verdict(made: Any, earlier: dict | None, result: Result) -> str:
     words = pictures.compare(made, earlier["image"])
     if earlier["weights"] != result.receipts[0]["weights"]:
         words += " The weights are not the ones that made the earlier picture."
-    return controls.note(f"Against the picture you dropped: {words}", "good" if words.startswith("Identical") else "plain")
+    return markup.note(f"Against the picture you dropped: {words}", "good" if words.startswith("Identical") else "plain")

@@ -12,7 +12,7 @@ from PIL import Image
 from zoo.catalog.card import CARDS, SEEING, Card
 from zoo.errors import CancelledError, ZooError
 from zoo.inside.inspector import DIFFUSION
-from zoo.ui.parts import controls
+from zoo.ui.parts import controls, markup
 from zoo.ui.tabs.image import PRIVATE, ImageTab
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ModelsTab:
 
     def __init__(self, hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> None:
         self.hub, self.tabs, self.tab, self.image, self.video = hub, tabs, tab, image, video
-        self.switches = controls.Switches()
+        self.switches = controls.StopFlags()
         first = controls.first_generator(hub)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
@@ -99,14 +99,14 @@ class ModelsTab:
         try:
             card = self.hub.card(identity)
         except ZooError as error:
-            yield {self.progress: controls.note(str(error), "error")}
+            yield {self.progress: markup.note(str(error), "error")}
             return
         bound = [part for part in self.hub.parts(card) if not self.hub.store.find(part) and part.licence not in FREE]
         if not bound:
             yield from self.download(identity, source, session)
             return
         words = "; ".join(f"{part.title}: {_terms(part)}" for part in bound)
-        yield {self.licence: controls.note(words, "good"), self.accept: gr.update(visible=True), self.get: gr.update(visible=False)}
+        yield {self.licence: markup.note(words, "good"), self.accept: gr.update(visible=True), self.get: gr.update(visible=False)}
 
     def download(self, identity: str, source: str, session: gr.Request) -> Iterator[dict]:
         """Bring a model here and show how far it is; every ending shows what is here now."""
@@ -114,25 +114,25 @@ class ModelsTab:
         with self.switches.held(session) as stop:
             yield {
                 self.get: gr.update(visible=False), self.accept: gr.update(visible=False), self.cancel: gr.update(visible=True),
-                self.progress: controls.note("asking where the files are ..."),
+                self.progress: markup.note("asking where the files are ..."),
             }  # fmt: skip
             try:
                 for item in self.hub.fetch(identity, "" if source == ANY else source, stop):
                     yield {self.progress: _line(item)}
                     said = "; ".join(item.notes)
-                ending = controls.note(f"{self.hub.card(identity).title} is here and checked. {said}", "good")
+                ending = markup.note(f"{self.hub.card(identity).title} is here and checked. {said}", "good")
             except CancelledError as stopped:
-                ending = controls.note(str(stopped))
+                ending = markup.note(str(stopped))
             except ZooError as error:
-                ending = controls.note(str(error), "error")
+                ending = markup.note(str(error), "error")
         yield self._after(identity) | {self.progress: ending}
 
     def forget(self, identity: str) -> dict:
         """Delete a model's files, unless another model needs them."""
         try:
-            said = controls.note(f"{self.hub.residents.remove(self.hub.card(identity).id) / 1e6:.1f} MB freed")
+            said = markup.note(f"{self.hub.models.remove(self.hub.card(identity).id) / 1e6:.1f} MB freed")
         except ZooError as error:
-            said = controls.note(str(error), "error")
+            said = markup.note(str(error), "error")
         return self._after(identity) | {self.progress: said}
 
     def choose(self, identity: str) -> dict:
@@ -165,7 +165,7 @@ class ModelsTab:
         return [(f"{card.title} · {card.size.removeprefix('about ')} · {self._state(card)}", card.id) for card in cards]
 
     def _state(self, card: Card) -> str:
-        if card.id in self.hub.residents.sizes():
+        if card.id in self.hub.models.sizes():
             return "in memory"
         kept = self.hub.store.find(card)
         if kept and not self.hub.local(card):
@@ -189,7 +189,7 @@ class ModelsTab:
         }
 
     def _facts(self, card: Card) -> str:
-        kept, size = self.hub.store.find(card), self.hub.residents.sizes().get(card.id)
+        kept, size = self.hub.store.find(card), self.hub.models.sizes().get(card.id)
         needs = ", ".join(part.title for part in self.hub.parts(card)[1:])
         rows = {
             "Task": card.task, "Licence": _terms(card), "Size": card.size, "Parameters": f"{card.cost.params / 1e6:.1f} M",
@@ -210,7 +210,7 @@ def _picture(path: str) -> str:
     import numpy as np
 
     with Image.open(path) as picture:
-        return controls.data_url(np.asarray(picture.convert("RGB")))
+        return markup.picture_url(np.asarray(picture.convert("RGB")))
 
 
 def _terms(card: Card) -> str:
@@ -225,10 +225,8 @@ def _prose(card: Card) -> str:
 
 def _line(item: Transfer) -> str:
     left = f", {item.speed / 1e6:.1f} MB/s, {controls.duration(item.seconds_left)} left" if item.speed else ""
-    percent = 100 * item.done / item.total if item.total else 0.0
-    bar = f'<div class="line" role="progressbar" aria-valuenow="{percent:.0f}"><b style="width:{percent:.1f}%"></b></div>'
     words = f"{item.file} from {item.source}: {item.done / 1e6:.1f} of {item.total / 1e6:.1f} MB{left}"
-    return bar + controls.note(words) + "".join(controls.note(note) for note in item.notes)
+    return markup.bar(item.done / item.total if item.total else 0.0, words) + "".join(markup.note(note) for note in item.notes)
 
 
 def models_tab(hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> ModelsTab:

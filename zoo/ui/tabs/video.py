@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
-from zoo.ui.parts import controls
+from zoo.ui.parts import controls, markup
 from zoo.ui.parts.settings import Settings
 from zoo.ui.tabs.image import PRIVATE
 
@@ -30,7 +29,7 @@ class VideoTab:
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState, tab: gr.Tab) -> None:
         self.hub, self.visitor, self.tab = hub, visitor, tab
-        self.switches = controls.Switches()
+        self.switches = controls.StopFlags()
         self.origin, self.file, self.last_seed = gr.State(None), gr.State(""), gr.State(None)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
@@ -106,31 +105,31 @@ class VideoTab:
                 outside = f" (trained on {card.arch['num_frames']})" if request.frames != card.arch["num_frames"] else ""
 
                 def summary(ending: str) -> str:
-                    return controls.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
+                    return markup.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
 
                 yield {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.player: gr.update(visible=False),
-                    self.preview: gr.update(value=controls.pictures(None, 1), visible=True), self.last_seed: request.seeds[0],
-                    self.facts: summary("running"), self.verdict: "", self.progress: controls.note("starting"),
+                    self.preview: gr.update(value=markup.frame(None, 1), visible=True), self.last_seed: request.seeds[0],
+                    self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
                 }  # fmt: skip
                 for item in self.hub.generate(request, stop=stop, visitor=visitor):
                     if isinstance(item, Progress):
                         shown = {} if item.preview is None else {self.preview: _playing(item.preview[0], request.fps)}
-                        yield shown | {self.progress: controls.progress_line(item, card)}
+                        yield shown | {self.progress: markup.progress_line(item, card)}
                     else:
                         yield idle | self._show(item.images[0], item.files[0], item.receipts[0]) | {
-                            self.progress: "", self.facts: summary(controls.ending(item)), self.verdict: _verdict(item, origin),
+                            self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(item, origin),
                             self.history: self.arrive(visitor),
                         }  # fmt: skip
                         return
-                yield idle | {self.progress: controls.note("stopped while waiting; nothing was drawn yet")}
+                yield idle | {self.progress: markup.note("stopped while waiting; nothing was drawn yet")}
             except ZooError as error:
-                yield idle | {self.progress: controls.note(str(error), "error")}
+                yield idle | {self.progress: markup.note(str(error), "error")}
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a video made here back on the controls; a foreign or forged file changes nothing."""
         if not path:
-            return {self.verdict: controls.note("Choose a video first.", "error")}
+            return {self.verdict: markup.note("Choose a video first.", "error")}
         try:
             frames, receipt = video.read(path)
             request = Request.from_dict(receipt["request"])
@@ -141,18 +140,18 @@ class VideoTab:
             place = self.settings.place(receipt, request)
             request = replace(request, seeds=request.seeds[place : place + 1], labels=request.labels[place : place + 1])
         except ZooError as error:
-            return {self.verdict: controls.note(str(error), "error")}
+            return {self.verdict: markup.note(str(error), "error")}
         words = f"Settings of {request.model}, seed {request.seeds[0]}, are back on the controls: Generate again to compare."
         origin = {"request": request, "frames": frames, "pixels": receipt.get("pixels")}
-        return self.settings.restored(request, 0) | {self.verdict: controls.note(words, "good"), self.origin: origin}
+        return self.settings.restored(request, 0) | {self.verdict: markup.note(words, "good"), self.origin: origin}
 
     def recall(self, name: str, visitor: str) -> dict:
         """Show a video of the history again."""
         path = next((path for path in self.hub.results.history(visitor, ".mp4") if path.name == name), None)
         if path is None:
-            return {self.facts: controls.note("This video is gone; reload the page.", "error")}
+            return {self.facts: markup.note("This video is gone; reload the page.", "error")}
         frames, receipt = video.read(path.with_suffix(".webp"))
-        return self._show(frames, path, receipt) | {self.facts: controls.note(f"{name}, made {receipt['made']}")}
+        return self._show(frames, path, receipt) | {self.facts: markup.note(f"{name}, made {receipt['made']}")}
 
     def arrive(self, visitor: str) -> Any:
         """This browser's videos, the newest first."""
@@ -169,22 +168,22 @@ class VideoTab:
 
 
 def _playing(frames: np.ndarray, fps: int) -> str:
-    url = base64.b64encode(video.animation(frames, fps)).decode()
-    return f'<div class="frame" style="--columns:1"><img alt="preview, playing" src="data:image/webp;base64,{url}"></div>'
+    url = pictures.data_url(video.animation(frames, fps), "image/webp")
+    return f'<div class="frame" style="--columns:1"><img alt="preview, playing" src="{url}"></div>'
 
 
 def _strip(frames: np.ndarray) -> str:
     """All frames, and one of them large, chosen by the slider (page.js)."""
-    cells = "".join(f'<img alt="frame {k + 1}" src="{controls.data_url(frame)}">' for k, frame in enumerate(frames))
+    cells = "".join(f'<img alt="frame {k + 1}" src="{markup.picture_url(frame)}">' for k, frame in enumerate(frames))
     slider = f'<label>Frame <input type="range" min="1" max="{len(frames)}" value="1"> <output>1 of {len(frames)}</output></label>'
-    return f'<div class="cells">{cells}</div>{slider}<img class="large" alt="chosen frame" src="{controls.data_url(frames[0])}">'
+    return f'<div class="cells">{cells}</div>{slider}<img class="large" alt="chosen frame" src="{markup.picture_url(frames[0])}">'
 
 
 def _slice(frames: np.ndarray, row: float) -> str:
     line = min(int(row * frames.shape[1]), frames.shape[1] - 1)
-    url = controls.data_url(video.space_time(frames, line))
+    url = markup.picture_url(video.space_time(frames, line))
     words = f"Row {line} through time, which runs down: a moving object draws a slanted band, flicker draws stripes."
-    return f'<img alt="space-time slice of row {line}" src="{url}">' + controls.note(words)
+    return f'<img alt="space-time slice of row {line}" src="{url}">' + markup.note(words)
 
 
 def _verdict(result: Result, origin: dict | None) -> str:
@@ -192,11 +191,11 @@ def _verdict(result: Result, origin: dict | None) -> str:
     if not origin or origin["request"] != result.request:
         return ""
     if origin["pixels"] == result.receipts[0]["pixels"]:
-        return controls.note("Against the video you restored: Identical: every pixel of every frame is the same.", "good")
+        return markup.note("Against the video you restored: Identical: every pixel of every frame is the same.", "good")
     made, earlier = result.images[0], origin["frames"]
     if made.shape != earlier.shape:
-        return controls.note("Against the video you restored: Different: another size or number of frames.")
-    return controls.note(
+        return markup.note("Against the video you restored: Different: another size or number of frames.")
+    return markup.note(
         "Against the video you restored: " + pictures.compare(made.reshape(-1, *made.shape[-2:]), earlier.reshape(-1, *made.shape[-2:]))
     )
 

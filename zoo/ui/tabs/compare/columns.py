@@ -16,7 +16,7 @@ from gradio.utils import get_upload_folder
 
 from zoo.catalog.card import Card
 from zoo.compare import compare, report
-from zoo.compare.setting import Column
+from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, SOLVERS
 from zoo.errors import RequestError
 from zoo.media import figures, pictures
@@ -48,10 +48,10 @@ SAMPLE = """element.addEventListener("click", (event) => {
 
 
 @dataclass
-class Seen:
+class Comparison:
     """A comparison as a visitor sees it; `order` says which column stands at each place."""
 
-    columns: list[Column]
+    columns: list[Setting]
     order: list[int]
     blind: bool
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
@@ -69,10 +69,10 @@ class Seen:
         """A column at its end."""
         column = self.columns[self.order[place]]
         words = f"stopped after step {column.stopped}" if column.stopped else "" if self.blind else f"{column.seconds:.1f} s of its own"
-        return finished(place, self.run, self.name(place), column, controls.note(words), self.blind)
+        return finished(place, self.run, self.name(place), column, markup.note(words), self.blind)
 
 
-class CompareParts:
+class CompareComponents:
     """The components of the side-by-side view."""
 
     def __init__(self, hub: Hub) -> None:
@@ -164,7 +164,7 @@ def classes(card: Card) -> list[tuple[str, Any]]:
     return [*labels(card), ("every class in turn", compare.EACH)] if card.label_names else []
 
 
-def shown(place: int, run: str, head: str, images: np.ndarray | None, column: Column, words: str, noise: float) -> str:
+def shown(place: int, run: str, head: str, images: np.ndarray | None, column: Setting, words: str, noise: float) -> str:
     """One column while it forms: its samples, how noisy what the network saw was, and words under it (page.js keeps what was shown)."""
     count = len(images) if images is not None else len((column.left or column.rounds)[0].seeds)
     if images is None:
@@ -172,26 +172,26 @@ def shown(place: int, run: str, head: str, images: np.ndarray | None, column: Co
     elif images.ndim == 5:
         cells = [clip(video, column.request.fps, k) for k, video in enumerate(images)]
     elif count > SINGLE:
-        stride = max(1, images.shape[1] * controls.columns(count) // 1024)
-        sheet = np.asarray(pictures.grid(images[:, ::stride, ::stride], controls.columns(count), gap=2))
-        return _column(place, run, head, [f'<img alt="{count} samples forming" src="{controls.data_url(sheet)}">'], 1, words, noise)
+        stride = max(1, images.shape[1] * markup.columns(count) // 1024)
+        sheet = np.asarray(pictures.grid(images[:, ::stride, ::stride], markup.columns(count), gap=2))
+        return _column(place, run, head, [f'<img alt="{count} samples forming" src="{markup.picture_url(sheet)}">'], 1, words, noise)
     else:
-        cells = [f'<img alt="sample {k + 1} forming" src="{controls.data_url(image)}">' for k, image in enumerate(images)]
-    return _column(place, run, head, cells, controls.columns(count), words, noise)
+        cells = [f'<img alt="sample {k + 1} forming" src="{markup.picture_url(image)}">' for k, image in enumerate(images)]
+    return _column(place, run, head, cells, markup.columns(count), words, noise)
 
 
-def finished(place: int, run: str, head: str, column: Column, words: str, blind: bool = False) -> str:
+def finished(place: int, run: str, head: str, column: Setting, words: str, blind: bool = False) -> str:
     """One column at its end: all its samples, each from its file, whose name tells the model, or blindly; a click chooses one."""
     images, files = column.images, column.files
     if images.ndim == 5:
         cells = [clip(video, column.request.fps, k) for k, video in enumerate(images)]
     else:
-        shown = [controls.data_url(image, exact=True) for image in images] if blind else [url(path) for path in files]
+        shown = [markup.picture_url(image, exact=True) for image in images] if blind else [url(path) for path in files]
         cells = [
             f'<img loading="lazy" data-sample="{k}" alt="sample {k + 1}" title="sample {k + 1}, seed {seed}" src="{source}">'
             for k, (source, seed) in enumerate(zip(shown, column.seeds, strict=False))
         ]
-    return _column(place, run, head, cells, controls.columns(len(images)), words, 0.0)
+    return _column(place, run, head, cells, markup.columns(len(images)), words, 0.0)
 
 
 def _column(place: int, run: str, head: str, cells: Sequence[str], across: int, words: str, noise: float) -> str:
@@ -201,15 +201,15 @@ def _column(place: int, run: str, head: str, cells: Sequence[str], across: int, 
 
 def clip(frames: np.ndarray, fps: int, sample: int) -> str:
     """A video (f, h, w, 3) uint8 as one picture of all its frames, of which page.js shows one at a time, the same in all columns."""
-    across = controls.columns(len(frames))
+    across = markup.columns(len(frames))
     down = -(-len(frames) // across)
     sheet = np.asarray(pictures.grid(frames, across, gap=0))
-    style = f"background-image:url({controls.data_url(sheet)});background-size:{100 * across}% {100 * down}%"
+    style = f"background-image:url({markup.picture_url(sheet)});background-size:{100 * across}% {100 * down}%"
     data = f'data-frames="{len(frames)}" data-across="{across}" data-down="{down}" data-fps="{fps}" data-sample="{sample}"'
     return f'<div class="clip" role="img" aria-label="video {sample + 1}" {data} style="{style}"></div>'
 
 
-def closely(seen: Seen | None, left: str, right: str, sample: int, frame: int) -> tuple[tuple[Any, Any], str, str]:
+def closely(seen: Comparison | None, left: str, right: str, sample: int, frame: int) -> tuple[tuple[Any, Any], str, str]:
     """The same sample of two columns, enlarged, and their difference as HTML; the left one's file. Raises RequestError."""
     names = compare.names(len(seen.columns)) if seen is not None else []
     if left not in names or right not in names:

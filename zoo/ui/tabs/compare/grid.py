@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from zoo.compare import grid
-from zoo.compare.grid import AXES, Cell, Sweep
+from zoo.compare.grid import AXES, Cell, Grid
 from zoo.engine.request import Progress, Result
 from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import figures
-from zoo.ui.parts import controls
+from zoo.ui.parts import controls, markup
 from zoo.ui.tabs.compare import columns
 from zoo.ui.tabs.image import PRIVATE
 
@@ -33,11 +33,11 @@ element.addEventListener("keydown", choose);"""
 EMPTY = '<div class="frame empty"><p>No grid yet. Choose what to vary and press Run.</p></div>'
 
 
-class GridPart:
+class GridTab:
     """The components of the grid and what they do; a grid stands in the visitor's own state."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
-        self.hub, self.visitor, self.switches = hub, visitor, controls.Switches()
+        self.hub, self.visitor, self.switches = hub, visitor, controls.StopFlags()
         self.sweep, self.path = gr.State(None, time_to_live=columns.KEPT), gr.State("")
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
@@ -123,7 +123,7 @@ class GridPart:
         same = [one.id for one in self.hub.offered if one.generates and one.labels == card.labels and one.video == card.video]
         return ", ".join([one for one in same if self.hub.local(self.hub.card(one))][:3])
 
-    def plan(self, model, label, prompt, seed, steps, guidance, solver, x, xs, y, ys) -> Sweep:
+    def plan(self, model, label, prompt, seed, steps, guidance, solver, x, xs, y, ys) -> Grid:
         """The grid of these values. Raises RequestError."""
         card = self.hub.card(model)
         setting = {"model": model, "seeds": [controls.first_seed(seed, 1)]}
@@ -137,16 +137,16 @@ class GridPart:
         try:
             made = self.plan(*asked)
         except ZooError as error:
-            return controls.note(str(error), "error")
+            return markup.note(str(error), "error")
         parts = [part for card in {cell.card.id: cell.card for cell in made.every}.values() for part in self.hub.parts(card)]
         if words := controls.missing(self.hub, parts):
-            return controls.note(words)
+            return markup.note(words)
         seconds, unknown = made.price(self.hub)
         cells = f"{len(made.cells)} x {len(made.cells[0])} cells"
         known = f", about {controls.duration(seconds)} here, from measured steps" if unknown < len(made.every) else ""
         for card in {cell.card.id for cell in made.every if self.hub.seconds(cell.request) is None}:
             self.hub.prepare(card)
-        return controls.note(f"{cells}{known}{f'; {unknown} of models not measured here yet' if unknown else ''}")
+        return markup.note(f"{cells}{known}{f'; {unknown} of models not measured here yet' if unknown else ''}")
 
     # ---- what happens
 
@@ -155,18 +155,18 @@ class GridPart:
         try:
             made = self.plan(*asked)
         except ZooError as error:
-            yield {self.note: controls.note(str(error), "error")}
+            yield {self.note: markup.note(str(error), "error")}
             return
         yield from self._fill(session, visitor, made)
 
-    def go_on(self, session: gr.Request, visitor: str, made: Sweep | None) -> Iterator[dict]:
+    def go_on(self, session: gr.Request, visitor: str, made: Grid | None) -> Iterator[dict]:
         """Fill in the cells that are still empty."""
         if made is None:
-            yield {self.note: controls.note("There is no grid to go on with: press Run.", "error")}
+            yield {self.note: markup.note("There is no grid to go on with: press Run.", "error")}
             return
         yield from self._fill(session, visitor, made)
 
-    def _fill(self, session: gr.Request, visitor: str, made: Sweep) -> Iterator[dict]:
+    def _fill(self, session: gr.Request, visitor: str, made: Grid) -> Iterator[dict]:
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         with self.switches.held(session) as stop:
             yield {
@@ -177,14 +177,14 @@ class GridPart:
             for cells, item in grid.run(self.hub, made, stop, visitor):
                 if isinstance(item, Progress):
                     ready = sum(cell.image is not None for cell in made.every)
-                    words = controls.progress_line(item, cells[0].card)
+                    words = markup.progress_line(item, cells[0].card)
                     shown = {self.table: _table(made, cells, item)} if item.preview is not None else {}
-                    yield shown | {self.note: words + controls.note(f"{ready} of {len(made.every)} cells are there")}
+                    yield shown | {self.note: words + markup.note(f"{ready} of {len(made.every)} cells are there")}
                 elif isinstance(item, Result):
                     yield {self.table: _table(made)}
             yield idle | self._ended(made)
 
-    def _ended(self, made: Sweep) -> dict:
+    def _ended(self, made: Grid) -> dict:
         """What a grid can be kept as, and how much of it is there."""
         ready, errors = [cell for cell in made.every if cell.image is not None], [cell.error for cell in made.every if cell.error]
         words = f"{len(ready)} of {len(made.every)} cells are there; click one to open it."
@@ -192,9 +192,9 @@ class GridPart:
         if errors:
             words, kind = f"{words} {errors[0]}", "error"
         more = gr.update(visible=len(ready) < len(made.every))
-        return {self.table: _table(made), self.note: controls.note(words, kind), self.rest: more}
+        return {self.table: _table(made), self.note: markup.note(words, kind), self.rest: more}
 
-    def keep(self, made: Sweep | None) -> dict:
+    def keep(self, made: Grid | None) -> dict:
         """The grid as a picture and as a folder."""
         try:
             if made is None or not any(cell.file for cell in made.every):
@@ -202,19 +202,19 @@ class GridPart:
             contents = {"grid.png": figures.png(made.picture()), "grid.zip": made.archive()}
             files = put(contents, self.hub.results.folder / uuid.uuid4().hex)
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
+            return {self.note: markup.note(str(error), "error")}
         return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
 
-    def select(self, made: Sweep | None, event: gr.EventData) -> dict:
+    def select(self, made: Grid | None, event: gr.EventData) -> dict:
         """Say what a cell is, and make it the one that can be opened elsewhere."""
         index = int(event.cell)
         if made is None or not 0 <= index < len(made.every) or made.every[index].file is None:
-            return {self.facts: controls.note("This cell is still empty."), self.actions: gr.update(visible=False)}
+            return {self.facts: markup.note("This cell is still empty."), self.actions: gr.update(visible=False)}
         cell = made.every[index]
         label = cell.card.label_names[cell.request.labels[0]] if cell.request.labels else cell.request.prompt
         path = cell.file.with_suffix(".webp") if cell.card.video else cell.file
         return {
-            self.facts: controls.facts(cell.request, cell.card.title, label, cell.request.seeds, path.name),
+            self.facts: markup.facts(cell.request, cell.card.title, label, cell.request.seeds, path.name),
             self.actions: gr.update(visible=True), self.path: str(path),
         }  # fmt: skip
 
@@ -227,7 +227,7 @@ def _one(axis: str, text: str) -> Any:
     return found[0]
 
 
-def _table(made: Sweep, forming: list[Cell] | None = None, item: Progress | None = None) -> str:
+def _table(made: Grid, forming: list[Cell] | None = None, item: Progress | None = None) -> str:
     """The grid under the values of its axes; cells in the making show their preview."""
     previews = {id(cell): item.preview[k] for k, cell in enumerate(forming or [])} if item is not None else {}
     top = "".join(f"<th>{html.escape(words)}</th>" for words in made.words(0))
@@ -241,12 +241,12 @@ def _table(made: Sweep, forming: list[Cell] | None = None, item: Progress | None
         body += "</tr>"
     corner = f"<th>{' / '.join(filter(None, (made.down[0], made.across[0])))}</th>"
     table = f'<table class="grid"><thead><tr>{corner}{top}</tr></thead><tbody>{body}</tbody></table>'
-    return f'{controls.note(made.title())}<div class="wide">{table}</div>'
+    return f'{markup.note(made.title())}<div class="wide">{table}</div>'
 
 
 def _content(cell: Cell, preview: Any) -> str:
     if cell.file is not None:
         return f'<img alt="finished cell" src="{columns.url(cell.file.with_suffix(".webp") if cell.card.video else cell.file)}">'
     if preview is not None:
-        return f'<img alt="cell forming" class="forming" src="{controls.data_url(preview if preview.ndim == 3 else preview[-1])}">'
+        return f'<img alt="cell forming" class="forming" src="{markup.picture_url(preview if preview.ndim == 3 else preview[-1])}">'
     return f'<i title="{html.escape(cell.error)}">{"not made" if cell.error else ""}</i>'

@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from zoo.compare import compare, report
-from zoo.compare.setting import Column
+from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, Progress, Request, Result
 from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
-from zoo.ui.parts import controls
+from zoo.ui.parts import controls, markup
 from zoo.ui.parts.settings import Settings, autoencoders
 from zoo.ui.tabs.compare import columns
-from zoo.ui.tabs.compare.columns import COLUMNS, EMPTY, CompareParts, Seen
+from zoo.ui.tabs.compare.columns import COLUMNS, EMPTY, CompareComponents, Comparison
 from zoo.ui.tabs.image import PRIVATE
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
-    from zoo.ui.tabs.compare.votes import VotesPart
+    from zoo.ui.tabs.compare.votes import VotesTab
 
 UNSURE = "no difference"
 
 
-class CompareTab(CompareParts):
+class CompareTab(CompareComponents):
     """What the side-by-side view does; a comparison stands in the visitor's own state."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
         super().__init__(hub)
-        self.visitor, self.switches = visitor, controls.Switches()
+        self.visitor, self.switches = visitor, controls.StopFlags()
 
-    def wire(self, votes: VotesPart) -> None:
+    def wire(self, votes: VotesTab) -> None:
         """Let the components act, once those that count the choices stand as well."""
         self.votes = votes
         of_two = [self.left, self.right, self.which, self.frame]
@@ -96,7 +96,7 @@ class CompareTab(CompareParts):
             place = Settings.place(receipt, request)
             first, count = controls.repeated(request) or (request.seeds[place], 1)  # of a mixed batch this one only
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
+            return {self.note: markup.note(str(error), "error")}
         near = [other for other in controls.makers(self.hub, card.video) if other.id != card.id and other.labels == card.labels]
         near = [other for other in near if self.hub.local(other)] or [card]
         model, steps, solver, guidance, eta, vae = self.settings[0]
@@ -112,11 +112,11 @@ class CompareTab(CompareParts):
             self.seed: str(first), model: card.id, steps: request.steps, solver: request.solver,
             guidance: gr.update(value=request.guidance, visible=card.guidable),
             eta: request.eta, vae: own[4] | {"value": request.vae},
-            self.carried: carried, self.note: controls.note(words, "good"), self.settings[1][0]: near[0].id,
-            self.also: gr.update(value=controls.note(f"In all, from that result: {said}"), visible=bool(carried)),
+            self.carried: carried, self.note: markup.note(words, "good"), self.settings[1][0]: near[0].id,
+            self.also: gr.update(value=markup.note(f"In all, from that result: {said}"), visible=bool(carried)),
         } | dict(zip(self.settings[1][1:], other, strict=True))  # fmt: skip
 
-    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, carried: dict, values: tuple) -> list[Column]:
+    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, carried: dict, values: tuple) -> list[Setting]:
         samples = controls.whole("Samples", count, 1, compare.MOST_SAMPLES)
         first = controls.first_seed(seed, samples)
         settings = []
@@ -154,26 +154,26 @@ class CompareTab(CompareParts):
                     raise RequestError(f"Nobody looks at {len(columns[0].seeds)} samples blindly: choose at most {MAX_IMAGES}.")
                 random.shuffle(order)
         except ZooError as error:
-            yield {self.note: controls.note(str(error), "error")}
+            yield {self.note: markup.note(str(error), "error")}
             return
-        yield from self._run(session, visitor, Seen(columns, order, blind), before)
+        yield from self._run(session, visitor, Comparison(columns, order, blind), before)
 
-    def go_on(self, session: gr.Request, visitor: str, seen: Seen | None) -> Iterator[dict]:
+    def go_on(self, session: gr.Request, visitor: str, seen: Comparison | None) -> Iterator[dict]:
         """As many samples more of every column, of the seeds that follow."""
         try:
             if seen is None or not all(one.finished for one in seen.columns):
                 raise RequestError("There is no finished comparison to go on with: press Compare and let it finish.")
             compare.more(seen.columns)
         except ZooError as error:
-            yield {self.note: controls.note(str(error), "error")}
+            yield {self.note: markup.note(str(error), "error")}
             return
-        yield from self._run(session, visitor, Seen(seen.columns, seen.order, False), seen)
+        yield from self._run(session, visitor, Comparison(seen.columns, seen.order, False), seen)
 
-    def _run(self, session: gr.Request, visitor: str, seen: Seen, before: Seen | None) -> Iterator[dict]:
+    def _run(self, session: gr.Request, visitor: str, seen: Comparison, before: Comparison | None) -> Iterator[dict]:
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         places = {k: place for place, k in enumerate(seen.order)}
         ready = [column.left for column in seen.columns]
-        done, noise = [0.0] * len(places), controls.note(compare.noise(seen.columns))
+        done, noise = [0.0] * len(places), markup.note(compare.noise(seen.columns))
         with self.switches.held(session) as stop:
             try:
                 yield self._cells([seen.empty(place) for place in places.values()]) | {
@@ -185,28 +185,28 @@ class CompareTab(CompareParts):
                     part = item.step / item.total if isinstance(item, Progress) and item.total else 0
                     done[k] = (len(ready[k]) - len(column.left) + part) / max(len(ready[k]), 1)
                     if seen.blind:
-                        yield {self.note: controls.bar(sum(done) / len(done), compare.noise(seen.columns))}
+                        yield {self.note: markup.bar(sum(done) / len(done), compare.noise(seen.columns))}
                     elif isinstance(item, Result):
                         yield {self.cells[place]: seen.finished(place)}
                     else:
-                        words = controls.progress_line(item, column.card)
+                        words = markup.progress_line(item, column.card)
                         shown = {self.cells[place]: self._forming(seen, place, item, words), self.note: noise}
                         yield shown if item.preview is not None else {self.note: words}
                 _trim(seen)
                 if not all(column.results for column in seen.columns):
                     words = "stopped before there was something of every column; what was drawn is in the history of the Image tab"
-                    yield idle | self._restored(before) | {self.note: controls.note(words)}
+                    yield idle | self._restored(before) | {self.note: markup.note(words)}
                     return
                 yield idle | self._finished(seen)
             except ZooError as error:
                 _trim(seen)
-                yield idle | self._restored(before) | {self.note: controls.note(str(error), "error")}
+                yield idle | self._restored(before) | {self.note: markup.note(str(error), "error")}
 
-    def _restored(self, before: Seen | None) -> dict:
+    def _restored(self, before: Comparison | None) -> dict:
         """The comparison that stood there earlier."""
         return self._finished(before) if before is not None else self._cells([EMPTY])
 
-    def _forming(self, seen: Seen, place: int, item: Progress, words: str) -> str:
+    def _forming(self, seen: Comparison, place: int, item: Progress, words: str) -> str:
         column = seen.columns[seen.order[place]]
         run = f"{seen.run}-{len(column.results)}"
         return columns.shown(place, run, seen.name(place), item.preview, column, words, column.noise)
@@ -216,14 +216,14 @@ class CompareTab(CompareParts):
         spare = contents + [""] * COLUMNS
         return {cell: gr.update(value=spare[k], visible=k < len(contents)) for k, cell in enumerate(self.cells)}
 
-    def _finished(self, seen: Seen) -> dict:
+    def _finished(self, seen: Comparison) -> dict:
         """All columns at their end; what tells them apart only where nobody chooses blindly."""
         shown = self._cells([seen.finished(place) for place in range(len(seen.order))]) | {self.seen: seen}
         whole = all(column.finished for column in seen.columns)
         if seen.blind and whole:
             names = [seen.name(place) for place in range(len(seen.order))]
             choice = gr.update(choices=[*names, UNSURE], value=None, visible=True)
-            return shown | {self.choice: choice, self.note: controls.note(f"{compare.noise(seen.columns)} Look, then choose.")}
+            return shown | {self.choice: choice, self.note: markup.note(f"{compare.noise(seen.columns)} Look, then choose.")}
         seen.blind = False
         names, columns = compare.names(len(seen.columns)), seen.columns
         images = columns[0].images
@@ -235,12 +235,12 @@ class CompareTab(CompareParts):
             self.left: gr.update(choices=names, value="A"), self.right: gr.update(choices=names, value=names[-1]),
             self.which: gr.update(maximum=max(count, 2), value=1),
             self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=frames // 2 + 1),
-            self.slider: pair[0], self.difference: pair[1], self.path: pair[2], self.note: controls.note(compare.noise(columns)),
+            self.slider: pair[0], self.difference: pair[1], self.path: pair[2], self.note: markup.note(compare.noise(columns)),
             self.saved: gr.update(visible=False),
             self.again: gr.update(interactive=whole), self.choice: gr.update(visible=False),
         }  # fmt: skip
 
-    def vote(self, visitor: str, seen: Seen | None, chosen: str) -> dict:
+    def vote(self, visitor: str, seen: Comparison | None, chosen: str) -> dict:
         """Keep a blind choice and say what stood where."""
         try:
             if seen is None or not seen.blind:
@@ -252,32 +252,34 @@ class CompareTab(CompareParts):
             seen.blind = False
             words = "You saw no difference." if index is None else f"You chose {chosen}: {settings[index]}."
             return (
-                self._finished(seen) | {self.note: controls.note(f"{words} Kept; the Votes tab counts.", "good")} | self.votes.show(visitor)
+                self._finished(seen)
+                | {self.note: markup.note(f"{words} LocalFiles; the Votes tab counts.", "good")}
+                | self.votes.show(visitor)
             )
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
+            return {self.note: markup.note(str(error), "error")}
 
-    def save(self, seen: Seen | None) -> dict:
+    def save(self, seen: Comparison | None) -> dict:
         """The report as files."""
         try:
             if seen is None or seen.blind:
                 raise RequestError("There is nothing to report yet: press Compare and let it finish.")
             files = put(report.files(seen.columns), self.hub.results.folder / uuid.uuid4().hex)
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
+            return {self.note: markup.note(str(error), "error")}
         return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
 
-    def closely(self, seen: Seen | None, left: str, right: str, which: int, frame: int) -> tuple[Any, Any, Any, Any]:
+    def closely(self, seen: Comparison | None, left: str, right: str, which: int, frame: int) -> tuple[Any, Any, Any, Any]:
         """Two columns' same sample under a line to drag, and where they differ; the left one's file."""
         if seen is not None and seen.blind:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         try:
-            return *columns.closely(seen, left, right, int(which) - 1, int(frame) - 1), controls.note(compare.noise(seen.columns))
+            return *columns.closely(seen, left, right, int(which) - 1, int(frame) - 1), markup.note(compare.noise(seen.columns))
         except RequestError as error:
-            return None, "", "", controls.note(str(error), "error")
+            return None, "", "", markup.note(str(error), "error")
 
 
-def _trim(seen: Seen) -> None:
+def _trim(seen: Comparison) -> None:
     """What was not begun is not missing."""
     for column in seen.columns:
         del column.rounds[max(len(column.results), 1) :]

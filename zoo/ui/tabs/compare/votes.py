@@ -12,7 +12,7 @@ import gradio as gr
 from zoo.compare.votes import Rate, Votes, rates
 from zoo.engine.results import put
 from zoo.errors import ZooError
-from zoo.ui.parts import controls
+from zoo.ui.parts import markup
 from zoo.ui.tabs.image import PRIVATE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ MINE, ALL = "mine", "everybody's on this hub"
 HEADS = ("preferred", "to", "choices", "", "share, 95 % interval", "no difference")
 
 
-class VotesPart:
+class VotesTab:
     """The components, and what they do; the choices themselves lie in the hub's folder."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState, tab: gr.Tab) -> None:
@@ -51,11 +51,11 @@ class VotesPart:
         try:
             votes = self.kept.all(str(visitor) if whose == MINE else None)
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
+            return {self.note: markup.note(str(error), "error")}
         words = f"{_choices(len(votes))}. The interval is Wilson's; where it holds 50 %, nothing is decided yet." if votes else ""
         empty = "No choice yet: tick Blind under Side by side, compare, and choose."
         return {
-            self.rates: _table(rates(votes)) if votes else controls.note(empty), self.note: controls.note(words),
+            self.rates: _table(rates(votes)) if votes else markup.note(empty), self.note: markup.note(words),
             self.sure: gr.update(visible=False), self.files: gr.update(visible=False),
         }  # fmt: skip
 
@@ -63,10 +63,10 @@ class VotesPart:
         """This visitor's choices as files."""
         try:
             if not self.kept.all(str(visitor)):
-                return {self.note: controls.note("There is nothing of yours to export.", "error")}
+                return {self.note: markup.note("There is nothing of yours to export.", "error")}
             files = put(self.kept.export(str(visitor)), self.hub.results.folder / uuid.uuid4().hex)
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
+            return {self.note: markup.note(str(error), "error")}
         return {self.files: gr.update(value=[str(path) for path in files], visible=True), self.note: ""}
 
     def ask(self, visitor: str) -> dict[Any, Any]:
@@ -74,17 +74,17 @@ class VotesPart:
         try:
             count = len(self.kept.all(str(visitor)))
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
+            return {self.note: markup.note(str(error), "error")}
         words = f"{_choices(count)} of this browser would be gone for good." if count else "There is nothing of yours to delete."
-        return {self.sure: gr.update(visible=count > 0), self.note: controls.note(words)}
+        return {self.sure: gr.update(visible=count > 0), self.note: markup.note(words)}
 
     def forget(self, visitor: str, whose: str) -> dict[Any, Any]:
         """Delete this visitor's choices."""
         try:
             count = self.kept.delete(str(visitor))
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
-        return self.show(visitor, whose) | {self.note: controls.note(f"Deleted: {_choices(count)}.", "good")}
+            return {self.note: markup.note(str(error), "error")}
+        return self.show(visitor, whose) | {self.note: markup.note(f"Deleted: {_choices(count)}.", "good")}
 
 
 def _choices(count: int) -> str:

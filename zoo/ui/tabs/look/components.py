@@ -6,7 +6,7 @@ import gradio as gr
 
 from zoo.inside import attention, attention_figures
 from zoo.inside.inspector import BUDGET, Looker
-from zoo.ui.parts import controls
+from zoo.ui.parts import markup
 from zoo.ui.tabs.look.views import PATCH, model_choices
 
 NOTHING = "no second model"
@@ -16,7 +16,7 @@ KEPT = (
 )
 
 
-class LookParts:
+class LookComponents:
     """The components, by what they are for."""
 
     def __init__(self, looker: Looker) -> None:
@@ -50,7 +50,7 @@ class LookParts:
         self.frame = gr.Slider(1, 16, 1, step=1, label="Frame", elem_id="look-frame", buttons=[], visible=False)
         self.step = gr.Slider(1, 25, 25, step=1, label="Step, from noise to picture", elem_id="look-step", buttons=[], visible=False)
         self.free = gr.Checkbox(False, label="without the class (null label)", elem_id="look-free", visible=False)
-        gr.HTML(controls.note(KEPT))
+        gr.HTML(markup.note(KEPT))
 
     def _build_result(self) -> None:
         self.note = gr.HTML(elem_id="look-note")

@@ -16,7 +16,7 @@ from zoo.inside.forward_record import ONTO, Recording
 from zoo.ui.parts import controls, markup
 from zoo.ui.parts.settings import labels
 from zoo.ui.tabs.image import PRIVATE
-from zoo.ui.tabs.look.components import NOTHING, LookParts
+from zoo.ui.tabs.look.components import NOTHING, LookComponents
 from zoo.ui.tabs.look.views import PATCH, SIDE, View, Views, examples, model_choices, price, widest
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EMPTY = "Choose a class and press Generate and look: every step of the run can then be opened."
 
 
-def said(handler: Callable[..., dict]) -> Callable[..., dict]:
+def errors_in_place(handler: Callable[..., dict]) -> Callable[..., dict]:
     """A handler whose errors stand on the page in one sentence."""
 
     @wraps(handler)
@@ -34,17 +34,17 @@ def said(handler: Callable[..., dict]) -> Callable[..., dict]:
         try:
             return handler(self, *values)
         except ZooError as error:
-            return {self.note: controls.note(str(error), "error")}
+            return {self.note: markup.note(str(error), "error")}
 
     return safe
 
 
-class LookTab(LookParts):
+class LookTab(LookComponents):
     """What the tab does; what is looked at stands in `subject`, recordings in the Looker."""
 
     def __init__(self, hub: Hub, looker: Looker, tab: gr.Tab) -> None:
         super().__init__(looker)
-        self.hub, self.tab, self.views, self.switches = hub, tab, Views(looker), controls.Switches()
+        self.hub, self.tab, self.views, self.switches = hub, tab, Views(looker), controls.StopFlags()
         self._wire()
 
     def _wire(self) -> None:
@@ -107,7 +107,7 @@ class LookTab(LookParts):
         models = {self.model: gr.update(choices=model_choices(self.looker))}
         return models if subject else models | self.choose(model)
 
-    @said
+    @errors_in_place
     def choose(self, model: str) -> dict:
         """Show what a model needs to be looked into, and open an example where it only looks."""
         card = self.hub.card(model)
@@ -135,9 +135,9 @@ class LookTab(LookParts):
         """Nothing to look at yet, and why."""
         texts = dict.fromkeys([part for part in self.all if isinstance(part, gr.HTML)], "")
         hidden = dict.fromkeys((self.steps_part, self.skips_part, self.step, self.frame, self.free, self.file), gr.update(visible=False))
-        return texts | hidden | {self.picture: None, self.heat: None, self.note: controls.note(words), self.subject: {}}
+        return texts | hidden | {self.picture: None, self.heat: None, self.note: markup.note(words), self.subject: {}}
 
-    @said
+    @errors_in_place
     def open(self, model: str, path: str | None) -> dict:
         """Look at a picture or clip with a model."""
         if not path:
@@ -149,7 +149,7 @@ class LookTab(LookParts):
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
         with self.switches.held(session) as stop:
             try:
-                yield {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.note: controls.note("starting")}
+                yield {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.note: markup.note("starting")}
                 card = self.hub.card(model)
                 requests = [controls.make_request(card, prompt if card.text else label, 1, seed or "0", steps, None, None)]
                 if beside != NOTHING:
@@ -160,14 +160,14 @@ class LookTab(LookParts):
                 for request in requests:
                     for item in self.looker.generate(request, stop):
                         if isinstance(item, Progress):
-                            yield {self.note: controls.progress_line(item, self.hub.card(request.model))}
+                            yield {self.note: markup.progress_line(item, self.hub.card(request.model))}
                 if stop.is_set():
-                    yield idle | {self.note: controls.note("stopped; nothing was kept")}
+                    yield idle | {self.note: markup.note("stopped; nothing was kept")}
                     return
                 subject = {"model": card.id, "request": requests[0].to_dict()}
                 yield idle | self._opened(subject | ({"beside": requests[1].to_dict()} if requests[1:] else {}))
             except ZooError as error:
-                yield idle | {self.note: controls.note(str(error), "error")}
+                yield idle | {self.note: markup.note(str(error), "error")}
 
     def _opened(self, subject: dict) -> dict:
         """Everything of a new subject, its controls set to what it has."""
@@ -202,7 +202,7 @@ class LookTab(LookParts):
 
     # ---- what is drawn
 
-    @said
+    @errors_in_place
     def draw(self, *view: Any) -> dict:
         """Where one place or token looks."""
         chosen = View(*view)
@@ -211,7 +211,7 @@ class LookTab(LookParts):
         shown = {part: gr.update(visible=chosen.way == way) for part, way in uses.items()}
         return parts | shown | {self.note: ""}
 
-    @said
+    @errors_in_place
     def reopen(self, *view: Any) -> dict:
         """The tokens and the figures by layer, of another step or frame."""
         return {getattr(self, name): value for name, value in self.views.tokens(View(*view)).items()}
@@ -220,17 +220,17 @@ class LookTab(LookParts):
         """What another patch size would cost."""
         return price(self.hub.card(model), int(patch))
 
-    @said
+    @errors_in_place
     def draw_through(self, *view: Any) -> dict:
         """The same layer, head and place through the run."""
         return {self.forming: self.views.through(View(*view)), self.note: ""}
 
-    @said
+    @errors_in_place
     def cut(self, skip: int, factor: float, *view: Any) -> dict:
         """What a long skip carried."""
         return {self.carried: self.views.cut(View(*view), skip, factor), self.note: ""}
 
-    @said
+    @errors_in_place
     def save(self, *view: Any) -> dict:
         """All arrays of this recording as one file."""
         return {self.file: gr.update(value=self.views.arrays(View(*view), self.hub.results.folder), visible=True), self.note: ""}
@@ -245,10 +245,10 @@ class LookTab(LookParts):
             yield self.choose(request.model) | asked | {self.model: request.model, self.subject: {"model": request.model}}
             for item in self.looker.generate(request):
                 if isinstance(item, Progress):
-                    yield {self.note: controls.progress_line(item, self.hub.card(request.model))}
+                    yield {self.note: markup.progress_line(item, self.hub.card(request.model))}
             yield self._opened({"model": request.model, "request": request.to_dict()})
         except ZooError as error:
-            yield {self.note: controls.note(str(error), "error")}
+            yield {self.note: markup.note(str(error), "error")}
 
 
 def _most(recording: Recording) -> int:
@@ -260,7 +260,7 @@ def _asked(card: Card, request: dict) -> str:
     """What a run was asked for, in one line."""
     asked = Request.from_dict(request)
     name = card.label_names[asked.labels[0]] if asked.labels else asked.prompt
-    return controls.facts(asked, card.title, name, asked.seeds, "the model's own clean prediction at this step")
+    return markup.facts(asked, card.title, name, asked.seeds, "the model's own clean prediction at this step")
 
 
 def _clicked(event: gr.SelectData) -> tuple[tuple[float, float], str]:

@@ -20,7 +20,7 @@ from zoo.inside.forward_record import ONTO, Layer, Query, Recording
 from zoo.inside.inspector import Looker, Run
 from zoo.inside.tokenization import position, stages
 from zoo.media import figures
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import markup
 
 SIDE = 512
 """Pixels of the two large pictures, so that a click says where it was."""
@@ -169,13 +169,13 @@ class Views:
 def price(card: Card, patch: int) -> str:
     """What another patch size would cost, in one sentence."""
     if card.family == "swin":
-        return controls.note("Attention stays within windows here: its cost grows with the number of patches, not with its square.")
+        return markup.note("Attention stays within windows here: its cost grows with the number of patches, not with its square.")
     n, pairs, total = attention_figures.cost(card, min(max(int(patch), 1), widest(card)))
     own, *_ = attention_figures.cost(card, card.arch["patch_size"])
     own_side = card.arch["patch_size"]
     times = "as it is" if patch == own_side else f"{n / own:.3g} times as many as with its own {own_side}"
     words = f"{n} tokens, {times}: {total:.3g} billion multiply-adds in the blocks"
-    return controls.note(f"{words}, {100 * pairs / total:.0f} % of them between tokens, which grow with the square of their number.")
+    return markup.note(f"{words}, {100 * pairs / total:.0f} % of them between tokens, which grow with the square of their number.")
 
 
 def widest(card: Card) -> int:
@@ -215,7 +215,7 @@ def _caption(recording: Recording, view: View, values: Tensor, rest: Tensor, cli
     unit = {"relevance": "relevance", "rollout": "share of attention, rolled out"}.get(view.way, "share of attention")
     words = f"Layer {layer.name} · {head} · {who}: {top:.2g} at most on one patch{'; ' + tokens if tokens else ''}."
     scale = figures.png(figures.bar(max(top, 1e-9), unit))
-    return f"{markup.image(scale, 'colour bar: ' + unit)}{controls.note(words)}"
+    return f"{markup.image(scale, 'colour bar: ' + unit)}{markup.note(words)}"
 
 
 def _strip(recording: Recording, view: View, values: Tensor) -> str:
