@@ -255,7 +255,8 @@ def test_a_process_that_was_killed_left_what_another_goes_on_with(remote: Loopba
     remote.faults = Faults(drip=0.05)
     card = card_of(source("huggingface", remote))
     program = (
-        "import sys; from pathlib import Path; from zoo.catalog import sources; from zoo.catalog.store import Store; from zoo.catalog.card import parse\n"
+        "import sys; from pathlib import Path; from zoo.catalog import sources\n"
+        "from zoo.catalog.store import Store; from zoo.catalog.card import parse\n"
         "sources.fetch(parse('m', Path(sys.argv[1]).read_text()), Store(Path(sys.argv[2])))"
     )
     (tmp_path / "m.md").write_text(f"---\n{yaml.safe_dump({'zoo': words_of(card)})}---\n")
@@ -433,7 +434,8 @@ def test_two_processes_that_ask_for_one_file_cause_one_transfer(remote: Loopback
     card = card_of(source("modelscope", remote))
     (tmp_path / "m.md").write_text(f"---\n{yaml.safe_dump({'zoo': words_of(card)})}---\n")
     program = (
-        "import sys; from pathlib import Path; from zoo.catalog import sources; from zoo.catalog.store import Store; from zoo.catalog.card import parse\n"
+        "import sys; from pathlib import Path; from zoo.catalog import sources\n"
+        "from zoo.catalog.store import Store; from zoo.catalog.card import parse\n"
         "print(sources.fetch(parse('m', Path(sys.argv[1]).read_text()), Store(Path(sys.argv[2]))).sha256)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "m.md"), str(store.folder)]
@@ -505,7 +507,8 @@ def test_a_damaged_shard_in_the_cache_of_a_hub_is_not_taken(remote: LoopbackHub,
 def test_a_hub_is_asked_about_the_file_and_nothing_else(remote: LoopbackHub, store: Store, tmp_path: Path) -> None:
     (tmp_path / "m.md").write_text(f"---\n{yaml.safe_dump({'zoo': words_of(card_of(source('huggingface', remote)))})}---\n")
     program = (
-        "import sys; from pathlib import Path; from zoo.catalog import sources; from zoo.catalog.store import Store; from zoo.catalog.card import parse\n"
+        "import sys; from pathlib import Path; from zoo.catalog import sources\n"
+        "from zoo.catalog.store import Store; from zoo.catalog.card import parse\n"
         "sources.fetch(parse('m', Path(sys.argv[1]).read_text()), Store(Path(sys.argv[2])))"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "m.md"), str(store.folder)]

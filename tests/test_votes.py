@@ -20,7 +20,8 @@ ANNA, BEN = "a" * 32, "b" * 32
 
 
 def test_choices_survive_the_process_that_made_them(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from zoo.compare.votes import Votes; Votes(pathlib.Path(sys.argv[1])).add('a' * 32, 'star', [0, 1], ['x', 'y'], 1)"
+    code = "import sys, pathlib; from zoo.compare.votes import Votes\n"
+    code += "Votes(pathlib.Path(sys.argv[1])).add('a' * 32, 'star', [0, 1], ['x', 'y'], 1)"
     path = tmp_path / "new folder" / "choices.sqlite3"
     for _ in range(2):
         subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parent.parent)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import gradio as gr
 
 from zoo.backbones import FAMILIES
 from zoo.catalog.card import Card, Source
@@ -20,28 +16,6 @@ if TYPE_CHECKING:
 
 
 HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope", "url": "the authors' server"}
-
-
-class StopFlags:
-    """A switch for each visitor, by session, that stops what runs for him."""
-
-    def __init__(self) -> None:
-        self._events: dict[str, threading.Event] = {}
-
-    @contextmanager
-    def held(self, session: gr.Request) -> Iterator[threading.Event]:
-        """A fresh switch for the time that something runs."""
-        event = self._events[session.session_hash] = threading.Event()
-        try:
-            yield event
-        finally:
-            if self._events.get(session.session_hash) is event:
-                del self._events[session.session_hash]
-
-    def stop(self, session: gr.Request) -> None:
-        """Set the switch of this visitor, if anything runs for him."""
-        if event := self._events.get(session.session_hash):
-            event.set()
 
 
 def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import gradio as gr
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ImageTab:
 
     def __init__(self, hub: Hub, page: gr.Blocks) -> None:
         self.hub = hub
-        self.switches = controls.StopFlags()
+        self.switches = runs.StopFlags()
         self.visitor = gr.BrowserState("", storage_key="patchwork-visitor", secret="patchwork")
         self.origin = gr.State(None)
         self.files = gr.State([])

@@ -12,7 +12,7 @@ from PIL import Image
 from zoo.catalog.card import CARDS, SEEING, Card
 from zoo.errors import CancelledError, ZooError
 from zoo.inside.inspector import DIFFUSION
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import controls, markup, runs
 from zoo.ui.tabs.image import PRIVATE, ImageTab
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ModelsTab:
 
     def __init__(self, hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> None:
         self.hub, self.tabs, self.tab, self.image, self.video = hub, tabs, tab, image, video
-        self.switches = controls.StopFlags()
+        self.switches = runs.StopFlags()
         first = controls.first_generator(hub)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):

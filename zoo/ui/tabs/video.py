@@ -13,7 +13,7 @@ import numpy as np
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.settings import Settings
 from zoo.ui.tabs.image import PRIVATE
 
@@ -29,7 +29,7 @@ class VideoTab:
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState, tab: gr.Tab) -> None:
         self.hub, self.visitor, self.tab = hub, visitor, tab
-        self.switches = controls.StopFlags()
+        self.switches = runs.StopFlags()
         self.origin, self.file, self.last_seed = gr.State(None), gr.State(""), gr.State(None)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):

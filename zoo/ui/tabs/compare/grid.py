@@ -15,7 +15,7 @@ from zoo.engine.request import Progress, Result
 from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import figures
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import controls, markup, runs
 from zoo.ui.tabs.compare import columns
 from zoo.ui.tabs.image import PRIVATE
 
@@ -37,7 +37,7 @@ class GridTab:
     """The components of the grid and what they do; a grid stands in the visitor's own state."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
-        self.hub, self.visitor, self.switches = hub, visitor, controls.StopFlags()
+        self.hub, self.visitor, self.switches = hub, visitor, runs.StopFlags()
         self.sweep, self.path = gr.State(None, time_to_live=columns.KEPT), gr.State("")
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):

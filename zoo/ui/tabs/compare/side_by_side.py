@@ -15,7 +15,7 @@ from zoo.engine.request import MAX_IMAGES, Progress, Request, Result
 from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.settings import Settings, autoencoders
 from zoo.ui.tabs.compare import columns
 from zoo.ui.tabs.compare.columns import COLUMNS, EMPTY, CompareComponents, Comparison
@@ -33,7 +33,7 @@ class CompareTab(CompareComponents):
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
         super().__init__(hub)
-        self.visitor, self.switches = visitor, controls.StopFlags()
+        self.visitor, self.switches = visitor, runs.StopFlags()
 
     def wire(self, votes: VotesTab) -> None:
         """Let the components act, once those that count the choices stand as well."""

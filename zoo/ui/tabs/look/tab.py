@@ -13,7 +13,7 @@ from zoo.engine.request import Progress, Request, find_label
 from zoo.errors import RequestError, ZooError
 from zoo.inside import attention_figures
 from zoo.inside.forward_record import ONTO, Recording
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.settings import labels
 from zoo.ui.tabs.image import PRIVATE
 from zoo.ui.tabs.look.components import NOTHING, LookComponents
@@ -44,7 +44,7 @@ class LookTab(LookComponents):
 
     def __init__(self, hub: Hub, looker: Looker, tab: gr.Tab) -> None:
         super().__init__(looker)
-        self.hub, self.tab, self.views, self.switches = hub, tab, Views(looker), controls.StopFlags()
+        self.hub, self.tab, self.views, self.switches = hub, tab, Views(looker), runs.StopFlags()
         self._wire()
 
     def _wire(self) -> None:
