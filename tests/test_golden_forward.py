@@ -18,7 +18,7 @@ GUIDED = [name for name in FORWARDS if "cfg" in CASES[name]]
 def test_forward_equals_the_official_one(name: str) -> None:
     theirs = numbers(name)
     ours = model(CASES[name])(theirs["x"], theirs["t"], theirs.get("y"))
-    torch.testing.assert_close(ours, theirs["out"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, theirs["out"], atol=2e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def test_guided_forward_equals_forward_with_cfg(name: str, null_label: int | Non
     theirs, case = numbers(name), CASES[name]
     predict = guided(model(case), theirs["cfg_labels"], case["cfg"]["scale"], channels=case["cfg"]["channels"], null_label=null_label)
     ours = predict(theirs["cfg_x"], theirs["cfg_t"].float())
-    torch.testing.assert_close(ours, theirs["cfg_out"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, theirs["cfg_out"], atol=2e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def test_unguided_channels_are_the_conditional_ones() -> None:
     x, t, y = theirs["full_x"][:2], theirs["full_t"][:2].float(), theirs["full_y"]
     assert (y[2:] == 10).all()
     ours = guided(model(case), y[:2], case["cfg"]["scale"], channels=3)(x, t)
-    torch.testing.assert_close(ours, theirs["full_out"][:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, theirs["full_out"][:2], atol=2e-5, rtol=0)
     assert (ours[:, 3:] - theirs["full_out"][2:, 3:]).abs().max() > 1e-2
 
 
@@ -49,7 +49,7 @@ def test_the_conditioning_of_a_video_is_computed_once_and_every_frame_gets_it() 
         block.adaLN_modulation.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     ours = module(theirs["x"], theirs["t"], theirs["y"])
     assert seen == [len(theirs["x"])] * len(module.blocks)
-    torch.testing.assert_close(ours, theirs["out"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, theirs["out"], atol=2e-5, rtol=0)
 
 
 @torch.no_grad()

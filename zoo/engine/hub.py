@@ -133,9 +133,9 @@ class Hub:
         card = self.card(request.model)
         request = request.resolved(card)
         stop = stop or threading.Event()
-        with self.turns.place() as ahead:
-            while count := ahead():
-                yield Progress("waiting", request, ahead=count)
+        with self.turns.place(self.seconds(request)) as place:
+            while count := place():
+                yield Progress("waiting", request, ahead=count, seconds_left=place.seconds)
                 if stop.is_set():
                     return
             yield Progress("loading", request)

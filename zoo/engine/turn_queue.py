@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class Place:
+    """A place in the queue; calling it tells how many are ahead."""
+
+    def __init__(self, queue: TurnQueue, cost: float | None) -> None:
+        self._queue, self.cost = queue, cost
+        self.begun: float | None = None
+        self._asked = False
+
+    def __call__(self) -> int:
+        """How many are ahead, at once or after a quarter of a second; 0 when it is our turn."""
+        with self._queue.moved:
+            if self._asked and self._queue.places.index(self):
+                self._queue.moved.wait(0.25)
+            self._asked = True
+            ahead = self._queue.places.index(self)
+        if not ahead and self.begun is None:
+            self.begun = time.monotonic()
+        return ahead
+
+    @property
+    def seconds(self) -> float | None:
+        """What those ahead will still take, None where one of them was never measured."""
+        with self._queue.moved:
+            ahead = self._queue.places[: self._queue.places.index(self)]
+        now = time.monotonic()
+        costs = [None if one.cost is None else max(0.0, one.cost - (now - one.begun if one.begun else 0.0)) for one in ahead]
+        return None if None in costs else sum(costs)
+
+
 class TurnQueue:
-    """A queue whose waiters learn how many are ahead of them."""
+    """A queue whose waiters learn how many are ahead of them, and for how long."""
 
     def __init__(self) -> None:
-        self._tickets: list[object] = []
-        self._moved = threading.Condition()
+        self.places: list[Place] = []
+        self.moved = threading.Condition()
 
     @contextmanager
-    def place(self) -> Iterator[Callable[[], int]]:
-        """Stand in line; the function tells how many are ahead, at once or after a quarter of a second, 0 when it is our turn."""
-        ticket, asked = object(), False
-
-        def ahead() -> int:
-            nonlocal asked
-            with self._moved:
-                if asked and self._tickets.index(ticket):
-                    self._moved.wait(0.25)
-                asked = True
-                return self._tickets.index(ticket)
-
-        with self._moved:
-            self._tickets.append(ticket)
+    def place(self, cost: float | None = None) -> Iterator[Place]:
+        """Stand in line with work of so many seconds, where that is known."""
+        place = Place(self, cost)
+        with self.moved:
+            self.places.append(place)
         try:
-            yield ahead
+            yield place
         finally:
-            with self._moved:
-                self._tickets.remove(ticket)
-                self._moved.notify_all()
+            with self.moved:
+                self.places.remove(place)
+                self.moved.notify_all()

@@ -30,6 +30,8 @@ MAX_SIDE = 4096
 """Pixels of the longer side that is kept of it."""
 MAX_READ = 160
 """Frames of anybody's clip that are looked at."""
+MAX_FILE = 200_000_000
+"""Bytes of a file that is searched for a receipt."""
 MAX_PIXELS = 1 << 24
 """Pixels of a picture that is read back, 4096 x 4096; the header of a larger one is all that is looked at."""
 
@@ -70,6 +72,12 @@ def save_png(image: np.ndarray, path: Path, receipt: dict[str, Any]) -> None:
     os.replace(part, path)
     part.write_text(text, encoding="utf-8")
     os.replace(part, path.with_suffix(".json"))
+
+
+def carries_receipt(path: str | os.PathLike[str]) -> bool:
+    """Whether a file, of any kind, was made here: its bytes hold the word that every receipt has. Nothing is decoded."""
+    place = Path(path)
+    return place.stat().st_size <= MAX_FILE and RECEIPT.encode() in place.read_bytes()
 
 
 def read_png(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:

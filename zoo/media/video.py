@@ -18,6 +18,8 @@ from zoo.media.pictures import MAX_READ, MAX_RECEIPT, is_picture, open_frames, p
 
 DESCRIPTION = 0x010E
 """EXIF's ImageDescription, which holds the receipt of a WebP."""
+SUFFIXES = (".mp4", ".gif", ".webp")
+"""Of the files that a video is kept as."""
 MAX_BYTES = 200_000_000
 """Of a video that is read back."""
 
@@ -125,6 +127,14 @@ def _read_animation(path: Path) -> tuple[np.ndarray, str]:
             picture.seek(index)
             frames.append(np.asarray(picture.convert("RGB")))
     return np.stack(frames), text.decode() if isinstance(text, bytes) else text
+
+
+def is_clip(path: str | os.PathLike[str]) -> bool:
+    """Whether ffmpeg finds at least one frame of a video in a file."""
+    try:
+        return bool(_ffmpeg("-i", str(path), "-frames:v", "1", "-vf", "scale=16:16", "-f", "image2pipe", "-c:v", "ppm", "-"))
+    except (OSError, RuntimeError, subprocess.TimeoutExpired):
+        return False
 
 
 def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,14 @@ import gradio as gr
 
 from zoo.inside.inspector import Looker
 from zoo.ui.api import endpoints
+from zoo.ui.arrival import Arrival
 from zoo.ui.parts.controls import first_generator
+from zoo.ui.parts.help import HELP
+from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
 from zoo.ui.tabs.compare.votes import VotesTab
-from zoo.ui.tabs.image import PRIVATE, ImageTab, image_tab
+from zoo.ui.tabs.image import ImageTab, image_tab
 from zoo.ui.tabs.look.tab import look_tab
 from zoo.ui.tabs.models import models_tab
 from zoo.ui.tabs.video import VideoTab, video_tab
@@ -34,7 +38,8 @@ def build(hub: Hub) -> gr.Blocks:
     """The whole page around one hub, with the public API."""
     with gr.Blocks(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
-        with gr.Tabs() as tabs:
+        message = gr.HTML(elem_id="message")
+        with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Image", id="image"):
                 image = image_tab(hub, page)
             film = None
@@ -53,9 +58,9 @@ def build(hub: Hub) -> gr.Blocks:
                 look = look_tab(hub, looker, inside)
             with gr.Tab("Models", id="models") as models:
                 cards = models_tab(hub, page, tabs, models, image, film)
-            taken = [(image.inside, look.take, image.download), (cards.inside, look.come, cards.list)]
-            taken += [(part.inside, look.take, part.path) for part in (beside, grid)]
-            for button, handler, subject in [*taken, *([(film.inside, look.take, film.file)] if film else [])]:
+            sources = [(image.inside, look.take, image.download), (cards.inside, look.come, cards.list)]
+            sources += [(part.inside, look.take, part.path) for part in (beside, grid)]
+            for button, handler, subject in [*sources, *([(film.inside, look.take, film.file)] if film else [])]:
                 there = button.click(lambda: (gr.Tabs(selected="look"), {"model": ""}), None, [tabs, look.subject], queue=False, **PRIVATE)
                 there.then(handler, subject, look.all, **PRIVATE)
             for button, path in [(image.beside, image.download), *([(film.beside, film.file)] if film else [])]:
@@ -63,6 +68,9 @@ def build(hub: Hub) -> gr.Blocks:
                 there.then(beside.take, path, beside.taken, **PRIVATE)
             for part in (beside, grid):
                 part.open.click(_opener(image, film, tabs), part.path, [tabs, *image.back, *(film.back if film else [])], **PRIVATE)
+        with gr.Row(elem_classes="dropped"):
+            dropped = gr.UploadButton("Drop a file", size="sm")
+        Arrival(hub, tabs, message, image, film, look, cards).wire(page, dropped)
         endpoints(hub, looker)
     return page.queue(max_size=64, default_concurrency_limit=16)
 
@@ -70,12 +78,12 @@ def build(hub: Hub) -> gr.Blocks:
 def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[str], dict]:
     """A handler that puts the settings of a result back on the tab that makes such, and goes there."""
 
-    def opened(path: str) -> dict:
+    def open_result(path: str) -> dict:
         if film and path.endswith(".webp"):
             return film.restore(path) | {tabs: gr.Tabs(selected="video")}
         return image.restore(path) | {tabs: gr.Tabs(selected="image")}
 
-    return opened
+    return open_result
 
 
 def appearance(hub: Hub) -> dict[str, Any]:
@@ -97,7 +105,7 @@ def appearance(hub: Hub) -> dict[str, Any]:
     return {
         "theme": theme,
         "css": (HERE / "page.css").read_text(encoding="utf-8"),
-        "head": f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        "head": f"<script>const HELP = {json.dumps(HELP)};\n{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
         "allowed_paths": [str(hub.results.folder)],
         "footer_links": [],
         "run_history": False,

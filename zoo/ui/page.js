@@ -1,29 +1,149 @@
-// Enter generates, Escape stops, and a PNG dropped anywhere on the page goes to the place that reads its receipt.
+// The open tab: keys, drops and the address belong to it. The innermost open one is that of a tab inside a tab.
+const panels = () => [...document.querySelectorAll("[role=tabpanel]")].filter((panel) => panel.offsetParent);
+const openPanel = () => panels().at(-1) ?? document;
+const narrow = () => window.matchMedia("(max-width: 760px)").matches;
+const visible = (element) => element?.offsetParent;
+
+// Enter starts what the open tab does, Escape stops it.
+const press = (kind) => { const button = [...openPanel().querySelectorAll(`button.${kind}`)].find(visible); if (button && !button.disabled) { button.click(); } };
 document.addEventListener("keydown", (event) => {
-  const press = (id) => { const button = document.querySelector(id); if (button) { button.click(); } };
-  if (event.key === "Escape") { press("#stop"); }
+  if (event.key === "Escape") { hideHelp(); press("halt"); }
   const target = event.target;
-  const typing = target.closest("textarea, button, a, [role=listbox], [role=combobox], [aria-expanded=true]");
-  if (event.key === "Enter" && !typing) { target.blur(); setTimeout(() => press("#generate"), 60); }
+  const busy = target.closest("textarea, button, a, summary, [role=listbox], [role=combobox], [role=tab], [aria-expanded=true], [tabindex]:not(input)");
+  if (event.key === "Enter" && !busy) { target.blur(); setTimeout(() => press("go"), 60); }
 });
-document.addEventListener("click", (event) => {  // on a phone the result lies below the controls
-  const narrow = window.matchMedia("(max-width: 760px)").matches;
-  const begun = event.target.closest("#generate, #video-generate, #compare-go, #grid-go");
-  if (narrow && begun) { begun.closest(".tab").querySelector(".result").scrollIntoView({ behavior: "smooth" }); }
+window.addEventListener("keydown", (event) => {  // gradio opens a list again when Tab leaves it: it must not hear of that key
+  if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) { event.stopImmediatePropagation(); }
+}, true);
+document.addEventListener("click", (event) => {  // on a phone what was started comes into view
+  const started = event.target.closest("button.go");
+  if (started && narrow()) { started.closest(".tab").scrollIntoView({ behavior: "smooth" }); }
 });
 document.addEventListener("click", (event) => {  // so that typing searches at once, instead of adding to the name that stands there
   if (event.target.matches("input[role=combobox]")) { event.target.select(); }
 });
+
+// A file dropped anywhere goes to the place that can read it: the server decides by what the file is.
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
-  const input = document.querySelector(".controls > input[type=file]");
-  if (!input || event.target.closest("#drop") || !event.dataTransfer.files.length) { return; }
+  const input = document.querySelector("#dropped input[type=file], input#dropped, .dropped input[type=file]");
+  if (!input || event.target.closest("[data-testid=file-upload], .upload-container, [data-drop]") || !event.dataTransfer.files.length) { return; }
   event.preventDefault();
   const files = new DataTransfer();
   files.items.add(event.dataTransfer.files[0]);
   input.files = files.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
 });
+
+// An error is always seen: where it appears outside the view, the view goes there.
+new MutationObserver((changes) => {
+  for (const change of changes) {
+    for (const node of change.addedNodes) {
+      const error = node.nodeType === 1 && (node.matches(".note.error") ? node : node.querySelector(".note.error"));
+      if (!error || !visible(error)) { continue; }
+      const { top, bottom } = error.getBoundingClientRect(), bar = narrow() ? 76 : 0;
+      if (top < 0 || bottom > window.innerHeight - bar) { error.scrollIntoView({ block: "center" }); }
+    }
+  }
+}).observe(document, { subtree: true, childList: true });
+
+// Help: one line a control, on hover, focus by keyboard, or a tap on its name; screen readers have it as the description.
+const help = { line: null, of: null };
+const hideHelp = () => { if (help.line) { help.line.hidden = true; help.of = null; } };
+const showHelp = (block) => {
+  const text = HELP[block.id];
+  if (!help.line) {
+    help.line = document.createElement("div");
+    help.line.id = "help-line";
+    help.line.setAttribute("aria-hidden", "true");  // the controls carry the same words as their description
+    document.body.append(help.line);
+  }
+  Object.assign(help, { of: block });
+  help.line.textContent = text;
+  help.line.hidden = false;
+  const { left, top, bottom } = block.getBoundingClientRect(), box = help.line.getBoundingClientRect();
+  const above = top - box.height - 6;
+  help.line.style.left = `${Math.max(8, Math.min(left, window.innerWidth - box.width - 8))}px`;
+  help.line.style.top = `${above > 4 ? above : bottom + 6}px`;
+};
+const helped = (element) => {
+  for (let block = element?.closest?.("[id]"); block; block = block.parentElement?.closest("[id]")) { if (HELP[block.id]) { return block; } }
+  return null;
+};
+document.addEventListener("pointerover", (event) => {
+  if (event.pointerType !== "mouse") { return; }
+  const block = helped(event.target);
+  if (block && block !== help.of) { showHelp(block); } else if (!block) { hideHelp(); }
+});
+document.addEventListener("focusin", (event) => {
+  const block = helped(event.target);
+  if (block && event.target.matches(":focus-visible") && !event.target.matches("[role=combobox]")) { showHelp(block); }
+});
+document.addEventListener("focusout", hideHelp);
+document.addEventListener("scroll", hideHelp, true);
+document.addEventListener("click", (event) => {
+  const name = event.target.closest("label, [data-testid=block-info], .head");
+  const block = name && !event.target.closest("input, textarea, button, select") && helped(event.target);
+  if (block) { showHelp(block); } else if (!event.target.closest("label")) { hideHelp(); }
+});
+const describe = () => {
+  for (const [id, text] of Object.entries(HELP)) {
+    const block = document.getElementById(id);
+    if (!block || block.dataset.helped) { continue; }
+    const parts = block.matches("button, input, textarea") ? [block] : block.querySelectorAll("input, textarea, button, [role=combobox]");
+    parts.forEach((part) => part.setAttribute("aria-description", text));
+    if (parts.length) { block.dataset.helped = ""; }
+  }
+};
+
+// The address says what is chosen: `tab` and the words of the API. A link that is opened sets all this (on the server, when the page loads).
+const address = { words: {}, tab: null };
+const TABS = { Image: "image", Video: "video", Compare: "compare", "Look inside": "look", Models: "models" };
+const tabs = () => [...document.querySelectorAll("[role=tab]")].filter((tab) => tab.textContent.trim() in TABS);
+const link = (tab, words) => {
+  const query = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name]) => name.startsWith("__")));
+  query.set("tab", tab);
+  for (const [name, value] of Object.entries(words ?? {})) {
+    if (value !== null && value !== undefined && value !== "") { query.set(name, typeof value === "number" ? String(+value.toFixed(6)) : value); }
+  }
+  return `${location.pathname}?${query}`;
+};
+const chose = (tab, words) => {  // called by gradio whenever a control of a tab changes
+  address.words[tab] = words;
+  if (tab === address.tab) { history.replaceState(null, "", link(tab, words)); }
+};
+const follow = () => {
+  const open = tabs().find((tab) => tab.getAttribute("aria-selected") === "true");
+  const tab = open && TABS[open.textContent.trim()];
+  if (!tab || tab === address.tab) { return; }
+  const first = address.tab === null, known = new URLSearchParams(location.search).get("tab");
+  address.tab = tab;
+  if (first ? known && known !== tab : known !== tab) { history[first ? "replaceState" : "pushState"](null, "", link(tab, address.words[tab])); }
+};
+window.addEventListener("popstate", () => {
+  const wanted = new URLSearchParams(location.search).get("tab") ?? "image";
+  const button = tabs().find((tab) => TABS[tab.textContent.trim()] === wanted);
+  if (button && wanted !== address.tab) { address.tab = wanted; button.click(); }
+});
+const nameOf = (id) => document.querySelector(`#${id} input`)?.value ?? "";
+const copyLink = async (tab, receipt) => {
+  const { request, seed, label } = receipt;
+  const words = { model: request.model, [request.prompt ? "prompt" : "label"]: request.prompt || (request.labels.length ? label : ""), seed, count: tab === "image" ? 1 : "",
+    steps: request.steps, solver: request.solver, guidance: request.guidance, eta: request.eta || "", vae: request.vae ?? "",
+    negative_prompt: request.negative_prompt, ...(tab === "video" ? { frames: request.frames, fps: request.fps } : {}) };
+  await copy(new URL(link(tab, words), location.href).href, `#${tab === "video" ? "video-" : ""}link`);
+};
+const copy = async (text, from) => {
+  const button = document.querySelector(from), name = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Link copied";
+    setTimeout(() => { button.textContent = name; }, 2000);
+  } catch {  // no secure context, or not allowed: it can be copied by hand
+    window.prompt("Copy this link:", text);
+  }
+};
+new MutationObserver(() => { describe(); follow(); }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-selected", "id"] });
 
 // The timeline: every preview of the last run is remembered here, in the page, and can be looked at again after the run.
 const timeline = { steps: [], seen: null };
@@ -43,16 +163,18 @@ const remember = () => {
   if (frame && frame.dataset.step !== timeline.seen) {
     timeline.seen = frame.dataset.step;
     const step = Number(frame.dataset.step), total = Number(frame.dataset.total);
-    if (step === 0) { timeline.steps = []; bar.classList.remove("on"); }
+    if (step === 0) { Object.assign(timeline, { steps: [], running: true }); bar.classList.remove("on"); }
     if (step > 0 && step % Math.ceil(total / 100) === 0) {
       timeline.steps.push({ step, total, style: frame.style.cssText, pictures: frame.innerHTML });
     }
   }
+  if (timeline.running && document.querySelector("#progress .error")) { Object.assign(timeline, { steps: [], running: false }); }  // the run failed
   const done = document.querySelector("#gallery img") && document.querySelector("#generate");
   if (bar && done && timeline.steps.length && !bar.classList.contains("on")) {
     const input = bar.querySelector("input");
     input.max = timeline.steps.length;
     input.value = input.max;
+    timeline.running = false;
     bar.classList.add("on");
     scrub(timeline.steps.length);
   }

@@ -6,6 +6,7 @@ import html
 import io
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,14 +32,27 @@ def note(text: str, kind: str = "plain") -> str:
 
 
 def bar(share: float, words: str) -> str:
-    """A thin line that is filled to a share, with words under it."""
+    """A thin line that is filled to a share, with words under it, which a screen reader is told."""
     percent = 100 * share
-    return f'<div class="line" role="progressbar" aria-valuenow="{percent:.0f}"><b style="width:{percent:.1f}%"></b></div>{note(words)}'
+    named = f'role="progressbar" aria-label="progress" aria-valuenow="{percent:.0f}"'
+    return f'<div class="line" {named}><b style="width:{percent:.1f}%"></b></div><div role="status">{note(words)}</div>'
+
+
+def when(made: str) -> str:
+    """A time of a receipt in words: 25 Nov 2026, 09:50."""
+    try:
+        time = datetime.fromisoformat(made).astimezone()
+    except (TypeError, ValueError):
+        return "at an unknown time"
+    return f"{time.day} {time:%b %Y, %H:%M}"
 
 
 def progress_line(item: Progress, card: Card) -> str:
-    """A thin line with words under it: place in the queue, loading, or step k of n and the time left."""
-    words = {"waiting": f"waiting: {item.ahead} ahead of you", "loading": f"loading {card.title}, {card.size}"}.get(item.stage, "")
+    """A thin line with words under it: place in the queue and seconds, loading, or step k of n and the time left."""
+    words = f"loading {card.title}, {card.size}"
+    if item.stage == "waiting":
+        time_left = "" if item.seconds_left is None else f", about {item.seconds_left:.0f} s"
+        words = f"waiting: {item.ahead} ahead of you{time_left}"
     if item.stage == "sampling":
         words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
     return bar(item.step / item.total if item.total else 0.0, words)

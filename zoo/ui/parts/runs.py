@@ -13,6 +13,9 @@ import gradio as gr
 
 from zoo.errors import ZooError
 
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+"""Of every event that belongs to the page alone."""
+
 
 class Tab(Protocol):
     """A tab on which something runs."""
@@ -60,12 +63,12 @@ def always_ends(handler: Callable[..., Iterator[dict]]) -> Callable[..., Iterato
 
 
 def answers(handler: Callable[..., dict]) -> Callable[..., dict]:
-    """A handler that answers at once: its errors are said in one sentence, and change nothing else."""
+    """A handler that answers at once: its errors are said in one sentence, and an empty answer changes nothing."""
 
     @wraps(handler)
     def answer(self: Tab, *values: Any) -> dict:
         try:
-            return handler(self, *values)
+            return handler(self, *values) or gr.skip()
         except Exception as error:
             return self.say(sentence(error), "error")
 

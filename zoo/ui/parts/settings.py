@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.engine.request import MAX_PROMPT, SOLVERS, Request
+from zoo.engine.request import MAX_PROMPT, SOLVERS, Request, short
 from zoo.errors import RequestError, ZooError
 from zoo.ui.parts import controls, markup
 
@@ -14,12 +15,28 @@ if TYPE_CHECKING:
     from zoo.catalog.card import Card
     from zoo.engine.hub import Hub
 
-OWN = "this model's own"
-HELP = """<dl class="help"><dt>Guidance w</dt><dd>eps = uncond + w (cond - uncond); 1 is off and halves the work.</dd>
-<dt>Steps</dt><dd>Evaluations of the network from noise to picture.</dd>
-<dt>Solver</dt><dd>dpm-solver++ needs about 20 steps, ddim 50; published are ddpm with 250, euler-maruyama with 1000.</dd>
-<dt>Seed</dt><dd>Image k starts from seed + k: the same alone and in any batch.</dd>
-<dt>Keys</dt><dd>Enter generates, Escape stops.</dd></dl>"""
+OWN = "model default"
+ETA_SOLVERS = ("ddim",)
+"""Solvers whose share of fresh noise a request can set."""
+HELP = {
+    "model": "The network that removes the noise: its family, size of its file, and licence.",
+    "label": "Class condition y: what the picture shall show. Type to search.",
+    "prompt": "Text condition: what the picture or video shall show, in one sentence.",
+    "negative": "Negative prompt: it stands in for the unconditional output, which guidance leads away from.",
+    "count": "Image k starts from the noise of seed + k: the same alone and in any batch.",
+    "frames": "Number of frames; a model was trained on one number, others interpolate its frame table.",
+    "fps": "Frames per second at which the video plays; the frames stay the same.",
+    "seed": "Decides the noise x_T that sampling starts from; empty draws one.",
+    "dice": "Write a random seed into the box.",
+    "reuse": "Write the seed of the last run into the box.",
+    "steps": "Sampling steps: dpm-solver++ needs about 20, ddim 50; DiT's paper uses ddpm with 250.",
+    "solver": "How the sampler steps from noise to the picture: ddpm is the papers' sampler, dpm-solver++ the fastest.",
+    "guidance": "Classifier-free guidance w: eps = uncond + w (cond - uncond); 1 is off and halves the work.",
+    "preset": "Solver, steps and guidance of a published protocol, or of the model's card.",
+    "eta": "DDIM eta: 0 is deterministic, 1 adds as much fresh noise at each step as DDPM.",
+    "vae": "The autoencoder that decodes latents to pixels: another one of the same shape changes fine detail.",
+}
+"""One sentence a control, by the end of its element id."""
 
 
 class Settings:
@@ -30,8 +47,9 @@ class Settings:
         prefix = "video-" if video else ""
         card = controls.first_generator(hub, video)
         shown = self._of(card, None)
+        self.chosen = gr.State((card.id, OWN))
         self.model = gr.Dropdown(controls.model_choices(hub, video), value=card.id, label="Model", elem_id=f"{prefix}model")
-        self.label = gr.Dropdown(**shown["label"], label="Class (type to search)", elem_id=f"{prefix}label")
+        self.label = gr.Dropdown(**shown["label"], label="Class", elem_id=f"{prefix}label")
         self.prompt = gr.Textbox(**shown["prompt"], label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id=f"{prefix}prompt")
         self.negative = gr.Textbox(
             **shown["negative"], label="Negative prompt", max_lines=1, max_length=MAX_PROMPT, elem_id=f"{prefix}negative",
@@ -40,10 +58,10 @@ class Settings:
         self.count = gr.Slider(1, 16, 1 if video else 4, step=1, label="Images", elem_id=f"{prefix}count", buttons=[], visible=not video)
         with gr.Row(visible=video):
             self.frames = gr.Number(**shown["frames"], precision=0, label="Frames", elem_id=f"{prefix}frames", min_width=100)
-            self.fps = gr.Number(8, precision=0, label="fps", elem_id=f"{prefix}fps", min_width=100)
+            self.fps = gr.Number(8, precision=0, label="Frames per second", elem_id=f"{prefix}fps", min_width=100)
         with gr.Row(elem_classes="seed"):
             self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id=f"{prefix}seed", min_width=120, max_lines=1)
-            self.dice = gr.Button("Dice", elem_id=f"{prefix}dice", size="sm", min_width=60)
+            self.dice = gr.Button("Random", elem_id=f"{prefix}dice", size="sm", min_width=60)
             self.reuse = gr.Button("Reuse last", elem_id=f"{prefix}reuse", size="sm", min_width=60)
         self.steps = gr.Number(**shown["steps"], precision=0, label="Steps", elem_id=f"{prefix}steps")
         self.solver = gr.Dropdown(**shown["solver"], label="Solver", elem_id=f"{prefix}solver")
@@ -54,12 +72,9 @@ class Settings:
         prefix = "video-" if self.video else ""
         shown = self._of(controls.first_generator(self.hub, self.video), None)
         self.preset = gr.Dropdown(**shown["preset"], label="Preset", elem_id=f"{prefix}preset")
-        self.eta = gr.Slider(
-            0, 1, 0, step=0.05, label="Eta", elem_id=f"{prefix}eta", info="Noise that ddim adds at each step; 1 is like ddpm."
-        )
+        self.eta = gr.Slider(0, 1, **shown["eta"], step=0.05, label="DDIM eta", elem_id=f"{prefix}eta", buttons=[])
         # a value that a change of model has just taken away may still arrive: the request says so, not gradio
         self.vae = gr.Dropdown(**shown["vae"], label="Autoencoder", elem_id=f"{prefix}vae", allow_custom_value=True)
-        gr.HTML(HELP)
 
     @property
     def asked(self) -> list[Any]:
@@ -72,20 +87,37 @@ class Settings:
     @property
     def shown(self) -> list[Any]:
         """The components that `choose` and `restored` set."""
-        return [*self.asked, self.preset]
+        return [*self.asked, self.preset, self.chosen]
 
     def request(self, model, label, prompt, negative, count, seed, steps, solver, guidance, eta, vae, frames, fps) -> tuple[Card, Request]:
         """The card and the checked request of these values. Raises RequestError."""
         card = self.hub.card(model)
-        words = {"eta": eta, "vae": vae or None, "negative_prompt": negative if card.text else ""} | (
+        words = {"eta": eta if solver in ETA_SOLVERS else 0, "vae": vae or None, "negative_prompt": negative if card.text else ""} | (
             {"frames": frames, "fps": fps} if self.video else {}
         )
         return card, controls.make_request(card, prompt if card.text else label, count, seed, steps, solver, guidance, **words)
 
     def choose(self, model: str, preset: str | None = None) -> dict:
         """What the controls show for a model and one of its presets, None for its own defaults."""
-        shown = self._of(self.hub.card(model), None if preset == OWN else preset)
-        return {getattr(self, name): gr.update(**words) for name, words in shown.items()} | {self.eta: 0}
+        values = self._of(self.hub.card(model), None if preset == OWN else preset)
+        return {getattr(self, name): gr.update(**words) for name, words in values.items()} | {self.chosen: (model, preset or OWN)}
+
+    def choose_anew(self, model: str, preset: str, chosen: tuple[str, str]) -> tuple[str, dict]:
+        """What to say and show once another model, or another preset of it, was chosen; nothing where it is the one that stands there."""
+        if (model, preset) == tuple(chosen):
+            return "", {}
+        title = self.hub.card(model).title
+        if model != chosen[0]:
+            return f"Class, steps, solver and guidance are now {title}'s own defaults.", self.choose(model)
+        words = f"{title}'s own defaults" if preset == OWN else f"those of the preset {preset}"
+        updates = self.choose(model, preset)
+        unchanged = {self.label, self.prompt}
+        return f"Steps, solver and guidance are now {words}.", {part: new for part, new in updates.items() if part not in unchanged}
+
+    @staticmethod
+    def eta_for(solver: str) -> Any:
+        """Eta stands where the solver has it."""
+        return gr.update(visible=solver in ETA_SOLVERS)
 
     @staticmethod
     def place(receipt: dict, request: Request) -> int:
@@ -100,7 +132,8 @@ class Settings:
         card = self.hub.card(request.model)
         first, count = controls.repeated(request) or (request.seeds[place], 1)
         shown = self.choose(card.id) | {
-            self.model: card.id, self.count: count, self.seed: str(first), self.guidance: request.guidance, self.eta: request.eta,
+            self.model: card.id, self.count: count, self.seed: str(first), self.guidance: request.guidance,
+            self.eta: gr.update(value=request.eta, visible=request.solver in ETA_SOLVERS),
             self.frames: request.frames, self.fps: request.fps,
             self.steps: request.steps,
             self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
@@ -111,6 +144,41 @@ class Settings:
             shown[self.vae] = gr.update(choices=autoencoders(self.hub, card), value=request.vae)
         prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
         return shown | {box: gr.update(value=prompt, visible=True) for box, prompt in prompts.items()}
+
+    def addressed(self, words: Mapping[str, str]) -> dict:
+        """What the controls show for the words of an address, those of the API. Raises RequestError that names the wrong one."""
+        known = (
+            "model",
+            "label",
+            "prompt",
+            "negative_prompt",
+            "count",
+            "seed",
+            "steps",
+            "solver",
+            "guidance",
+            "eta",
+            "vae",
+            "frames",
+            "fps",
+        )
+        if unknown := sorted(words.keys() - set(known)):
+            raise RequestError(f"This address has the unknown word {short(unknown[0])}: it may have tab, {', '.join(known)}.")
+        card = self.hub.card(words.get("model", controls.first_generator(self.hub, self.video).id))
+        if not card.generates or card.video != self.video:
+            raise RequestError(
+                f"{card.id} makes no {'videos' if self.video else 'pictures'}: leave tab out of the address, or choose its own."
+            )
+        numbers = {name: _number(name, words[name]) for name in ("count", "steps", "guidance", "eta", "frames", "fps") if name in words}
+        subject = words.get("prompt", "a prompt") if card.text else words.get("label", 0)
+        asked = (card, subject, numbers.get("count", 1 if self.video else 4), words.get("seed", ""))
+        more = {name: numbers[name] for name in ("eta", "frames", "fps") if name in numbers}
+        more |= {"vae": words.get("vae"), "negative_prompt": words.get("negative_prompt", "") if card.text else ""}
+        request = controls.make_request(*asked, numbers.get("steps"), words.get("solver"), numbers.get("guidance"), **more)
+        return self.restored(request, 0) | {
+            self.seed: words.get("seed", ""),
+            self.prompt: gr.update(value=words.get("prompt", ""), visible=bool(card.text)),
+        }
 
     def price(self, model, count, frames, steps, solver, guidance, vae) -> tuple[str, Any]:
         """Say beforehand what a run will cost, or what for it is not here; the timer ticks until that is known."""
@@ -144,9 +212,18 @@ class Settings:
             "solver": {"choices": list(SOLVERS), "value": wanted.solver},
             "guidance": {"value": guidance, "visible": card.guidable},
             "frames": {"value": card.arch.get("num_frames", 1)},
+            "eta": {"value": 0, "visible": wanted.solver in ETA_SOLVERS},
             "preset": {"choices": [OWN, *card.presets], "value": preset or OWN, "visible": True},
             "vae": {"choices": others, "value": vae, "visible": len(others) > 1},
         }
+
+
+def _number(name: str, text: str) -> float:
+    """A number of an address. Raises RequestError."""
+    try:
+        return float(text)
+    except ValueError:
+        raise RequestError(f"{name} must be a number, not {short(text)}.") from None
 
 
 def autoencoders(hub: Hub, card: Card) -> list[str]:

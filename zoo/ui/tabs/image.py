@@ -14,21 +14,33 @@ from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.history import History
+from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
+HELP = {
+    "generate": "Sample pictures with these settings: from pure noise, step by step, to x_0.",
+    "stop": "End the run within one step; the clean prediction of that step is kept.",
+    "drop": "Read the receipt inside a PNG made here, and set every control as it was.",
+    "download": "The picture that was clicked, or the first, as a PNG with its receipt inside.",
+    "again": "Set every control to what made this picture; generating again says whether the pixels are identical.",
+    "inside": "Open this generation on the Look inside tab: tokens and attention at any of its steps.",
+    "beside": "Run this setting beside another model, on the same class and noise.",
+    "link": "Copy an address that opens this page with the settings of this picture.",
+    "timeline": "The clean prediction of x_0 at every step of the run.",
+}
 EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
-PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 class ImageTab:
-    """The components of the tab and what they do; nothing of a visitor is kept here but the switch that stops a run."""
+    """The components of the tab and what they do; nothing of a visitor is kept here but the flag that stops a run."""
 
     def __init__(self, hub: Hub, page: gr.Blocks) -> None:
         self.hub = hub
-        self.switches = runs.StopFlags()
+        self.flags = runs.StopFlags()
         self.visitor = gr.BrowserState("", storage_key="patchwork-visitor", secret="patchwork")
         self.origin = gr.State(None)
         self.files = gr.State([])
@@ -44,60 +56,54 @@ class ImageTab:
 
     def _build_controls(self) -> None:
         self.settings = Settings(self.hub)
-        self.go = gr.Button("Generate", variant="primary", elem_id="generate")
-        self.halt = gr.Button("Stop", variant="stop", elem_id="stop", visible=False)
+        with gr.Row(elem_classes="bar"):
+            self.go = gr.Button("Generate", variant="primary", elem_id="generate", elem_classes="go")
+            self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=False)
         self.cost = gr.HTML(elem_id="cost")
         self.get = gr.Button("Get this model", elem_id="get-this", visible=False)
         with gr.Accordion("More", open=False):
             self.settings.build_more()
-        self.drop = gr.UploadButton("Restore from a PNG (or drop it anywhere)", file_types=[".png"], size="sm", elem_id="drop")
+        self.drop = gr.UploadButton("Restore the settings of a PNG", file_types=[".png"], size="sm", elem_id="drop")
 
     def _build_result(self) -> None:
-        self.preview = gr.HTML(EMPTY, elem_id="preview")
+        self.preview = gr.HTML(EMPTY, elem_id="preview", elem_classes="first")
         self.gallery = gr.Gallery(
-            format="png", show_label=False, visible=False, elem_id="gallery", object_fit="contain",
+            format="png", show_label=False, visible=False, elem_id="gallery", elem_classes="first", object_fit="contain",
             interactive=False, buttons=["download", "fullscreen"],
         )  # fmt: skip
-        self.progress = gr.HTML(elem_id="progress")
-        gr.HTML(markup.TIMELINE, elem_id="timeline")
-        self.facts = gr.HTML(elem_id="facts")
-        self.verdict = gr.HTML(elem_id="verdict")
+        self.progress = gr.HTML(elem_id="progress", elem_classes="first")
+        gr.HTML(markup.TIMELINE, elem_id="timeline", elem_classes="first")
+        self.facts = gr.HTML(elem_id="facts", elem_classes="first")
+        self.verdict = gr.HTML(elem_id="verdict", elem_classes="first")
         with gr.Row(elem_classes="actions"):
             self.download = gr.DownloadButton("Download PNG", size="sm", interactive=False, elem_id="download")
             self.again = gr.Button("Use its settings", size="sm", interactive=False, elem_id="again")
             self.inside = gr.Button("Look inside", size="sm", elem_id="inside")
             self.beside = gr.Button("Compare with ...", size="sm", elem_id="beside")
+            self.link = gr.Button("Copy link", size="sm", interactive=False, elem_id="link")
         with gr.Accordion("Receipt", open=False):
             self.receipt = gr.JSON(show_label=False, elem_id="receipt")
-        with gr.Accordion("History of this browser", open=True):
-            self.bare = gr.HTML(markup.note("Pictures that this browser makes are kept here, also after a reload."))
-            self.history = gr.Gallery(
-                format="png", show_label=False, columns=10, rows=1, height="auto", object_fit="contain", allow_preview=False,
-                interactive=False, elem_id="history", buttons=[], visible=False,
-            )  # fmt: skip
-            self.clear = gr.Button("Clear the history", size="sm", elem_id="clear", visible=False)
+        self.history = History(self.hub, self.visitor)
 
     def _wire(self, page: gr.Blocks) -> None:
         chosen = self.settings
         settings = [*chosen.shown, self.verdict]
-        shown = [self.preview, self.gallery, self.files, self.download, self.again, self.receipt]
-        kept = [self.bare, self.history, self.clear]
-        outputs = [
-            *shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *kept,
-        ]  # fmt: skip
-        run = self.go.click(self.generate, [self.visitor, self.origin, *chosen.asked], outputs, **PRIVATE)
-        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
+        results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt]
+        outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
+        run = self.go.click(self.generate, [self.visitor, self.origin, self.files, *chosen.asked], outputs, **PRIVATE)
+        self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
-        chosen.model.input(self.choose, chosen.model, settings, queue=False, **PRIVATE)
-        chosen.preset.input(self.choose, [chosen.model, chosen.preset], settings, queue=False, **PRIVATE)
+        for part in (chosen.model, chosen.preset):
+            part.input(self.choose, [chosen.model, chosen.preset, chosen.chosen], settings, queue=False, **PRIVATE)
+        chosen.solver.input(chosen.eta_for, chosen.solver, chosen.eta, queue=False, **PRIVATE)
         self.back = [*settings, self.origin]
         self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
-        self.history.select(self.recall, self.visitor, [*shown, self.facts], **PRIVATE)
+        self.history.strip.select(self.recall, self.visitor, [*results, self.facts, self.progress], **PRIVATE)
         self.again.click(self.restore, self.download, self.back, **PRIVATE)
-        self.clear.click(self.forget, self.visitor, kept, **PRIVATE)
-        page.load(self.arrive, self.visitor, [self.visitor, *kept], **PRIVATE)
+        self.link.click(None, self.receipt, None, js="(receipt) => copyLink('image', receipt)")
+        page.load(self.arrive, self.visitor, [self.visitor, *self.history.outputs], **PRIVATE)
         priced = [chosen.model, chosen.count, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]
         timer = gr.Timer(2)
         run.then(self.price, priced, [self.cost, timer, self.get], queue=False, **PRIVATE)
@@ -107,52 +113,61 @@ class ImageTab:
 
     # ---- what happens
 
-    def generate(self, session: gr.Request, visitor: str, origin: dict | None, *asked: Any) -> Iterator[dict]:
-        """Run a request and show it as it comes; every ending gives the Generate button back."""
-        idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        number = 1
-        with self.switches.held(session) as stop:
+    def idle(self) -> dict:
+        """What the buttons show when nothing runs."""
+        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+
+    def say(self, text: str, kind: str = "plain") -> dict:
+        """One sentence under the frame."""
+        return {self.progress: markup.note(text, kind)}
+
+    @runs.always_ends
+    def generate(self, session: gr.Request, visitor: str, origin: dict | None, files: list[str], *asked: Any) -> Iterator[dict]:
+        """Run a request and show it as it comes; a run that fails leaves the earlier pictures where they were."""
+        card, request = self.settings.request(*asked)
+        number = len(request.seeds)
+        name = card.label_names[request.labels[0]] if request.labels else request.prompt
+
+        def summary(ending: str) -> str:
+            return markup.facts(request, card.title, name, request.seeds, ending)
+
+        with self.flags.held(session) as stop:
+            yield {
+                self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
+                self.preview: gr.update(value=markup.frame(None, number), visible=True), self.last_seed: request.seeds[0],
+                self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
+            }  # fmt: skip
+            earlier, repeat = _earlier(origin, request), None
             try:
-                card, request = self.settings.request(*asked)
-                number = len(request.seeds)
-                name = card.label_names[request.labels[0]] if request.labels else request.prompt
-
-                def summary(ending: str) -> str:
-                    return markup.facts(request, card.title, name, request.seeds, ending)
-
-                yield {
-                    self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
-                    self.preview: gr.update(value=markup.frame(None, number), visible=True), self.last_seed: request.seeds[0],
-                    self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
-                }  # fmt: skip
-                earlier, made = _earlier(origin, request), None
                 for item in self.hub.generate(request, stop=stop, visitor=visitor):
                     if isinstance(item, Progress):
                         if item.preview is not None and earlier and item.step == earlier["stopped_at"]:
-                            made = item.preview[earlier["place"]]
-                        shown = (
-                            {self.preview: markup.frame(item.preview, number, item.step, item.total)} if item.preview is not None else {}
-                        )
-                        yield shown | {self.progress: markup.progress_line(item, card)}
+                            repeat = item.preview[earlier["place"]]
+                        preview = {}
+                        if item.preview is not None:
+                            preview = {self.preview: markup.frame(item.preview, number, item.step, item.total)}
+                        yield preview | {self.progress: markup.progress_line(item, card)}
                     else:
-                        if earlier and made is None and item.stopped_at == earlier["stopped_at"]:
-                            made = item.images[earlier["place"]]
-                        verdict = _verdict(made, earlier, item)
-                        yield idle | self._show(list(item.files)) | {
-                            self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: verdict,
-                        } | self._history(visitor)  # fmt: skip
+                        if earlier and repeat is None and item.stopped_at == earlier["stopped_at"]:
+                            repeat = item.images[earlier["place"]]
+                        yield self.idle() | self._show(list(item.files)) | self.history.update(visitor) | {
+                            self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(repeat, earlier, item),
+                        }  # fmt: skip
                         return
-                yield idle | {self.progress: markup.note("stopped while waiting; nothing was drawn yet")}
-            except ZooError as error:
-                yield idle | {self.progress: markup.note(str(error), "error")}
+            except Exception:
+                yield self._before(files)
+                raise
+        yield self.idle() | self._before(files) | self.say("Stopped while waiting: nothing was generated.")
 
-    def choose(self, model: str, preset: str | None = None) -> dict:
-        """Reset what depends on the model to its card's defaults, or to one of its presets, and say so."""
-        whose = f"the preset {preset}" if preset in self.hub.card(model).presets else f"{self.hub.card(model).title}'s own defaults"
-        said = f"Steps, solver and guidance are now those of {whose}." if preset else f"Class, steps, solver and guidance are now {whose}."
-        shown = self.settings.choose(model, preset)
-        kept = {self.settings.label, self.settings.prompt} if preset else set()
-        return {part: value for part, value in shown.items() if part not in kept} | {self.verdict: markup.note(said)}
+    def _before(self, files: list[str]) -> dict:
+        """What stood in the frame before a run that came to nothing."""
+        return {self.preview: gr.update(value=EMPTY, visible=not files), self.gallery: gr.update(visible=bool(files)), self.facts: ""}
+
+    @runs.answers
+    def choose(self, *values: Any) -> dict:
+        """Reset what depends on the model to its card's defaults, or to one of its presets, and say so; the same choice changes nothing."""
+        words, updates = self.settings.choose_anew(*values)
+        return updates | {self.verdict: markup.note(words)} if updates else {}
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a picture made here back on the controls; a foreign or forged file changes nothing."""
@@ -182,26 +197,22 @@ class ImageTab:
         path = Path(files[event.index])
         return gr.update(value=str(path), interactive=True), pictures.read_png(path)[1]
 
+    @runs.answers
     def recall(self, visitor: str, event: gr.SelectData) -> dict:
         """Show a picture of the history again."""
-        kept = self.hub.results.history(visitor)
-        if event.index >= len(kept):
-            return {self.facts: markup.note("This picture is gone; reload the page.", "error")}
-        receipt = pictures.read_png(kept[event.index])[1]
+        files = self.history.files(visitor)
+        if event.index >= len(files):
+            return self.say("This picture is gone: reload the page.", "error")
+        receipt = pictures.read_png(files[event.index])[1]
         request = Request.from_dict(receipt["request"])
         title = self.hub.card(request.model).title
-        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {receipt['made']}")
-        return self._show([kept[event.index]]) | {self.facts: words}
+        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
+        return self._show([files[event.index]]) | {self.facts: words, self.progress: ""}
 
     def arrive(self, visitor: str) -> dict:
         """Know a browser again, or give it a name of its own."""
         visitor = visitor or uuid.uuid4().hex
-        return {self.visitor: visitor} | self._history(visitor)
-
-    def forget(self, visitor: str) -> dict:
-        """Empty the history of this browser; files on disk stay."""
-        self.hub.results.forget(visitor)
-        return self._history(visitor)
+        return {self.visitor: visitor} | self.history.update(visitor)
 
     def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any]:
         """Say beforehand what a run will cost, or offer to bring the model."""
@@ -214,14 +225,8 @@ class ImageTab:
             self.preview: gr.update(visible=False), self.files: names,
             self.gallery: gr.update(value=names, visible=True, columns=markup.columns(len(names)), selected_index=None),
             self.download: gr.update(value=names[0], interactive=True), self.again: gr.update(interactive=True),
+            self.link: gr.update(interactive=True),
             self.receipt: pictures.read_png(names[0])[1],
-        }  # fmt: skip
-
-    def _history(self, visitor: str) -> dict:
-        files = [str(path) for path in self.hub.results.history(visitor)]
-        some = bool(files)
-        return {
-            self.history: gr.update(value=files, visible=some), self.clear: gr.update(visible=some), self.bare: gr.update(visible=not some),
         }  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from zoo.catalog.card import CARDS, SEEING, Card
 from zoo.errors import CancelledError, ZooError
 from zoo.inside.inspector import DIFFUSION
 from zoo.ui.parts import controls, markup, runs
-from zoo.ui.tabs.image import PRIVATE, ImageTab
+from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.tabs.image import ImageTab
 
 if TYPE_CHECKING:
     from zoo.catalog.sources import Transfer
@@ -72,7 +73,13 @@ class ModelsTab:
         page.load(self._lists, None, [self.list, tab.settings.model], **PRIVATE)
         self.tab.select(self.arrive, [self.list, self.filter], [*card, self.list], **PRIVATE)
 
+        self.outputs = [*card, self.list, self.filter]
+
     # ---- what happens
+
+    def addressed(self, identity: str) -> dict:
+        """What the tab shows for a model that an address names. Raises RequestError where there is none such."""
+        return self.show(identity) | {self.filter: EVERYTHING, self.list: gr.update(choices=self._choices(EVERYTHING), value=identity)}
 
     def show(self, identity: str, quiet: bool = False) -> dict:
         """Show one model's card and what can be done with it; quiet: what was said of it stays."""
@@ -141,7 +148,7 @@ class ModelsTab:
             settings = self.video.settings
             return settings.choose(identity) | {self.tabs: gr.Tabs(selected="video"), settings.model: identity}
         settings = self.image.settings
-        return self.image.choose(identity) | {self.tabs: gr.Tabs(selected="image"), settings.model: identity}
+        return settings.choose(identity) | {self.tabs: gr.Tabs(selected="image"), settings.model: identity}
 
     def come(self, identity: str) -> dict:
         """Come here from the Image tab with a model that is not on this machine."""

@@ -14,46 +14,69 @@ from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.history import History
+from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings
-from zoo.ui.tabs.image import PRIVATE
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
+HELP = {
+    "video-generate": "Sample a video with these settings: all frames together, from pure noise to x_0.",
+    "video-stop": "End the run within one step; the clean prediction of that step is kept.",
+    "video-drop": "Read the receipt inside an MP4, GIF or WebP made here, and set every control as it was.",
+    "video-again": "Set every control to what made this video; generating again says whether the pixels are identical.",
+    "video-inside": "Open this generation on the Look inside tab: attention within and between frames, at any step.",
+    "video-beside": "Run this setting beside another model, on the same class and noise.",
+    "video-link": "Copy an address that opens this page with the settings of this video.",
+    "savemp4": "The video as H.264, which every browser plays.",
+    "savegif": "The video as GIF, with 256 colours a frame.",
+    "savewebp": "The video as lossless WebP: every pixel as the model made it.",
+    "row": "Which row of pixels the space-time slice shows, from the top (0) to the bottom (1).",
+    "strip": "All frames; the slider shows one of them large.",
+}
 EMPTY = '<div class="frame empty"><p>No video yet. Press Generate, or restore an MP4, GIF or WebP made here.</p></div>'
-KINDS = (".mp4", ".gif", ".webp")
 
 
 class VideoTab:
-    """The components of the tab and what they do; of a visitor only the switch that stops a run is kept."""
+    """The components of the tab and what they do; of a visitor only the flag that stops a run is kept."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState, tab: gr.Tab) -> None:
         self.hub, self.visitor, self.tab = hub, visitor, tab
-        self.switches = runs.StopFlags()
+        self.flags = runs.StopFlags()
         self.origin, self.file, self.last_seed = gr.State(None), gr.State(""), gr.State(None)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
                 self.settings = Settings(hub, video=True)
-                self.go = gr.Button("Generate", variant="primary", elem_id="video-generate")
-                self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", visible=False)
+                with gr.Row(elem_classes="bar"):
+                    self.go = gr.Button("Generate", variant="primary", elem_id="video-generate", elem_classes="go")
+                    self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", elem_classes="halt", visible=False)
                 self.cost = gr.HTML(elem_id="video-cost")
                 with gr.Accordion("More", open=False):
                     self.settings.build_more()
-                self.drop = gr.UploadButton("Restore from a video made here", file_types=list(KINDS), size="sm", elem_id="video-drop")
+                self.drop = gr.UploadButton(
+                    "Restore the settings of a video", file_types=list(video.SUFFIXES), size="sm", elem_id="video-drop"
+                )
             with gr.Column(elem_classes="result"):
                 self._build_result()
         self._wire()
 
     def _build_result(self) -> None:
-        self.preview = gr.HTML(EMPTY, elem_id="video-preview")
-        self.player = gr.Video(show_label=False, visible=False, autoplay=True, loop=True, elem_id="player", buttons=[])
-        self.progress = gr.HTML(elem_id="video-progress")
-        self.facts = gr.HTML(elem_id="video-facts")
-        self.verdict = gr.HTML(elem_id="video-verdict")
+        self.preview = gr.HTML(EMPTY, elem_id="video-preview", elem_classes="first")
+        self.player = gr.Video(
+            show_label=False, visible=False, autoplay=True, loop=True, elem_id="player", elem_classes="first", buttons=[], interactive=False
+        )
+        self.progress = gr.HTML(elem_id="video-progress", elem_classes="first")
+        self.facts = gr.HTML(elem_id="video-facts", elem_classes="first")
+        self.verdict = gr.HTML(elem_id="video-verdict", elem_classes="first")
         with gr.Row(elem_classes="actions"):
+            self.saves = [
+                gr.DownloadButton(kind[1:].upper(), size="sm", interactive=False, elem_id=f"save{kind[1:]}") for kind in video.SUFFIXES
+            ]
+            self.again = gr.Button("Use its settings", size="sm", interactive=False, elem_id="video-again")
             self.inside = gr.Button("Look inside", size="sm", elem_id="video-inside")
             self.beside = gr.Button("Compare with ...", size="sm", elem_id="video-beside")
-            self.saves = [gr.DownloadButton(kind[1:].upper(), size="sm", interactive=False, elem_id=f"save{kind[1:]}") for kind in KINDS]
+            self.link = gr.Button("Copy link", size="sm", interactive=False, elem_id="video-link")
         with gr.Row(elem_classes="through-time"):
             with gr.Column(min_width=260):
                 self.strip = gr.HTML(elem_id="strip")
@@ -62,69 +85,83 @@ class VideoTab:
                 self.slice = gr.HTML(elem_id="slice")
         with gr.Accordion("Receipt", open=False):
             self.receipt = gr.JSON(show_label=False, elem_id="video-receipt")
-        with gr.Accordion("History of this browser", open=True):
-            self.history = gr.Radio([], show_label=False, elem_id="video-history", visible=False)
+        self.history = History(self.hub, self.visitor, "video-")
 
     def _wire(self) -> None:
         chosen = self.settings
-        shown = [self.preview, self.player, *self.saves, self.strip, self.row, self.slice, self.receipt, self.file]
-        outputs = [*shown, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, self.history]
+        results = [self.preview, self.player, *self.saves, self.again, self.link, self.strip, self.row, self.slice, self.receipt, self.file]
+        outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
         settings = [*chosen.shown, self.verdict]
-        run = self.go.click(self.generate, [self.visitor, self.origin, *chosen.asked], outputs, **PRIVATE)
-        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
+        run = self.go.click(self.generate, [self.visitor, self.origin, self.file, *chosen.asked], outputs, **PRIVATE)
+        self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
-        for part, asked in ((chosen.model, [chosen.model]), (chosen.preset, [chosen.model, chosen.preset])):
-            part.input(chosen.choose, asked, chosen.shown, queue=False, **PRIVATE)
+        for part in (chosen.model, chosen.preset):
+            part.input(self.choose, [chosen.model, chosen.preset, chosen.chosen], settings, queue=False, **PRIVATE)
+        chosen.solver.input(chosen.eta_for, chosen.solver, chosen.eta, queue=False, **PRIVATE)
         self.back = [*settings, self.origin]
         self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
+        self.again.click(self.restore, self.file, self.back, **PRIVATE)
+        self.link.click(None, self.receipt, None, js="(receipt) => copyLink('video', receipt)")
         self.row.release(lambda path, row: _slice(video.read(path)[0], row) if path else "", [self.file, self.row], self.slice, **PRIVATE)
-        self.history.input(self.recall, [self.history, self.visitor], [*shown, self.facts], **PRIVATE)
-        self.tab.select(self.arrive, self.visitor, self.history, **PRIVATE)
+        self.history.strip.select(self.recall, self.visitor, [*results, self.facts, self.progress], **PRIVATE)
+        self.tab.select(self.history.update, self.visitor, self.history.outputs, **PRIVATE)
         priced = [chosen.model, chosen.count, chosen.frames, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]
         timer = gr.Timer(2)
         run.then(chosen.price, priced, [self.cost, timer], queue=False, **PRIVATE)
-        gr.on(
-            [self.tab.select, timer.tick, *(c.change for c in priced)],
-            self.settings.price,
-            priced,
-            [self.cost, timer],
-            queue=False,
-            **PRIVATE,
-        )
+        events = [self.tab.select, timer.tick, *(c.change for c in priced)]
+        gr.on(events, self.settings.price, priced, [self.cost, timer], queue=False, **PRIVATE)
 
     # ---- what happens
 
-    def generate(self, session: gr.Request, visitor: str, origin: dict | None, *asked: Any) -> Iterator[dict]:
-        """Run a request and show it as it comes; every ending gives the Generate button back."""
-        idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        with self.switches.held(session) as stop:
+    def idle(self) -> dict:
+        """What the buttons show when nothing runs."""
+        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+
+    def say(self, text: str, kind: str = "plain") -> dict:
+        """One sentence under the frame."""
+        return {self.progress: markup.note(text, kind)}
+
+    @runs.always_ends
+    def generate(self, session: gr.Request, visitor: str, origin: dict | None, file: str, *asked: Any) -> Iterator[dict]:
+        """Run a request and show it as it comes; a run that fails leaves the earlier video where it was."""
+        card, request = self.settings.request(*asked)
+        name = card.label_names[request.labels[0]] if request.labels else request.prompt
+        outside = f" (trained on {card.arch['num_frames']})" if request.frames != card.arch["num_frames"] else ""
+
+        def summary(ending: str) -> str:
+            return markup.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
+
+        with self.flags.held(session) as stop:
+            yield {
+                self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.player: gr.update(visible=False),
+                self.preview: gr.update(value=markup.frame(None, 1), visible=True), self.last_seed: request.seeds[0],
+                self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
+            }  # fmt: skip
             try:
-                card, request = self.settings.request(*asked)
-                name = card.label_names[request.labels[0]] if request.labels else request.prompt
-                outside = f" (trained on {card.arch['num_frames']})" if request.frames != card.arch["num_frames"] else ""
-
-                def summary(ending: str) -> str:
-                    return markup.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
-
-                yield {
-                    self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.player: gr.update(visible=False),
-                    self.preview: gr.update(value=markup.frame(None, 1), visible=True), self.last_seed: request.seeds[0],
-                    self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
-                }  # fmt: skip
                 for item in self.hub.generate(request, stop=stop, visitor=visitor):
                     if isinstance(item, Progress):
-                        shown = {} if item.preview is None else {self.preview: _playing(item.preview[0], request.fps)}
-                        yield shown | {self.progress: markup.progress_line(item, card)}
+                        preview = {} if item.preview is None else {self.preview: _playing(item.preview[0], request.fps)}
+                        yield preview | {self.progress: markup.progress_line(item, card)}
                     else:
-                        yield idle | self._show(item.images[0], item.files[0], item.receipts[0]) | {
+                        yield self.idle() | self._show(item.images[0], item.files[0], item.receipts[0]) | self.history.update(visitor) | {
                             self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(item, origin),
-                            self.history: self.arrive(visitor),
                         }  # fmt: skip
                         return
-                yield idle | {self.progress: markup.note("stopped while waiting; nothing was drawn yet")}
-            except ZooError as error:
-                yield idle | {self.progress: markup.note(str(error), "error")}
+            except Exception:
+                yield self._before(file)
+                raise
+        yield self.idle() | self._before(file) | self.say("Stopped while waiting: nothing was generated.")
+
+    def _before(self, file: str) -> dict:
+        """What stood in the frame before a run that came to nothing."""
+        return {self.preview: gr.update(value=EMPTY, visible=not file), self.player: gr.update(visible=bool(file)), self.facts: ""}
+
+    @runs.answers
+    def choose(self, *values: Any) -> dict:
+        """Reset what depends on the model to its card's defaults, or to one of its presets, and say so; the same choice changes nothing."""
+        words, updates = self.settings.choose_anew(*values)
+        return updates | {self.verdict: markup.note(words)} if updates else {}
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a video made here back on the controls; a foreign or forged file changes nothing."""
@@ -145,25 +182,28 @@ class VideoTab:
         origin = {"request": request, "frames": frames, "pixels": receipt.get("pixels")}
         return self.settings.restored(request, 0) | {self.verdict: markup.note(words, "good"), self.origin: origin}
 
-    def recall(self, name: str, visitor: str) -> dict:
+    @runs.answers
+    def recall(self, visitor: str, event: gr.SelectData) -> dict:
         """Show a video of the history again."""
-        path = next((path for path in self.hub.results.history(visitor, ".mp4") if path.name == name), None)
-        if path is None:
-            return {self.facts: markup.note("This video is gone; reload the page.", "error")}
+        files = self.history.files(visitor)
+        if event.index >= len(files):
+            return self.say("This video is gone: reload the page.", "error")
+        path = files[event.index]
         frames, receipt = video.read(path.with_suffix(".webp"))
-        return self._show(frames, path, receipt) | {self.facts: markup.note(f"{name}, made {receipt['made']}")}
-
-    def arrive(self, visitor: str) -> Any:
-        """This browser's videos, the newest first."""
-        names = [path.name for path in self.hub.results.history(visitor or "", ".mp4")]
-        return gr.update(choices=names, visible=bool(names), value=None)
+        request = Request.from_dict(receipt["request"])
+        title = self.hub.card(request.model).title
+        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
+        return self._show(frames, path, receipt) | {self.facts: words, self.progress: ""}
 
     def _show(self, frames: np.ndarray, path: Path, receipt: dict) -> dict:
-        files = {save: gr.update(value=str(path.with_suffix(kind)), interactive=True) for save, kind in zip(self.saves, KINDS, strict=True)}
+        files = {
+            save: gr.update(value=str(path.with_suffix(kind)), interactive=True)
+            for save, kind in zip(self.saves, video.SUFFIXES, strict=True)
+        }
         return files | {
             self.preview: gr.update(visible=False), self.player: gr.update(value=str(path), visible=True), self.strip: _strip(frames),
             self.row: gr.update(visible=True, value=0.5), self.slice: _slice(frames, 0.5), self.receipt: receipt,
-            self.file: str(path.with_suffix(".webp")),
+            self.file: str(path.with_suffix(".webp")), self.again: gr.update(interactive=True), self.link: gr.update(interactive=True),
         }  # fmt: skip
 
 

@@ -16,10 +16,10 @@ from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings, autoencoders
 from zoo.ui.tabs.compare import columns
 from zoo.ui.tabs.compare.columns import COLUMNS, EMPTY, CompareComponents, Comparison
-from zoo.ui.tabs.image import PRIVATE
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub

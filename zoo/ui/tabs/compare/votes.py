@@ -13,7 +13,7 @@ from zoo.compare.votes import Rate, Votes, rates
 from zoo.engine.results import put
 from zoo.errors import ZooError
 from zoo.ui.parts import markup
-from zoo.ui.tabs.image import PRIVATE
+from zoo.ui.parts.runs import PRIVATE
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub

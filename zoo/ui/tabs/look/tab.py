@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from zoo.engine.request import Progress, Request, find_label
 from zoo.errors import RequestError, ZooError
 from zoo.inside import attention_figures
 from zoo.inside.forward_record import ONTO, Recording
+from zoo.media import pictures
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import labels
-from zoo.ui.tabs.image import PRIVATE
 from zoo.ui.tabs.look.components import NOTHING, LookComponents
 from zoo.ui.tabs.look.views import PATCH, SIDE, View, Views, examples, model_choices, price, widest
 
@@ -249,6 +250,27 @@ class LookTab(LookComponents):
             yield self._opened({"model": request.model, "request": request.to_dict()})
         except ZooError as error:
             yield {self.note: markup.note(str(error), "error")}
+
+    def addressed(self, words: Mapping[str, str]) -> dict:
+        """What the tab shows for the words of an address, those of the API: model, label, prompt, seed, steps. Raises a ZooError."""
+        card = self.hub.card(words.get("model", self.looker.models()[0].id))
+        shown = self.choose(card.id) | {self.model: card.id}
+        if card.label_names and "label" in words and card.generates:
+            shown[self.label] = gr.update(value=find_label(card, words["label"]), visible=True)
+        shown |= {part: words[word] for word, part in (("prompt", self.prompt), ("seed", self.seed)) if word in words}
+        if words.get("steps", "").isdecimal():
+            shown[self.steps] = int(words["steps"])
+        return shown
+
+    def dropped(self, path: str) -> dict:
+        """Look at a picture or clip that was dropped on the page, with the first classifier that takes such."""
+        moving = not pictures.is_picture(path)
+        able = [
+            card for card in self.looker.models() if card.task in SEEING and ("num_frames" in card.arch) == moving and self.hub.local(card)
+        ]
+        if not able:
+            raise RequestError("No model of this hub looks at files of this kind.")
+        return self.choose(able[0].id) | self.open(able[0].id, path) | {self.model: able[0].id}
 
 
 def _most(recording: Recording) -> int:

@@ -1,0 +1,100 @@
+"""What comes to the page from outside: an address that says what to show, and a file that somebody dropped anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from zoo.engine.request import short
+from zoo.errors import MediaError, RequestError
+from zoo.media import pictures, video
+from zoo.ui.parts import markup, runs
+from zoo.ui.parts.runs import PRIVATE
+
+if TYPE_CHECKING:
+    from zoo.engine.hub import Hub
+    from zoo.ui.tabs.image import ImageTab
+    from zoo.ui.tabs.look.tab import LookTab
+    from zoo.ui.tabs.models import ModelsTab
+    from zoo.ui.tabs.video import VideoTab
+
+TABS = ("image", "video", "compare", "look", "models")
+
+
+class Arrival:
+    """Sends an address, or a file, to the tab that it is of, and says above the tabs what is wrong with it."""
+
+    def __init__(
+        self, hub: Hub, tabs: gr.Tabs, message: gr.HTML, image: ImageTab, film: VideoTab | None, look: LookTab, models: ModelsTab
+    ) -> None:
+        self.hub, self.tabs, self.message = hub, tabs, message
+        self.image, self.film, self.look, self.models = image, film, look, models
+
+    def wire(self, page: gr.Blocks, dropped: gr.UploadButton) -> None:
+        """Act when the page is opened, when a file is dropped, and keep the address true to what is chosen."""
+        film = self.film.back if self.film else []
+        places = [self.tabs, self.message, *self.image.back, *film, *self.look.all]
+        dropped.upload(self.drop, dropped, places, **PRIVATE)
+        page.load(self.arrive, None, [*places, *self.models.outputs], **PRIVATE)
+        for tab, settings in (("image", self.image.settings), *([("video", self.film.settings)] if self.film else [])):
+            prefix = "video-" if tab == "video" else ""
+            parts = [settings.model, settings.label, settings.prompt, settings.count, settings.seed, settings.steps, settings.solver]
+            parts += [settings.guidance, settings.frames, settings.fps]
+            more = "frames, fps" if tab == "video" else "count"
+            words = f"{{ model, label: label === null ? '' : nameOf('{prefix}label'), prompt, seed, steps, solver, guidance, {more} }}"
+            js = f"(model, label, prompt, count, seed, steps, solver, guidance, frames, fps) => {{ chose('{tab}', {words}) }}"
+            gr.on([part.change for part in parts], None, parts, None, js=js)
+
+    # ---- an address
+
+    def say(self, text: str, kind: str = "plain") -> dict:
+        """One sentence above the tabs."""
+        return {self.message: markup.note(text, kind)}
+
+    def idle(self) -> dict:
+        """Nothing runs here."""
+        return {}
+
+    @runs.answers
+    def arrive(self, asked: gr.Request) -> dict:
+        """Show what the words of the address say: tab, and those of the API."""
+        words = {name: value for name, value in asked.query_params.items() if not name.startswith("__")}
+        tab = words.pop("tab", "")
+        if not tab and "model" in words:
+            tab = "video" if self.hub.card(words["model"]).video else "image"
+        if not tab:
+            return {}
+        if tab not in TABS:
+            raise RequestError(f"This address asks for the tab {short(tab)}: there are {', '.join(TABS)}.")
+        return {self.tabs: gr.Tabs(selected=tab)} | self._tab(tab, words)
+
+    def _tab(self, tab: str, words: Mapping[str, str]) -> dict:
+        """What a tab shows for the words of an address. Raises a ZooError that says which word is wrong."""
+        if tab in ("image", "video") and words:
+            settings = self.film.settings if tab == "video" and self.film else self.image.settings
+            return settings.addressed(words)
+        if tab == "look" and words:
+            return self.look.addressed(words)
+        if tab == "models" and words.get("model"):
+            return self.models.addressed(words["model"])
+        return {}
+
+    # ---- a file
+
+    @runs.always_ends
+    def drop(self, path: str) -> Iterator[dict]:
+        """A picture or video made here goes back to its tab with all its settings; any other one to Look inside."""
+        if pictures.carries_receipt(path):
+            moving = Path(path).suffix.lower() in video.SUFFIXES
+            if moving and self.film is None:
+                raise MediaError("This is a video made by Patchwork, and this hub offers no model that makes videos.")
+            part, tab = (self.film, "video") if moving else (self.image, "image")
+            yield {self.tabs: gr.Tabs(selected=tab), self.message: ""} | part.restore(path)
+        elif pictures.is_picture(path) or video.is_clip(path):
+            yield {self.tabs: gr.Tabs(selected="look"), self.message: ""}
+            yield self.look.dropped(path)
+        else:
+            raise MediaError(f"{Path(path).name[:60]} is no picture or video: drop a PNG or MP4 made here, a photograph, or a clip.")

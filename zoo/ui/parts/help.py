@@ -1,0 +1,12 @@
+"""One sentence of help a control, by its element id: the page shows it on hover, by keyboard focus and on a tap (page.js)."""
+
+from __future__ import annotations
+
+from zoo.ui.parts import settings
+from zoo.ui.tabs import image, video
+
+HELP: dict[str, str] = {
+    **{f"{prefix}{word}": sentence for prefix in ("", "video-") for word, sentence in settings.HELP.items()},
+    **image.HELP,
+    **video.HELP,
+}
