@@ -86,7 +86,7 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_damaged_model_leaves_the_page_and_the_other_models_standing(checkout: Path, tmp_path: Path) -> None:
-    path = checkout / "zoo" / "weights" / "tiny-dit.safetensors"
+    path = checkout / "zoo" / "catalog" / "weights" / "tiny-dit.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -56,7 +56,7 @@ def test_every_class_is_drawn_as_something_else() -> None:
 
 
 def test_every_motion_moves_as_it_is_called() -> None:
-    assert tuple((ROOT / "zoo" / "data" / "motions.txt").read_text().splitlines()) == motions.MOTIONS
+    assert tuple((ROOT / "zoo" / "catalog" / "data" / "motions.txt").read_text().splitlines()) == motions.MOTIONS
     frames = motions.render(torch.arange(8), torch.zeros(8, dtype=torch.long), torch.Generator().manual_seed(0))
     assert frames.shape == (8, 16, 3, 64, 64)
     assert frames.abs().max() <= 1
