@@ -139,8 +139,9 @@ class Store:
             raise DownloadError(f"{self.folder} cannot be written ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
         if needed > free:
             raise DownloadError(
-                f"{self.folder} has {free:,} bytes free and {needed:,} are needed, {needed - free:,} too few: free some, for example with "
-                "python -m zoo cache --prune, or set PATCHWORK_CACHE to a folder on another disk."
+                f"{self.folder} has {free:,} bytes free and {needed:,} are needed, {needed - free:,} too few: free some space, or set "
+                "PATCHWORK_CACHE to a folder on another disk.",
+                command="python -m zoo cache --prune",
             )
 
     def kept(self) -> dict[str, dict[str, Any]]:
