@@ -49,15 +49,13 @@ class Hub:
     ) -> None:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
-        offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card); downloads: whether
-        visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, else where it listens on this machine only).
+        offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card);
+        downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
+        listens on this machine only).
         """
         self.device = choose_device(device)
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
-        word = os.environ.get("PATCHWORK_DOWNLOADS", "").lower()
-        self.downloads = (
-            {"1": True, "yes": True, "on": True, "0": False, "no": False, "off": False}.get(word) if downloads is None else downloads
-        )
+        self.downloads = {"1": True, "0": False}.get(os.environ.get("PATCHWORK_DOWNLOADS", "")) if downloads is None else downloads
         self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
         self.results = Results(self.cache_dir / "results")
         self.store = Store(self.cache_dir / "models")

@@ -55,6 +55,18 @@ class Downloads:
             return f"{hand.title} must be fetched by hand: the person who runs this hub finds {source.file} at {source.url} and imports it."
         return ""
 
+    def label(self, cards: Sequence[Card], plain: str, then: str) -> dict[str, Any]:
+        """What a button shows that needs these models: `plain`, or the size of what is missing and what follows its download."""
+        missing = self.missing(cards)
+        if not missing or self.refusal(missing):
+            return {"value": plain, "interactive": not missing}
+        return {"value": f"Download {total_size(missing)}{then}", "interactive": True}
+
+    def words(self, cards: Sequence[Card]) -> str:
+        """What is not downloaded, or why it cannot be, in one sentence; empty where nothing is missing."""
+        missing = self.missing(cards)
+        return self.refusal(missing) or f"Not downloaded: {sizes(missing)}." if missing else ""
+
     def check(self, missing: Sequence[Card]) -> None:
         """Raise RequestError where these cannot be downloaded from the page, whatever its buttons show."""
         if missing and (words := self.refusal(missing)):
@@ -70,15 +82,15 @@ class Offer:
     """What a tab's Generate button becomes while a model is not downloaded, and what stands under it: licence, progress, Cancel."""
 
     def __init__(self, hub: Hub, button: gr.Button, name: str, plain: str = "Generate", then: str = ", then generate") -> None:
-        """name: of the tab, before the elements' ids; plain: what the button says where nothing is missing; then: what follows the
+        """name: what the elements' ids begin with; plain: what the button says where nothing is missing; then: what follows the
         download, as the button says it."""
         self.hub, self.button, self.plain, self.follows = hub, button, plain, then
         self.downloads = Downloads(hub)
         self.flags = runs.StopFlags()
         self.asked = gr.State([])
-        self.text = gr.HTML(elem_id=f"{name}-download", elem_classes="download")
-        self.accept = gr.Button("Accept the licence and download", elem_id=f"{name}-accept", elem_classes="accept", visible=False)
-        self.cancel = gr.Button("Cancel the download", variant="stop", elem_id=f"{name}-cancel", elem_classes="cancel", visible=False)
+        self.text = gr.HTML(elem_id=f"{name}transfer", elem_classes="download")
+        self.accept = gr.Button("Accept the licence and download", elem_id=f"{name}accept", elem_classes="accept", visible=False)
+        self.cancel = gr.Button("Cancel the download", variant="stop", elem_id=f"{name}cancel", elem_classes="cancel", visible=False)
         self.cancel.click(self.flags.stop, None, None, queue=False, **PRIVATE)
 
     @property
@@ -88,19 +100,11 @@ class Offer:
 
     def label(self, cards: Sequence[Card]) -> dict[str, Any]:
         """What the button says for a model and what it needs."""
-        missing = self.downloads.missing(cards)
-        if not missing:
-            return gr.update(value=self.plain, interactive=True)
-        if self.downloads.refusal(missing):
-            return gr.update(value=self.plain, interactive=False)
-        return gr.update(value=f"Download {total_size(missing)}{self.follows}", interactive=True)
+        return gr.update(**self.downloads.label(cards, self.plain, self.follows))
 
-    def words(self, cards: Sequence[Card]) -> str:
-        """What is not downloaded, or why it cannot be, in one sentence; empty where nothing is missing."""
-        missing = self.downloads.missing(cards)
-        if not missing:
-            return ""
-        return self.downloads.refusal(missing) or f"Not downloaded: {sizes(missing)}."
+    def accepted(self, event: gr.EventData, asked: Sequence[str]) -> Sequence[str]:
+        """Ids of the models whose licence was shown and has just been accepted."""
+        return asked if getattr(event.target, "_id", None) == self.accept._id else ()
 
     def closed(self) -> dict:
         """Nothing on offer any more: another model was chosen."""
@@ -109,15 +113,14 @@ class Offer:
     def click(
         self, run: Callable[..., Iterator[dict]], inputs: Sequence[Any], outputs: Sequence[Any], needed: Callable[..., Sequence[Card]]
     ) -> Dependency:
-        """Let the button run a handler, once everything that it needs is on this machine; needed(*values of inputs): which models that is."""
+        """Let the button run a handler once everything that it needs is on this machine; needed(*values of inputs): the models."""
 
         def press(session: gr.Request, event: gr.EventData, asked: list[str], *values: Any) -> Iterator[dict]:
             try:
                 missing = self.downloads.missing(needed(*values))
             except ZooError:  # the handler says what is wrong, in its own place
                 missing = []
-            accepted = asked if getattr(event.target, "_id", None) == self.accept._id else []
-            if missing and not (yield from self.download(session, missing, accepted)):
+            if missing and not (yield from self.download(session, missing, self.accepted(event, asked))):
                 return
             yield from run(session, *values)
 
@@ -184,10 +187,10 @@ def sizes(cards: Sequence[Card]) -> str:
 
 def licences(cards: Sequence[Card]) -> str:
     """The licence of each model, linked to its text."""
-    rows = []
-    for card in cards:
-        terms = html.escape(card.terms)
-        if card.licence_url:
-            terms = f'<a href="{html.escape(card.licence_url)}" target="_blank" rel="noopener">{terms}</a>'
-        rows.append(f'<p class="note">Licence of {html.escape(card.title)}: {terms}</p>')
-    return "".join(rows)
+    return "".join(f'<p class="note">Licence of {html.escape(card.title)}: {linked(card)}</p>' for card in cards)
+
+
+def linked(card: Card) -> str:
+    """The licence of a model in words, linked to its text."""
+    terms = html.escape(card.terms)
+    return f'<a href="{html.escape(card.licence_url)}" target="_blank" rel="noopener">{terms}</a>' if card.licence_url else terms

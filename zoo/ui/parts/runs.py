@@ -13,6 +13,9 @@ import gradio as gr
 
 from zoo.errors import ZooError
 
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+"""Of every event that belongs to the page alone."""
+
 
 class Tab(Protocol):
     """A tab on which something runs."""
@@ -39,6 +42,10 @@ class StopFlags:
         finally:
             if self._events.get(session.session_hash) is event:
                 del self._events[session.session_hash]
+
+    def running(self, session: gr.Request) -> bool:
+        """Whether anything runs for this visitor."""
+        return session.session_hash in self._events
 
     def stop(self, session: gr.Request) -> None:
         """Set the switch of this visitor, if anything runs for him."""
