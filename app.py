@@ -1,4 +1,4 @@
-"""Open the hub in a browser: python app.py [--host HOST] [--port PORT] [--share] [--models ID,ID] [--offline]."""
+"""Open the hub in a browser: python app.py [--host HOST] [--port PORT] [--share] [--models ID,ID] [--offline] [--no-downloads]."""
 
 import argparse
 import os
@@ -15,21 +15,24 @@ def main() -> int:
     parser.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
     parser.add_argument("--models", metavar="ID,ID", help="offer only these")
     parser.add_argument("--offline", action="store_true", default=None, help="never open the network")
+    words = "whether visitors may download and remove models; default: only where nobody else can reach the page"
+    parser.add_argument("--downloads", action=argparse.BooleanOptionalAction, help=words)
     chosen = parser.parse_args()
 
     from zoo import ui
     from zoo.engine.hub import Hub
 
     try:
-        hub = Hub(models=chosen.models.split(",") if chosen.models else None, offline=chosen.offline)
+        offered = chosen.models.split(",") if chosen.models else None
+        hub = Hub(models=offered, offline=chosen.offline, downloads=chosen.downloads)
         page = ui.build(hub)
         page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, prevent_thread_lock=True, **ui.appearance(hub))
     except ZooError as error:
         print(f"app: {error}", file=sys.stderr)
         return 1
     except (OSError, OverflowError):
-        where = f"{chosen.host}:{chosen.port}"
-        print(f"app: cannot listen on {where}; choose a free --port (1024 to 65535) or another --host.", file=sys.stderr)
+        words = "choose a free --port (1024 to 65535) or another --host."
+        print(f"app: cannot listen on {chosen.host}:{chosen.port}; {words}", file=sys.stderr)
         return 1
     hub.prepare(ui.first_generator(hub).id)
     page.block_thread()

@@ -212,7 +212,7 @@ def test_wrong_files_are_one_sentence_and_change_nothing(page: Page, tmp_path: P
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(plain)
     text.write_text("not a picture")
     image, receipt = pictures.read_png(whole)
-    pictures.save_png(255 - image, edited, receipt)
+    edited.write_bytes(pictures.png(255 - image, receipt))
     cases = {
         plain: "carries no receipt", text: "cannot be read as a PNG", edited: "was changed after it was made",
         forged(whole, model="tiny-dot"): "There is no model 'tiny-dot'", forged(whole, steps=10**6): "1 to 1000, not 1000000",

@@ -286,7 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
         chosen.run(chosen)
         sys.stdout.flush()
     except ZooError as error:
-        print(f"zoo: {error}", file=sys.stderr)
+        print(f"zoo: {error}{f' At a terminal: {error.command}' if error.command else ''}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the results, such as head, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,8 +4,8 @@ ZooError
 ├── CardError (ValueError)        a model card is missing, malformed, or asks for something unknown
 ├── RequestError (ValueError)     what was asked does not fit the model
 ├── CheckpointError               a file is not the weights that it should be
-├── DownloadError (OSError)       weights did not arrive
-│   ├── ChecksumError             they arrived, but are not what was announced
+├── DownloadError (OSError)       weights are not on this machine, or could not be downloaded
+│   ├── ChecksumError             they were downloaded, but are not what was announced
 │   └── CancelledError            somebody stopped them
 ├── MediaError (ValueError)       a picture, video or receipt cannot be read or written
 ├── VotesError                    blind choices cannot be read or kept
@@ -16,7 +16,14 @@ from __future__ import annotations
 
 
 class ZooError(Exception):
-    """Any error that a user can cause; its text is shown as it is, on the page and at the terminal."""
+    """Any error that a user can cause; its text is shown as it is, on the page and at the terminal.
+
+    command: what helps at a terminal, which only the command line adds to the text.
+    """
+
+    def __init__(self, text: str, command: str = "") -> None:
+        super().__init__(text)
+        self.command = command
 
 
 class CardError(ZooError, ValueError):
@@ -32,15 +39,15 @@ class CheckpointError(ZooError):
 
 
 class DownloadError(ZooError, OSError):
-    """Weights did not arrive."""
+    """Weights are not on this machine, or could not be downloaded."""
 
 
 class ChecksumError(DownloadError):
-    """Weights arrived, but are not what was announced."""
+    """Weights were downloaded, but are not what was announced."""
 
 
 class CancelledError(DownloadError):
-    """A download was stopped; what has arrived is gone on from."""
+    """A download was stopped; the next one goes on from there."""
 
 
 class MediaError(ZooError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,25 @@ GENERATORS = {"class-to-image", "text-to-image", "unconditional-image-generation
 """Tasks whose models make pictures or videos."""
 SEEING = {"image-classification", "video-classification", "image-feature-extraction"}
 """Tasks whose models look at pictures or videos."""
-TASKS = GENERATORS | SEEING | {"autoencoder", "text-encoder", "judge"}
+TASKS = {
+    "class-to-image": "class-conditional image generation",
+    "text-to-image": "text-to-image generation",
+    "unconditional-image-generation": "unconditional image generation",
+    "class-to-video": "class-conditional video generation",
+    "text-to-video": "text-to-video generation",
+    "unconditional-video-generation": "unconditional video generation",
+    "image-classification": "image classification",
+    "video-classification": "video classification",
+    "image-feature-extraction": "image feature extraction",
+    "autoencoder": "autoencoder (latents to pixels)",
+    "text-encoder": "text encoder",
+    "judge": "features for the Frechet distance",
+}
+"""What a model can be for, in words."""
+FIGURES = {
+    "guided": "with guidance", "unguided": "without guidance", "ddpm_250": "ddpm with 250 steps",
+}  # fmt: skip
+"""Settings at which samples were counted that a classifier recognises, in words."""
 KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint"), list)
 KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
 """What may stand under `zoo:`, and as what."""
@@ -31,6 +49,13 @@ ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url"
 """Where weights can come from, and what says where there; `manual` is a page on which a person finds the file."""
 SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..+)")
 """Name of one of several files that hold the weights together; a card names the first."""
+LICENCES = {
+    "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0", "mit": "https://opensource.org/license/mit",
+    "bsd-3-clause": "https://opensource.org/license/bsd-3-clause", "cc-by-nc-4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
+}  # fmt: skip
+"""Where the text of a licence stands."""
+FREE = ("apache-2.0", "mit", "bsd-3-clause")
+"""Licences that allow any use."""
 SCHEDULES = {"linear": ("start", "end", "steps"), "scaled-linear": ("start", "end", "steps"), "vp-sde": ("beta_min", "beta_max")}
 
 
@@ -143,6 +168,8 @@ class Card:
     fingerprint: tuple[float, ...] = ()
     """Numbers of one fixed forward in float32, see zoo/verify.py."""
     prose: str = ""
+    licence_link: str = ""
+    """Where the licence stands, or where it should; the front matter's `license_link`."""
     revision: str = ""
     """First twelve hex digits of the sha256 of the card file."""
 
@@ -182,9 +209,55 @@ class Card:
     @property
     def size(self) -> str:
         """Size of the weights file in words; where it is not known, that of as many float32 numbers."""
-        size = self.bytes or 4 * self.cost.params
-        words = f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-        return words if self.bytes else f"about {words}"
+        return total_size([self])
+
+    @property
+    def measured_words(self) -> str:
+        """The figures measured here, in words."""
+        words = []
+        for name, value in self.measured.items():
+            if name == "psnr_db":
+                words.append(f"PSNR {value:.1f} dB")
+            elif name == "flicker_ratio":
+                words.append(f"flicker {value:.2f} times that of held-out clips")
+            elif name.endswith("worst_class"):
+                words[-1] += f", worst class {percent(value)}"
+            elif name == "accuracy":
+                words.append(f"accuracy {percent(value)}")
+            else:
+                words.append(f"{FIGURES[name.removesuffix('_all')]}: recognised {percent(value)}")
+        return "; ".join(words)
+
+    @property
+    def free(self) -> bool:
+        """Whether the licence allows any use; where none is named, it does not."""
+        return self.licence in FREE
+
+    @property
+    def terms(self) -> str:
+        """The licence in words."""
+        if self.licence == "unknown":
+            return "no licence named: ask the authors before you use it for more than study"
+        return f"{self.licence}, no commercial use" if "-nc" in self.licence else self.licence
+
+    @property
+    def licence_url(self) -> str:
+        """The page of the licence, or else that of the model; empty where there is none."""
+        sites = {"huggingface": "https://huggingface.co/", "modelscope": "https://modelscope.cn/models/"}
+        pages = [sites[source.origin] + source.repo for source in self.weights if source.origin in sites]
+        return self.licence_link or LICENCES.get(self.licence) or next(iter(pages), "")
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with at most one decimal."""
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
+def total_size(cards: Sequence[Card]) -> str:
+    """Size of the weights of several models in words; "about" where a part of it is reckoned from parameters."""
+    size = sum(card.bytes or 4 * card.cost.params for card in cards)
+    words = f"{size / 1e9:.1f} GB" if size >= 999_500_000 else f"{size / 1e6:.1f} MB"
+    return words if all(card.bytes for card in cards) else f"about {words}"
 
 
 def parse(identity: str, content: str) -> Card:
@@ -218,6 +291,7 @@ def parse(identity: str, content: str) -> Card:
         card = Card(
             id=identity,
             licence=str(head.get("license", "unknown")),
+            licence_link=_link(head.get("license_link", "")),
             prose=front.group(2).strip(),
             reported=_reported(head.get("model-index")),
             revision=hashlib.sha256(content.encode()).hexdigest()[:12],
@@ -269,6 +343,12 @@ def _source(item: dict) -> Source:
     if not isinstance(source.bytes, int) or source.bytes < 0:
         raise TypeError(f"bytes must be a whole number, not {source.bytes!r}")
     return source
+
+
+def _link(url: Any) -> str:
+    if url and not re.match(r"https://", str(url)):
+        raise TypeError(f"license_link {url!r} must start with https://")
+    return str(url)
 
 
 def _reported(index: Any) -> dict[str, float]:

@@ -23,15 +23,16 @@ from zoo.errors import CancelledError, DownloadError
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported: it asks about the file only
 STALL, ATTEMPTS = 10.0, 3
 """Seconds without a byte after which a connection counts as dropped, and how many in a row before a source is given up."""
-CHUNK, AGENT, PAGE = 1 << 20, "patchwork", "it answered a web page, not a file"
+CHUNK, AGENT, PAGE = 1 << 20, "patchwork", "it answered with a web page, not a file"
 
 
 class UnavailableError(Exception):
-    """A source that cannot be used now, and why; wrong: it gave other bytes than it or the card promised."""
+    """A source that cannot be used now, and why; wrong: it gave other bytes than it or the card promised; silent: it was not reached, or
+    not any more; partial: how much of a file is there, in words."""
 
-    def __init__(self, reason: str, wrong: bool = False) -> None:
-        super().__init__(reason)
-        self.wrong = wrong
+    def __init__(self, reason: str, wrong: bool = False, silent: bool = False, partial: str = "") -> None:
+        super().__init__(f"{reason} at {partial}, which are kept" if partial else reason)
+        self.wrong, self.silent, self.partial = wrong, silent, partial
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def reason(error: Exception) -> UnavailableError:
     if "NotExist" in name or "NotFound" in name:
         return UnavailableError("not found (404)")
     if "Timeout" in name or "timed out" in words:
-        return UnavailableError(f"no answer within {STALL:.0f} s")
+        return UnavailableError(f"no answer within {STALL:.0f} s", silent=True)
     if "Connect" in name or "Network" in name or isinstance(error, ConnectionError):
-        return UnavailableError("no connection")
+        return UnavailableError("no connection", silent=True)
     return UnavailableError(f"{name}: {words[:120]}")
 
 
@@ -150,8 +151,9 @@ def bring(remote: Remote, store: Store, told: Told, stop: threading.Event) -> st
         if isinstance(error, DownloadError):
             raise
         raise DownloadError(
-            f"{store.folder} cannot be written ({error.strerror or error}) at {part.size:,} of {remote.size:,} bytes: free some space, for "
-            "example with python -m zoo cache --prune, or set PATCHWORK_CACHE to another disk; what has arrived is kept."
+            f"{store.folder} cannot be written ({error.strerror or error}) at {part.size:,} of {remote.size:,} bytes, which are kept: free "
+            "some space, or set PATCHWORK_CACHE to a folder on another disk.",
+            command="python -m zoo cache --prune",
         ) from None
 
 
@@ -179,7 +181,8 @@ def _filled(part: Part, remote: Remote, stop: threading.Event) -> str:
             break
         idle = 0 if part.done > before else idle + 1
         if problem.final or idle >= ATTEMPTS:
-            raise UnavailableError(problem.words + (f" at {part.done:,} of {remote.size:,} bytes, which are kept" if part.done else ""))
+            partial = f"{part.done:,} of {remote.size:,} bytes" if part.done else ""
+            raise UnavailableError(problem.words, silent=problem.silent, partial=partial)
         if stop.wait(min(2**idle, 4) / 4):
             raise CancelledError(f"{part.done:,}")
     found = part.digest.hexdigest()
@@ -206,8 +209,9 @@ def _connected(part: Part, remote: Remote, stop: threading.Event) -> _Problem | 
                 if stop.is_set():
                     raise CancelledError(f"{part.done:,}")
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        return _Problem("the line dropped" if part.done else str(reason(error)))
-    return None if part.done >= remote.size else _Problem("the line dropped")
+        cause = reason(error)
+        return _Problem("the connection dropped" if part.done else str(cause), silent=bool(part.done) or cause.silent)
+    return None if part.done >= remote.size else _Problem("the connection dropped", silent=True)
 
 
 def _mismatch(answer: Any, part: Part, total: int) -> _Problem | None:
@@ -240,6 +244,7 @@ def _mismatch(answer: Any, part: Part, total: int) -> _Problem | None:
 class _Problem:
     words: str
     final: bool = False
+    silent: bool = False
 
 
 def in_cache(source: Source, file: str) -> tuple[Path, str] | None:

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,9 @@ from zoo.errors import CancelledError, ChecksumError, DownloadError, ZooError
 
 PATIENCE = 10.0
 """Seconds after which a source that does not answer is left for the next."""
-REMOTE = ("huggingface", "modelscope", "url")
+HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope", "url": "the authors' server"}
+"""Where programs can download from, in words."""
+REMOTE = tuple(HUBS)
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ def fetch(
     tell: Tell = lambda _: None,
     stop: threading.Event | None = None,
 ) -> LocalFiles:
-    """Return the verified files of a card, brought from the first of its sources that answers unless they are here.
+    """Return the verified files of a card, downloaded from the first of its sources that answers unless they are here.
 
     prefer: huggingface | modelscope | url, tried before the others (default: the variable ZOO_HUB, else the card's order);
-    tell is told how far it is; once stop is set it ends within seconds, and what has arrived is gone on from next time.
+    tell is told how far it is; once stop is set it ends within seconds, and the next download goes on from there.
     Raises DownloadError that names what each source answered, ChecksumError where no source gave the promised bytes.
     """
     try:
@@ -69,12 +71,16 @@ def fetch(
         if kept := _cached(card, source, store):
             return kept
     if offline:
-        raise DownloadError(f"{card.id} is not on this machine, and this hub is offline: {by_hand(card)}")
+        raise DownloadError(
+            f"{card.title} is not downloaded, and this hub is offline: choose a model that is downloaded.", command=by_hand(card)
+        )
     first = prefer or os.environ.get("ZOO_HUB", "")
     if first and first not in REMOTE:
         raise DownloadError(f"There is no hub {first[:40]!r}: choose one of {', '.join(REMOTE)}.")
     if prefer and all(source.origin != prefer for source in sources):
-        raise DownloadError(f"{card.id} cannot come from {prefer}: choose {' or '.join(dict.fromkeys(s.origin for s in sources))}.")
+        raise DownloadError(
+            f"{card.title} cannot be downloaded from {prefer}: choose {' or '.join(dict.fromkeys(s.origin for s in sources))}."
+        )
     return _first_that_answers(card, sorted(sources, key=lambda s: s.origin != first), store, tell, stop or threading.Event())
 
 
@@ -84,12 +90,22 @@ def present(card: Card, store: Store) -> LocalFiles:
     if kept:
         return _whole(card, kept) if kept.origin == "bundled" else kept
     if source.origin == "bundled":
-        raise DownloadError(f"The weights of {card.id} ({source.file}) are missing: restore them with git checkout zoo/catalog/weights.")
-    if any(source.origin in REMOTE for source in card.weights):
+        file = f"zoo/catalog/weights/{source.file}"
+        raise DownloadError(f"The weights of {card.title} are missing: restore {file} from the repository.", command=f"git checkout {file}")
+    if downloadable(card):
         raise DownloadError(
-            f"{card.id} is not on this machine ({card.size}, licence {card.licence}): python -m zoo fetch {card.id} brings it."
+            f"{card.title} is not downloaded ({card.size}, licence {card.licence}): download it first.",
+            command=f"python -m zoo fetch {card.id}",
         )
-    raise DownloadError(f"{card.id} is not on this machine: {by_hand(card)}")
+    raise DownloadError(
+        f"{card.title} is not on this machine, and no program can download it: get {source.file} from {source.url} and import it.",
+        command=by_hand(card),
+    )
+
+
+def downloadable(card: Card) -> bool:
+    """Whether a program can download a model: some can only be fetched by a person with a browser."""
+    return any(source.origin in REMOTE for source in card.weights)
 
 
 def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop: threading.Event) -> Iterator[Transfer]:
@@ -118,7 +134,9 @@ def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop
             except queue.Empty:
                 stopped += stop.is_set()
                 if stopped > 1:
-                    raise CancelledError(f"The download of {cards[0].id} was stopped: start it again to go on from there.") from None
+                    raise CancelledError(
+                        f"The download of {cards[0].title} was stopped; what has arrived is kept: start it again to go on from there."
+                    ) from None
                 continue
             if item is None:
                 return
@@ -131,16 +149,37 @@ def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop
 
 def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tell: Tell, stop: threading.Event) -> LocalFiles:
     notes: list[str] = []
-    wrong = False
+    reasons: list[tuple[Source, UnavailableError]] = []
     for source in sources:
         try:
             with store.arriving(card.id):
                 return _bring(card, source, store, tell, stop, notes)
         except UnavailableError as reason:
             notes.append(f"{place(source)}: {reason}")
-            wrong = wrong or reason.wrong
-    kind = ChecksumError if wrong else DownloadError
-    raise kind(f"{card.id} did not arrive. {'; '.join(notes)}. Try again later, or {by_hand(card)}")
+            reasons.append((source, reason))
+    kind = ChecksumError if any(reason.wrong for _, reason in reasons) else DownloadError
+    raise kind(_failure(card, reasons), command=by_hand(card))
+
+
+def _failure(card: Card, reasons: Sequence[tuple[Source, UnavailableError]]) -> str:
+    """Why no source gave the files of a card, each reason said once."""
+    if all(reason.silent for _, reason in reasons):
+        names = _listed(HUBS[source.origin] for source, _ in reasons)
+        partial = next((reason.partial for _, reason in reversed(reasons) if reason.partial), "")
+        if partial:
+            return f"The download of {card.title} from {names} broke off at {partial}, which are kept: start it again to go on from there."
+        return f"{names} could not be reached for {card.title}: check the network, then try again."
+    places: dict[str, list[str]] = {}
+    for source, reason in reasons:
+        places.setdefault(str(reason), []).append(place(source))
+    words = "; ".join(f"{_listed(names)}: {reason}" for reason, names in places.items())
+    return f"{card.title} could not be downloaded ({words}): try again later."
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names one after the other, each once: a, b and c."""
+    *first, last = dict.fromkeys(names)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading.Event, notes: list[str]) -> LocalFiles:
@@ -149,7 +188,7 @@ def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading
     for file in source.files:
         remotes[file] = ask(source, file)
         if stop.is_set():
-            raise CancelledError(f"The download of {card.id} was stopped before it began.")
+            raise CancelledError(f"The download of {card.title} was stopped before it began.")
     promised = source.sha256 or remotes[source.file].sha256
     if source.sha256 and remotes[source.file].sha256 not in ("", source.sha256):
         announced = remotes[source.file].sha256
@@ -169,7 +208,9 @@ def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading
         try:
             digest = download.bring(remote, store, told, stop)
         except CancelledError as done:
-            raise CancelledError(f"The download of {card.id} was stopped at {done} bytes: start it again to go on from there.") from None
+            raise CancelledError(
+                f"The download of {card.title} was stopped at {done} bytes, which are kept: start it again to go on from there."
+            ) from None
         if was.get(file, digest) != digest:
             said.append(f"{file} is not what it was: its sha256 is {digest[:12]}..., and was {was[file][:12]}...")
         entries[file] = store.entry(digest)
@@ -195,7 +236,7 @@ def ask(source: Source, file: str) -> Remote:
     thread.start()
     thread.join(PATIENCE)
     if not answer:
-        raise UnavailableError(f"no answer within {PATIENCE:.0f} s")
+        raise UnavailableError(f"no answer within {PATIENCE:.0f} s", silent=True)
     if isinstance(answer[0], Exception):
         raise answer[0]
     return answer[0]
@@ -206,7 +247,8 @@ def _whole(card: Card, kept: LocalFiles) -> LocalFiles:
     if kept.sha256 and digest != kept.sha256:
         raise ChecksumError(
             f"{kept.path.name} ({kept.path.stat().st_size} bytes) is damaged: its sha256 is {digest[:12]}..., not {kept.sha256[:12]}... as "
-            f"the card of {card.id} says. Restore it with git checkout zoo/catalog/weights/{kept.path.name}."
+            f"the card of {card.title} says. Restore zoo/catalog/weights/{kept.path.name} from the repository.",
+            command=f"git checkout zoo/catalog/weights/{kept.path.name}",
         )
     return replace(kept, sha256=digest)
 
@@ -226,16 +268,16 @@ def _cached(card: Card, source: Source, store: Store) -> LocalFiles | None:
 def place(source: Source) -> str:
     """Where a source is, in words."""
     if source.repo:
-        return f"{source.repo} on {'Hugging Face' if source.origin == 'huggingface' else 'ModelScope'}"
+        return f"{source.repo} on {HUBS[source.origin]}"
     return source.url.split("?")[0]
 
 
 def by_hand(card: Card) -> str:
-    """How a person brings the files of a card here without this program's network, as the end of a sentence."""
+    """How a person gets the files of a card here without this program's network."""
     source = card.weights[0]
     names = [name.rpartition("/")[2] for name in source.files]
     how = {
-        "huggingface": f"where there is a network, hf download {source.repo} {' '.join(source.files)}",
-        "modelscope": f"where there is a network, modelscope download --model {source.repo} {' '.join(source.files)}",
+        "huggingface": f"hf download {source.repo} {' '.join(source.files)}",
+        "modelscope": f"modelscope download --model {source.repo} {' '.join(source.files)}",
     }.get(source.origin, f"get {source.file} from {source.url}")
-    return f"{how}, then here python -m zoo import {card.id} {' '.join(names)}."
+    return f"{how} (where there is a network), then python -m zoo import {card.id} {' '.join(names)}"

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from zoo.catalog.card import SHARD, Card
+from zoo.catalog.files import atomic_write
 from zoo.errors import DownloadError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -96,10 +96,8 @@ class Store:
 
     def note(self, identity: str, pin: Mapping[str, Any]) -> None:
         """Write a model's pin, replacing what it said before."""
-        self.pins.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.pins, suffix=".part", delete=False, encoding="utf-8") as part:
-            json.dump(pin, part, indent=1)
-        os.replace(part.name, self.pins / f"{identity}.json")
+        with atomic_write(self.pins / f"{identity}.json") as part:
+            part.write_text(json.dumps(pin, indent=1), encoding="utf-8")
 
     def has(self, digest: str) -> bool:
         """Whether a file of this digest is in the store."""
@@ -141,8 +139,9 @@ class Store:
             raise DownloadError(f"{self.folder} cannot be written ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
         if needed > free:
             raise DownloadError(
-                f"{self.folder} has {free:,} bytes free and {needed:,} are needed, {needed - free:,} too few: free some, for example with "
-                "python -m zoo cache --prune, or set PATCHWORK_CACHE to a folder on another disk."
+                f"{self.folder} has {free:,} bytes free and {needed:,} are needed, {needed - free:,} too few: free some space, or set "
+                "PATCHWORK_CACHE to a folder on another disk.",
+                command="python -m zoo cache --prune",
             )
 
     def kept(self) -> dict[str, dict[str, Any]]:

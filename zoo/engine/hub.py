@@ -45,12 +45,17 @@ class Hub:
         cache_dir: str | Path | None = None,
         offline: bool | None = None,
         models: Sequence[str] | None = None,
+        downloads: bool | None = None,
     ) -> None:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
-        offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card)."""
+        offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card);
+        downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
+        listens on this machine only).
+        """
         self.device = choose_device(device)
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
+        self.downloads = {"1": True, "0": False}.get(os.environ.get("PATCHWORK_DOWNLOADS", "")) if downloads is None else downloads
         self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
         self.results = Results(self.cache_dir / "results")
         self.store = Store(self.cache_dir / "models")
@@ -97,11 +102,15 @@ class Hub:
         return [(part, kept) for part in self.parts(card) if (kept := self.store.find(part))]
 
     def fetch(self, identity: str, prefer: str = "", stop: threading.Event | None = None) -> Iterator[sources.Transfer]:
-        """Bring a model and what it needs to this machine, telling how far it is. Closing it, or stop, ends it; it goes on next time.
+        """Download a model and what it needs, telling how far it is. Closing it, or stop, ends it; it goes on next time.
 
         prefer: huggingface | modelscope | url. Raises DownloadError, ChecksumError or CancelledError.
         """
-        missing = [part for part in self.parts(self.card(identity)) if not self.store.find(part)]
+        return self.download(self.parts(self.card(identity)), prefer, stop)
+
+    def download(self, cards: Sequence[Card], prefer: str = "", stop: threading.Event | None = None) -> Iterator[sources.Transfer]:
+        """Download those of these models that are not on this machine, as `fetch` does."""
+        missing = [card for card in cards if not self.store.find(card)]
         return sources.stream(missing, self.store, prefer, self.offline, stop or threading.Event())
 
     def decodes(self, autoencoder: Card, card: Card) -> bool:

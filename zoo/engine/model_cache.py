@@ -97,7 +97,7 @@ class ModelCache:
         Raises RequestError where none can be removed.
         """
         if not self.store.pin(identity).get("files"):
-            raise RequestError(f"{identity} has no files here that could be removed: python -m zoo cache lists those that have.")
+            raise RequestError(f"{identity} has no downloaded files that could be removed.", command="python -m zoo cache")
         with self._loading:
             self._models.pop(identity, None)
             return self.store.remove(identity)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import zoo
+from zoo.catalog.files import atomic_write
 from zoo.errors import MediaError
 from zoo.media import pictures, video
 
@@ -39,14 +40,10 @@ class Results:
         """
         files = tuple(self.folder / _name(receipt, "mp4" if images.ndim == 5 else "png") for receipt in receipts)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for image, path, receipt in zip(images, files, receipts, strict=True):
-                if image.ndim == 3:
-                    pictures.save_png(image, path, receipt)
-                    continue
-                if len(image) == 1:
-                    pictures.save_png(image[0], path.with_suffix(".png"), receipt | {"pixels": pictures.digest(image[0])})
-                video.save(image, path, receipt["request"]["fps"], receipt)
+                for suffix, content in _contents(image, receipt):
+                    with atomic_write(path.with_suffix(suffix)) as part:
+                        part.write_bytes(content)
             if page := self._page(visitor):
                 with page.open("a", encoding="utf-8") as lines:
                     lines.writelines(f"{path.name}\n" for path in files)
@@ -84,6 +81,17 @@ class Results:
         return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", visitor) else None
 
 
+def _contents(image: np.ndarray, receipt: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """(suffix, content) of every file of a picture (h, w, 3), or of a video (f, h, w, 3)."""
+    if image.ndim == 3:
+        yield ".png", pictures.png(image, receipt)
+    else:
+        if len(image) == 1:
+            yield ".png", pictures.png(image[0], receipt | {"pixels": pictures.digest(image[0])})
+        yield from video.files(image, receipt["request"]["fps"], receipt)
+    yield ".json", pictures.receipt_text(receipt).encode()
+
+
 def _name(receipt: dict[str, Any], suffix: str) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", receipt["label"].lower()).strip("-")[:40]
     return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.{suffix}"
@@ -108,9 +116,9 @@ def put(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> lis
     if spare is not None and spare.resolve() in {(folder / name).resolve() for name in files}:
         raise MediaError(f"{spare} would be overwritten by a figure of that name: choose another folder.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            (folder / name).write_bytes(content)
+            with atomic_write(folder / name) as part:
+                part.write_bytes(content)
     except OSError as error:
         raise MediaError(f"Nothing can be written to {folder} ({error.strerror}): choose another folder.") from None
     return [folder / name for name in files]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
+from contextlib import suppress
 from pathlib import Path
 
+from zoo.catalog.files import atomic_write
 from zoo.engine.request import Request
 
 
@@ -39,13 +40,8 @@ class StepTiming:
 
     def _save(self) -> None:
         """Keep what was measured for the next start; a disk that refuses costs only that."""
-        part = self.path.with_suffix(".part")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError), atomic_write(self.path) as part:
             part.write_text(json.dumps({self.machine: self.known}), encoding="utf-8")
-            os.replace(part, self.path)
-        except OSError:
-            pass
 
     @staticmethod
     def _passes(request: Request) -> int:

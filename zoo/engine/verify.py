@@ -42,7 +42,7 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
     """
     source = card.weights[0]
     if source.origin == "bundled":
-        raise RequestError(f"{card.id} ships with the repository: restore its file with git checkout zoo/catalog/weights.")
+        raise RequestError(f"{card.id} ships with the repository: restore its file from there.", command="git checkout zoo/catalog/weights")
     needed = {name.rpartition("/")[2]: name for name in source.files[1:]}
     others = {path.name: path for path in files[1:]}
     if missing := sorted(needed.keys() - others.keys()):
@@ -102,11 +102,12 @@ def _digests(card: Card, kept: LocalFiles) -> str:
         if wanted and sha256(path) != wanted:
             raise ChecksumError(
                 f"{path} ({path.stat().st_size} bytes) has changed: its sha256 is {sha256(path)[:12]}..., not {wanted[:12]}... as "
-                f"when it arrived; remove it with python -m zoo cache --remove {card.id}, and fetch it again."
+                "when it was downloaded: remove it, and download it again.",
+                command=f"python -m zoo cache --remove {card.id} && python -m zoo fetch {card.id}",
             )
     promised = any(source.sha256 == kept.sha256 for source in card.weights)
-    whose = "as the card says" if promised else f"as when it arrived ({kept.origin}); the card names none"
-    others = f"; {len(kept.digests) - 1} other files as when they arrived" if len(kept.digests) > 1 else ""
+    whose = "as the card says" if promised else f"as when it was stored ({kept.origin}); the card names none"
+    others = f"; {len(kept.digests) - 1} other files as when they were stored" if len(kept.digests) > 1 else ""
     return f"digest: {kept.path.stat().st_size:,} bytes, sha256 {kept.sha256}, {whose}{others}."
 
 

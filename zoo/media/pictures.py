@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import math
 import os
@@ -62,16 +63,17 @@ def grid(images: np.ndarray, columns: int, scale: int = 1, gap: int = 4) -> Imag
     return sheet
 
 
-def save_png(image: np.ndarray, path: Path, receipt: dict[str, Any]) -> None:
-    """Write (h, w, 3) uint8 as PNG with the receipt inside, and as JSON beside it; each by an atomic rename."""
-    text = json.dumps(receipt, ensure_ascii=True, indent=1)
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_text(RECEIPT, text)
-    part = path.with_suffix(".part")
-    Image.fromarray(image).save(part, format="PNG", pnginfo=chunks)
-    os.replace(part, path)
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path.with_suffix(".json"))
+def png(image: np.ndarray, receipt: dict[str, Any]) -> bytes:
+    """(h, w, 3) uint8 as a PNG file with the receipt inside."""
+    chunks, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    chunks.add_text(RECEIPT, receipt_text(receipt))
+    Image.fromarray(image).save(file, format="PNG", pnginfo=chunks)
+    return file.getvalue()
+
+
+def receipt_text(receipt: dict[str, Any]) -> str:
+    """A receipt as the JSON that stands in a PNG and beside every file."""
+    return json.dumps(receipt, ensure_ascii=True, indent=1)
 
 
 def carries_receipt(path: str | os.PathLike[str]) -> bool:

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,14 @@ MAX_BYTES = 200_000_000
 """Of a video that is read back."""
 
 
-def save(frames: np.ndarray, path: Path, fps: int, receipt: dict[str, Any]) -> None:
-    """Write (f, h, w, 3) uint8 as `path`.mp4, .gif and .webp (lossless), the receipt inside each and as .json beside them."""
+def files(frames: np.ndarray, fps: int, receipt: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """(suffix, content) of (f, h, w, 3) uint8 as .mp4, .gif and .webp (lossless), the receipt inside each."""
     text = json.dumps(receipt, ensure_ascii=True)
-    part = path.with_suffix(".part")
-    for suffix, write in ((".mp4", _write_mp4), (".gif", _write_gif), (".webp", _write_webp)):
-        write(frames, part, fps, text)
-        os.replace(part, path.with_suffix(suffix))
-    part.write_text(json.dumps(receipt, indent=1), encoding="utf-8")
-    os.replace(part, path.with_suffix(".json"))
+    yield ".mp4", _mp4(frames, fps, text)
+    yield ".gif", _gif(frames, fps, text)
+    exif = Image.Exif()
+    exif[DESCRIPTION] = text
+    yield ".webp", _webp(frames, fps, lossless=True, exif=exif.tobytes())
 
 
 def _ffmpeg(*arguments: str, given: bytes | None = None) -> bytes:
@@ -47,29 +48,29 @@ def _ffmpeg(*arguments: str, given: bytes | None = None) -> bytes:
     return done.stdout
 
 
-def _write_mp4(frames: np.ndarray, path: Path, fps: int, text: str) -> None:
+def _mp4(frames: np.ndarray, fps: int, text: str) -> bytes:
     """H.264, yuv420p, faststart: what every browser plays; odd sides lose their last line."""
     height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
     raw = np.ascontiguousarray(frames[:, :height, :width]).tobytes()
     source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-")
     codec = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "16", "-movflags", "+faststart")
-    _ffmpeg("-y", *source, *codec, "-metadata", f"comment={text}", "-f", "mp4", str(path), given=raw)
+    with tempfile.TemporaryDirectory() as folder:  # faststart moves what it has written, for which it needs a file
+        path = Path(folder) / "clip.mp4"
+        _ffmpeg(*source, *codec, "-metadata", f"comment={text}", str(path), given=raw)
+        return path.read_bytes()
 
 
-def _write_gif(frames: np.ndarray, path: Path, fps: int, text: str) -> None:
-    pictures = [Image.fromarray(frame) for frame in frames]
-    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], duration=1000 / fps, loop=0, comment=text.encode())
-
-
-def _write_webp(frames: np.ndarray, path: Path, fps: int, text: str) -> None:
-    exif = Image.Exif()
-    exif[DESCRIPTION] = text
-    path.write_bytes(_webp(frames, fps, lossless=True, exif=exif.tobytes()))
+def _gif(frames: np.ndarray, fps: int, text: str) -> bytes:
+    return _moving(frames, format="GIF", duration=1000 / fps, comment=text.encode())
 
 
 def _webp(frames: np.ndarray, fps: int, **options: Any) -> bytes:
+    return _moving(frames, format="WEBP", duration=round(1000 / fps), **options)
+
+
+def _moving(frames: np.ndarray, **options: Any) -> bytes:
     pictures, file = [Image.fromarray(frame) for frame in frames], io.BytesIO()
-    pictures[0].save(file, format="WEBP", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, **options)
+    pictures[0].save(file, save_all=True, append_images=pictures[1:], loop=0, **options)
     return file.getvalue()
 
 

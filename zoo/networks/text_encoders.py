@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from zoo.catalog.files import atomic_write
 from zoo.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -122,14 +123,9 @@ class Contexts:
             os.utime(path)
             return known["context"], int(known["filled"])
         context, filled = encode()
-        part = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_file({"context": context.contiguous(), "filled": torch.tensor(filled)}, part)
-            os.replace(part, path)
+        with suppress(OSError, SafetensorError):  # a full disk costs the encoding next time, not the picture
+            with atomic_write(path) as part:
+                save_file({"context": context.contiguous(), "filled": torch.tensor(filled)}, part)
             for old in sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
                 old.unlink(missing_ok=True)
-        except (OSError, SafetensorError):  # a full disk costs the encoding next time, not the picture
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
         return context, filled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zoo.catalog.files import atomic_write
 from zoo.errors import CheckpointError
 
 SAVE_EVERY = 180.0
@@ -61,13 +61,12 @@ def fit(model: nn.Module, loss: Callable[[nn.Module, int], Tensor], plan: Plan, 
     step, spent = _go_on(state, plan, model, average, chosen) if state.exists() else (0, 0.0)
 
     def save() -> None:
-        weights.parent.mkdir(parents=True, exist_ok=True)
         values = {
             "plan": asdict(plan), "step": step, "seconds": spent + time.monotonic() - start, "model": model.state_dict(),
             "average": average.state_dict(), "optimizers": [o.state_dict() for o in chosen],
         }  # fmt: skip
-        torch.save(values, state.with_suffix(".part"))
-        os.replace(state.with_suffix(".part"), state)
+        with atomic_write(state) as part:
+            torch.save(values, part)
         write_weights(average, weights)
 
     start = saved = told = time.monotonic()
@@ -124,6 +123,5 @@ def _go_on(state: Path, plan: Plan, model: nn.Module, average: nn.Module, chosen
 
 def write_weights(model: nn.Module, path: Path) -> None:
     """Write the state dict as safetensors in bfloat16 (a file stays under 10 MB), by an atomic rename."""
-    part = path.with_suffix(".part")
-    save_file({name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}, part)
-    os.replace(part, path)
+    with atomic_write(path) as part:
+        save_file({name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}, part)

@@ -69,9 +69,9 @@ class Arrival:
             return {}
         if tab not in TABS:
             raise RequestError(f"This address asks for the tab {short(tab)}: there are {', '.join(TABS)}.")
-        return {self.tabs: gr.Tabs(selected=tab)} | self._tab(tab, words)
+        return {self.tabs: gr.Tabs(selected=tab)} | self._tab(asked, tab, words)
 
-    def _tab(self, tab: str, words: Mapping[str, str]) -> dict:
+    def _tab(self, session: gr.Request, tab: str, words: Mapping[str, str]) -> dict:
         """What a tab shows for the words of an address. Raises a ZooError that says which word is wrong."""
         if tab in ("image", "video") and words:
             settings = self.film.settings if tab == "video" and self.film else self.image.settings
@@ -79,7 +79,7 @@ class Arrival:
         if tab == "look" and words:
             return self.look.addressed(words)
         if tab == "models" and words.get("model"):
-            return self.models.addressed(words["model"])
+            return self.models.addressed(session, words["model"])
         return {}
 
     # ---- a file

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.backbones import FAMILIES
 from zoo.catalog.card import Card, Source
+from zoo.catalog.sources import HUBS
 from zoo.engine.request import MAX_FRAMES, MAX_IMAGES, MAX_SEED, Request, find_label
 from zoo.errors import RequestError
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
-
-
-HUBS = {"huggingface": "Hugging Face", "modelscope": "ModelScope", "url": "the authors' server"}
 
 
 def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:

@@ -43,6 +43,10 @@ class StopFlags:
             if self._events.get(session.session_hash) is event:
                 del self._events[session.session_hash]
 
+    def running(self, session: gr.Request) -> bool:
+        """Whether anything runs for this visitor."""
+        return session.session_hash in self._events
+
     def stop(self, session: gr.Request) -> None:
         """Set the switch of this visitor, if anything runs for him."""
         if event := self._events.get(session.session_hash):

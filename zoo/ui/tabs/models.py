@@ -1,147 +1,155 @@
-"""The Models tab: every card, where its files can come from and whether they are here; download, cancel, remove, use."""
+"""The Models tab: every card, where its files can come from and whether they are downloaded; download, cancel, remove, use."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from PIL import Image
 
-from zoo.catalog.card import CARDS, SEEING, Card
-from zoo.errors import CancelledError, ZooError
+from zoo.catalog.card import CARDS, SEEING, TASKS, Card, total_size
 from zoo.inside.inspector import DIFFUSION
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.download import Downloads, Offer, linked
 from zoo.ui.parts.runs import PRIVATE
-from zoo.ui.tabs.image import ImageTab
 
 if TYPE_CHECKING:
-    from zoo.catalog.sources import Transfer
     from zoo.engine.hub import Hub
+    from zoo.ui.tabs.image import ImageTab
     from zoo.ui.tabs.video import VideoTab
 
-ANY = "the card's order"
-EVERYTHING = "all models"
-FREE = ("apache-2.0", "mit", "bsd-3-clause")
-"""Licences that need no word before a download."""
+EVERYTHING, LOCAL, ORDER = "all", "local", "order"
+HELP = {
+    "filter": "Show only the models of one task, or those whose weights are on this machine.",
+    "models": "Each model with the size of its weights; choose one to read its card.",
+    "get": "Download the weights of this model and of what it needs; each file's sha256 is checked.",
+    "cancel": "Stop the download; the next one goes on from there.",
+    "accept": "Agree to the licences above and start the download.",
+    "use": "Open the tab that generates with this model, at its card's defaults.",
+    "models-inside": "See attention and tokens of this model.",
+    "remove": "Delete the downloaded weights of this model; files that another model needs stay.",
+    "source": "Which server is asked first for the weights.",
+}
+"""One sentence for each control, by its element id."""
 
 
 class ModelsTab:
-    """The components of the tab; of a visitor only the switch that stops a download is kept."""
+    """The components of the tab and what they do; of a visitor only the flag that stops a download is kept."""
 
     def __init__(self, hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> None:
         self.hub, self.tabs, self.tab, self.image, self.video = hub, tabs, tab, image, video
-        self.switches = runs.StopFlags()
+        self.downloads = Downloads(hub)
         first = controls.first_generator(hub)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
-                tasks = sorted({card.task for card in hub.offered})
-                self.filter = gr.Dropdown([EVERYTHING, "on this machine", *tasks], value=EVERYTHING, label="Show", elem_id="filter")
+                tasks = [(words[:1].upper() + words[1:], task) for task, words in TASKS.items() if any(c.task == task for c in hub.offered)]
+                filters = [("All models", EVERYTHING), ("On this machine", LOCAL), *tasks]
+                self.filter = gr.Dropdown(filters, value=EVERYTHING, label="Show", elem_id="filter")
                 self.list = gr.Radio(self._choices(EVERYTHING), value=first.id, label="Models", elem_id="models")
             with gr.Column(elem_classes="result"):
                 self.facts = gr.HTML(self._facts(first), elem_id="card")
+                buttons = self._buttons(first)
                 with gr.Row(elem_classes="actions"):
-                    shown = self._buttons(first)
-                    self.get = gr.Button("Download", variant="primary", elem_id="get", size="sm", **shown["get"])
-                    self.cancel = gr.Button("Cancel", variant="stop", elem_id="cancel", size="sm", visible=False)
-                    self.use = gr.Button("Use", variant="primary", elem_id="use", size="sm", **shown["use"])
-                    self.inside = gr.Button("Look inside", elem_id="models-inside", size="sm", **shown["inside"])
-                    self.remove = gr.Button("Remove", elem_id="remove", size="sm", **shown["remove"])
-                    self.source = gr.Dropdown(label="From", elem_id="source", scale=0, min_width=200, **shown["source"])
-                self.licence = gr.HTML(elem_id="licence")
-                self.accept = gr.Button("Accept the licence and download", elem_id="accept", size="sm", visible=False)
-                self.progress = gr.HTML(elem_id="transfer")
+                    self.get = gr.Button(variant="primary", elem_id="get", size="sm", **buttons["get"])
+                    self.use = gr.Button("Generate with this model", variant="primary", elem_id="use", size="sm", **buttons["use"])
+                    self.inside = gr.Button("Look inside", elem_id="models-inside", size="sm", **buttons["inside"])
+                    self.remove = gr.Button("Remove", elem_id="remove", size="sm", **buttons["remove"])
+                    self.sure = gr.Button("Remove the files", variant="stop", elem_id="remove-sure", size="sm", visible=False)
+                    self.spare = gr.Button("Keep them", elem_id="remove-not", size="sm", visible=False)
+                    self.source = gr.Dropdown(label="Download from", elem_id="source", scale=0, min_width=220, **buttons["source"])
+                self.offer = Offer(hub, self.get, "", plain="Download", then="")
                 with gr.Accordion("Card", open=False):
                     self.prose = gr.Markdown(_prose(first), elem_id="prose")
         self._wire(page)
 
     def _wire(self, page: gr.Blocks) -> None:
-        card = [self.facts, self.prose, self.get, self.use, self.inside, self.remove, self.source, self.licence, self.accept, self.progress]
-        after = [*card, self.cancel, self.list, self.image.settings.model, *([self.video.settings.model] if self.video else [])]
-        asked = [self.list, self.source]
-        self.list.input(self.show, self.list, card, queue=False, **PRIVATE)
+        offer, lists = self.offer, [self.list, self.image.settings.model, *([self.video.settings.model] if self.video else [])]
+        self.card = [self.facts, self.prose, self.use, self.inside, self.remove, self.sure, self.spare, self.source, *offer.outputs]
+        every = list(dict.fromkeys([*self.card, *lists]))
+        chosen = [self.list, self.filter]
+        self.list.input(self.show, self.list, self.card, queue=False, **PRIVATE)
         self.filter.input(self.narrow, [self.filter, self.list], self.list, queue=False, **PRIVATE)
-        self.get.click(self.ask, asked, after, **PRIVATE)
-        self.accept.click(self.download, asked, after, **PRIVATE)
-        self.cancel.click(self.switches.stop, None, None, queue=False, **PRIVATE)
-        self.remove.click(self.forget, self.list, after, **PRIVATE)
+        run = gr.on([self.get.click, offer.accept.click], self.download, [offer.asked, self.list, self.source], every, **PRIVATE)
+        run.then(self.arrive, chosen, every, **PRIVATE)
+        self.remove.click(self.ask, self.list, self.card, queue=False, **PRIVATE)
+        self.spare.click(self.show, self.list, self.card, queue=False, **PRIVATE)
+        self.sure.click(self.forget, self.list, every, **PRIVATE).then(self.arrive, chosen, every, **PRIVATE)
         tab = self.image
         there = self.video.settings.shown if self.video else []
-        self.use.click(self.choose, self.list, [self.tabs, *tab.settings.shown, tab.verdict, *there], **PRIVATE)
-        tab.get.click(self.come, tab.settings.model, [self.tabs, self.list, self.filter, *card], **PRIVATE)
-        page.load(self._lists, None, [self.list, tab.settings.model], **PRIVATE)
-        self.tab.select(self.arrive, [self.list, self.filter], [*card, self.list], **PRIVATE)
+        self.use.click(self.choose, self.list, [self.tabs, *tab.settings.shown, tab.verdict, *there, offer.text], **PRIVATE)
+        page.load(self.arrive, chosen, every, **PRIVATE)
+        self.tab.select(self.arrive, chosen, every, **PRIVATE)
 
-        self.outputs = [*card, self.list, self.filter]
+        self.outputs = [*self.card, self.list, self.filter]
 
     # ---- what happens
 
-    def addressed(self, identity: str) -> dict:
+    def idle(self) -> dict:
+        """What the buttons show when nothing runs."""
+        return {self.offer.cancel: gr.update(visible=False), self.sure: gr.update(visible=False), self.spare: gr.update(visible=False)}
+
+    def say(self, text: str, kind: str = "plain") -> dict:
+        """One sentence under the buttons."""
+        return {self.offer.text: markup.note(text, kind)}
+
+    def addressed(self, session: gr.Request, identity: str) -> dict:
         """What the tab shows for a model that an address names. Raises RequestError where there is none such."""
-        return self.show(identity) | {self.filter: EVERYTHING, self.list: gr.update(choices=self._choices(EVERYTHING), value=identity)}
-
-    def show(self, identity: str, quiet: bool = False) -> dict:
-        """Show one model's card and what can be done with it; quiet: what was said of it stays."""
-        card = self.hub.card(identity)
-        shown = {self.facts: self._facts(card), self.prose: _prose(card)}
-        if quiet:
-            return shown
-        buttons = {getattr(self, name): gr.update(**words) for name, words in self._buttons(card).items()}
-        return shown | buttons | {self.licence: "", self.progress: "", self.accept: gr.update(visible=False)}
-
-    def arrive(self, identity: str | None, shown: str) -> dict:
-        """Show what is here now; a download that goes on keeps its line."""
-        return self.show(identity or controls.first_generator(self.hub).id, quiet=True) | {
-            self.list: gr.update(choices=self._choices(shown))
+        self.hub.card(identity)
+        return self.show(session, identity) | {
+            self.filter: EVERYTHING,
+            self.list: gr.update(choices=self._choices(EVERYTHING), value=identity),
         }
 
-    def narrow(self, shown: str, identity: str) -> Any:
-        """Show only some of the models."""
-        choices = self._choices(shown)
+    @runs.answers
+    def show(self, session: gr.Request, identity: str) -> dict:
+        """Show one model's card and what can be done with it; a download that goes on keeps its line."""
+        return self._shown(identity, session) | ({} if self.offer.flags.running(session) else self.offer.closed())
+
+    @runs.answers
+    def arrive(self, session: gr.Request, identity: str | None, task: str) -> dict:
+        """Show what is on this machine now; what was said last stays."""
+        lists = {
+            self.list: gr.update(choices=self._choices(task)),
+            self.image.settings.model: gr.update(choices=controls.model_choices(self.hub)),
+        }
+        if self.video:
+            lists[self.video.settings.model] = gr.update(choices=controls.model_choices(self.hub, True))
+        return lists | (self._shown(identity, session) if identity else {})
+
+    def narrow(self, task: str, identity: str | None) -> Any:
+        """Show only some of the models; the card that is open stays open."""
+        choices = self._choices(task)
         return gr.update(choices=choices, value=identity if identity in {value for _, value in choices} else None)
 
-    def ask(self, identity: str, source: str, session: gr.Request) -> Iterator[dict]:
-        """Say the licence first where it restricts the use or is not known; download at once where it is free."""
-        try:
-            card = self.hub.card(identity)
-        except ZooError as error:
-            yield {self.progress: markup.note(str(error), "error")}
+    @runs.always_ends
+    def download(self, session: gr.Request, event: gr.EventData, asked: list[str], identity: str | None, source: str) -> Iterator[dict]:
+        """Download a model and what it needs, after consent where a licence binds."""
+        card = self.hub.card(identity or "")
+        missing = self.downloads.missing(self.hub.parts(card))
+        prefer = "" if source == ORDER else source
+        if missing and not (yield from self.offer.download(session, missing, self.offer.accepted(event, asked), prefer)):
             return
-        bound = [part for part in self.hub.parts(card) if not self.hub.store.find(part) and part.licence not in FREE]
-        if not bound:
-            yield from self.download(identity, source, session)
-            return
-        words = "; ".join(f"{part.title}: {_terms(part)}" for part in bound)
-        yield {self.licence: markup.note(words, "good"), self.accept: gr.update(visible=True), self.get: gr.update(visible=False)}
+        yield self.say(f"{card.title} is downloaded and checked.", "good")
 
-    def download(self, identity: str, source: str, session: gr.Request) -> Iterator[dict]:
-        """Bring a model here and show how far it is; every ending shows what is here now."""
-        said = ""
-        with self.switches.held(session) as stop:
-            yield {
-                self.get: gr.update(visible=False), self.accept: gr.update(visible=False), self.cancel: gr.update(visible=True),
-                self.progress: markup.note("asking where the files are ..."),
-            }  # fmt: skip
-            try:
-                for item in self.hub.fetch(identity, "" if source == ANY else source, stop):
-                    yield {self.progress: _line(item)}
-                    said = "; ".join(item.notes)
-                ending = markup.note(f"{self.hub.card(identity).title} is here and checked. {said}", "good")
-            except CancelledError as stopped:
-                ending = markup.note(str(stopped))
-            except ZooError as error:
-                ending = markup.note(str(error), "error")
-        yield self._after(identity) | {self.progress: ending}
+    @runs.answers
+    def ask(self, identity: str) -> dict:
+        """Ask before files are deleted."""
+        card = self.hub.card(identity)
+        sure = {self.sure: gr.update(visible=True), self.spare: gr.update(visible=True), self.remove: gr.update(visible=False)}
+        return sure | self.say(f"Remove the files of {card.title} ({total_size([card])})? To use it again they must be downloaded again.")
 
+    @runs.answers
     def forget(self, identity: str) -> dict:
         """Delete a model's files, unless another model needs them."""
-        try:
-            said = markup.note(f"{self.hub.models.remove(self.hub.card(identity).id) / 1e6:.1f} MB freed")
-        except ZooError as error:
-            said = markup.note(str(error), "error")
-        return self._after(identity) | {self.progress: said}
+        self.downloads.check_removal()
+        card = self.hub.card(identity)
+        freed = self.hub.models.remove(card.id)
+        return self.idle() | self.say(f"{card.title} is removed: {freed / 1e6:.1f} MB are free again.")
 
+    @runs.answers
     def choose(self, identity: str) -> dict:
         """Go to the Image or the Video tab with this model."""
         if self.video and self.hub.card(identity).video:
@@ -150,67 +158,75 @@ class ModelsTab:
         settings = self.image.settings
         return settings.choose(identity) | {self.tabs: gr.Tabs(selected="image"), settings.model: identity}
 
-    def come(self, identity: str) -> dict:
-        """Come here from the Image tab with a model that is not on this machine."""
-        shown = {self.tabs: gr.Tabs(selected="models"), self.filter: EVERYTHING}
-        return self.show(identity) | shown | {self.list: gr.update(choices=self._choices(EVERYTHING), value=identity)}
-
     # ---- what it looks like
 
-    def _after(self, identity: str) -> dict:
-        choices, models = self._lists()
-        films = {self.video.settings.model: gr.update(choices=controls.model_choices(self.hub, True))} if self.video else {}
-        shown = {self.cancel: gr.update(visible=False), self.list: choices, self.image.settings.model: models}
-        return self.show(identity) | shown | films
+    def _shown(self, identity: str, session: gr.Request) -> dict:
+        card = self.hub.card(identity)
+        buttons = {getattr(self, name): gr.update(**words) for name, words in self._buttons(card).items()}
+        if self.offer.flags.running(session):
+            buttons[self.get] = gr.update(visible=False)
+        asking = {self.sure: gr.update(visible=False), self.spare: gr.update(visible=False)}
+        return {self.facts: self._facts(card), self.prose: _prose(card)} | buttons | asking
 
-    def _lists(self) -> tuple[Any, Any]:
-        return gr.update(choices=self._choices(EVERYTHING)), gr.update(choices=controls.model_choices(self.hub))
-
-    def _choices(self, shown: str) -> list[tuple[str, str]]:
-        here = shown == "on this machine"
-        cards = [c for c in self.hub.offered if shown == EVERYTHING or c.task == shown or (here and self.hub.store.find(c))]
-        return [(f"{card.title} · {card.size.removeprefix('about ')} · {self._state(card)}", card.id) for card in cards]
+    def _choices(self, task: str) -> list[tuple[str, str]]:
+        cards = [c for c in self.hub.offered if task in (EVERYTHING, c.task) or (task == LOCAL and self.hub.store.find(c))]
+        return [(f"{card.title} · {card.size} · {self._state(card)}", card.id) for card in cards]
 
     def _state(self, card: Card) -> str:
+        files = self.hub.store.find(card)
+        missing = self.downloads.missing(self.hub.parts(card))
+        if files is None:
+            return "not downloaded"
+        if missing:
+            return f"{missing[0].title} not downloaded"
         if card.id in self.hub.models.sizes():
             return "in memory"
-        kept = self.hub.store.find(card)
-        if kept and not self.hub.local(card):
-            missing = next(part for part in self.hub.parts(card) if not self.hub.store.find(part))
-            return f"here, {missing.title} is not"
-        return "here" if kept else "not here"
+        return "included" if files.origin == "bundled" else "downloaded"
 
     def _buttons(self, card: Card) -> dict[str, dict[str, Any]]:
-        kept, local = self.hub.store.find(card), self.hub.local(card)
-        origins = [source.origin for source in card.weights if source.origin in controls.HUBS]
-        missing = [part for part in self.hub.parts(card) if not self.hub.store.find(part)]
-        words = (
-            f"Download {' and '.join(part.size.removeprefix('about ') for part in missing)}{' (this hub is offline)' * self.hub.offline}"
-        )
+        files, missing = self.hub.store.find(card), self.downloads.missing(self.hub.parts(card))
+        origins = list(dict.fromkeys(source.origin for source in card.weights if source.origin in controls.HUBS))
+        sources = [("The card's order", ORDER), *((controls.HUBS[origin], origin) for origin in origins)]
+        allowed = self.downloads.allowed
         return {
-            "get": {"visible": not local, "interactive": not self.hub.offline, "value": words},
-            "use": {"visible": local and card.generates},
-            "inside": {"visible": local and (card.task in SEEING or card.family in DIFFUSION)},
-            "remove": {"visible": bool(kept) and kept.origin != "bundled"},
-            "source": {"choices": [ANY, *dict.fromkeys(origins)], "value": ANY, "visible": not local and len(set(origins)) > 1},
+            "get": self.downloads.label(missing, "Download", "") | {"visible": bool(missing)},
+            "use": {"visible": not missing and card.generates},
+            "inside": {"visible": not missing and (card.task in SEEING or card.family in DIFFUSION)},
+            "remove": {"visible": allowed and files is not None and files.origin != "bundled"},
+            "source": {"choices": sources, "value": ORDER, "visible": allowed and bool(missing) and len(origins) > 1},
         }
 
     def _facts(self, card: Card) -> str:
-        kept, size = self.hub.store.find(card), self.hub.models.sizes().get(card.id)
-        needs = ", ".join(part.title for part in self.hub.parts(card)[1:])
+        size = self.hub.models.sizes().get(card.id)
         rows = {
-            "Task": card.task, "Licence": _terms(card), "Size": card.size, "Parameters": f"{card.cost.params / 1e6:.1f} M",
-            "One forward": f"{card.cost.gmacs:g} billion multiply-adds" if card.cost.gmacs else "", "Needs": needs,
-            "Reported": ", ".join(f"{name} {value:g}" for name, value in card.reported.items()),
-            "Measured here": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in card.measured.items()),
-            "Comes from": ", ".join(dict.fromkeys(controls.place(source) for source in card.weights)),
-            "On disk": f"{kept.bytes / 1e6:.1f} MB, {kept.origin.replace('bundled', 'ships with Patchwork')}" if kept else "no",
-            "In memory": f"{size / 1e6:.1f} MB" if size else "no",
+            "Task": TASKS[card.task], "Licence": linked(card), "Size of its file": card.size,
+            "Parameters": f"{card.cost.params / 1e6:.1f} M",
+            "One forward pass": f"{card.cost.gmacs:g} billion multiply-adds" if card.cost.gmacs else "",
+            "Needs": ", ".join(part.title for part in self.hub.parts(card)[1:]),
+            "Reported by the authors": ", ".join(f"{name.removesuffix(' (reported)')} {value:g}" for name, value in card.reported.items()),
+            "Measured here": card.measured_words, "Source": ", ".join(dict.fromkeys(controls.place(source) for source in card.weights)),
+            "On disk": self._on_disk(card), "In memory": f"{size / 1e6:.1f} MB" if size else "no",
         }  # fmt: skip
-        table = "".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in rows.items() if value)
+        table = "".join(
+            f"<dt>{name}</dt><dd>{value if name == 'Licence' else html.escape(value)}</dd>" for name, value in rows.items() if value
+        )
+        words = self.downloads.words(self.hub.parts(card))
         sample = CARDS / f"{card.id}.png"
         picture = f'<img alt="samples of {html.escape(card.title)}" src="{_picture(str(sample))}">' if sample.is_file() else ""
-        return f'<h2>{html.escape(card.title)}</h2>{picture}<dl class="facts">{table}</dl>'
+        return f'<h2>{html.escape(card.title)}</h2>{picture}<dl class="facts">{table}</dl>{markup.note(words) if words else ""}'
+
+    def _on_disk(self, card: Card) -> str:
+        files = self.hub.store.find(card)
+        if files is None:
+            return "not downloaded"
+        size = f"{files.bytes / 1e9:.1f} GB" if files.bytes >= 1e9 else f"{files.bytes / 1e6:.1f} MB"
+        if files.origin == "bundled":
+            return f"{size}, included in Patchwork"
+        try:
+            day = date.fromisoformat(self.hub.store.pin(card.id).get("fetched", ""))
+        except ValueError:
+            return f"{size}, {files.origin}"
+        return f"{size}, downloaded {day.day} {day:%b %Y} {files.origin}"
 
 
 def _picture(path: str) -> str:
@@ -220,20 +236,10 @@ def _picture(path: str) -> str:
         return markup.picture_url(np.asarray(picture.convert("RGB")))
 
 
-def _terms(card: Card) -> str:
-    if card.licence == "unknown":
-        return "not named by the authors: ask them before any use beyond looking"
-    return f"{card.licence}, no commercial use" if "-nc" in card.licence else card.licence
-
-
 def _prose(card: Card) -> str:
-    return "\n".join(line for line in card.prose.splitlines() if not line.startswith("!["))
-
-
-def _line(item: Transfer) -> str:
-    left = f", {item.speed / 1e6:.1f} MB/s, {controls.duration(item.seconds_left)} left" if item.speed else ""
-    words = f"{item.file} from {item.source}: {item.done / 1e6:.1f} of {item.total / 1e6:.1f} MB{left}"
-    return markup.bar(item.done / item.total if item.total else 0.0, words) + "".join(markup.note(note) for note in item.notes)
+    """The card's text without its pictures, which stand above, and without commands, for which a page has buttons."""
+    paragraphs = [part for part in card.prose.split("\n\n") if not part.startswith("**Import.**")]
+    return "\n\n".join("\n".join(line for line in part.splitlines() if not line.startswith("![")) for part in paragraphs)
 
 
 def models_tab(hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> ModelsTab:

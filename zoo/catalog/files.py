@@ -1,0 +1,24 @@
+"""A file that appears whole or not at all, whoever else writes it at the same time."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, to be written inside the block: it takes its place at the end, and is removed where anything fails.
+
+    The temporary name is another one each time, so that two processes that write the same file do not take each other's.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,196 @@
+"""A model that is not on this machine: what a tab offers then, in the place of Generate, and how the download goes; the result stays."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.context import Context
+
+from zoo.catalog.card import Card, total_size
+from zoo.catalog.sources import downloadable
+from zoo.errors import CancelledError, RequestError, ZooError
+from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.runs import PRIVATE
+
+if TYPE_CHECKING:
+    from gradio.events import Dependency
+
+    from zoo.catalog.sources import Transfer
+    from zoo.engine.hub import Hub
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+"""Names of an address that nobody reaches from another machine."""
+
+
+class Downloads:
+    """Who may download and remove models: where the hub does not say, whoever has the page open, if only this machine can reach it."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub, self.page = hub, Context.root_block
+
+    @property
+    def allowed(self) -> bool:
+        """Whether visitors may."""
+        if self.hub.downloads is not None:
+            return self.hub.downloads
+        return getattr(self.page, "server_name", "") in LOOPBACK and not self.page.share
+
+    def missing(self, cards: Sequence[Card]) -> list[Card]:
+        """Which of these are not on this machine."""
+        return [card for card in cards if not self.hub.store.find(card)]
+
+    def refusal(self, missing: Sequence[Card]) -> str:
+        """Why these cannot be downloaded from the page, in one sentence; empty where they can."""
+        names = sizes(missing)
+        verb = "is" if len(missing) == 1 else "are"
+        if self.hub.offline:
+            return f"{names} {verb} not downloaded, and this hub is offline: choose a model that is downloaded."
+        if not self.allowed:
+            return f"{names} {verb} not downloaded: only the person who runs this hub can download it. Choose a model that is downloaded."
+        if hand := next((card for card in missing if not downloadable(card)), None):
+            source = hand.weights[0]
+            return f"{hand.title} must be fetched by hand: the person who runs this hub finds {source.file} at {source.url} and imports it."
+        return ""
+
+    def label(self, cards: Sequence[Card], plain: str, then: str) -> dict[str, Any]:
+        """What a button shows that needs these models: `plain`, or the size of what is missing and what follows its download."""
+        missing = self.missing(cards)
+        if not missing or self.refusal(missing):
+            return {"value": plain, "interactive": not missing}
+        return {"value": f"Download {total_size(missing)}{then}", "interactive": True}
+
+    def words(self, cards: Sequence[Card]) -> str:
+        """What is not downloaded, or why it cannot be, in one sentence; empty where nothing is missing."""
+        missing = self.missing(cards)
+        return self.refusal(missing) or f"Not downloaded: {sizes(missing)}." if missing else ""
+
+    def check(self, missing: Sequence[Card]) -> None:
+        """Raise RequestError where these cannot be downloaded from the page, whatever its buttons show."""
+        if missing and (words := self.refusal(missing)):
+            raise RequestError(words)
+
+    def check_removal(self) -> None:
+        """Raise RequestError where visitors may not remove a model."""
+        if not self.allowed:
+            raise RequestError("Only the person who runs this hub can remove a model.")
+
+
+class Offer:
+    """What a tab's Generate button becomes while a model is not downloaded, and what stands under it: licence, progress, Cancel."""
+
+    def __init__(self, hub: Hub, button: gr.Button, name: str, plain: str = "Generate", then: str = ", then generate") -> None:
+        """name: what the elements' ids begin with; plain: what the button says where nothing is missing; then: what follows the
+        download, as the button says it."""
+        self.hub, self.button, self.plain, self.follows = hub, button, plain, then
+        self.downloads = Downloads(hub)
+        self.flags = runs.StopFlags()
+        self.asked = gr.State([])
+        self.text = gr.HTML(elem_id=f"{name}transfer", elem_classes="download")
+        self.accept = gr.Button("Accept the licence and download", elem_id=f"{name}accept", elem_classes="accept", visible=False)
+        self.cancel = gr.Button("Cancel the download", variant="stop", elem_id=f"{name}cancel", elem_classes="cancel", visible=False)
+        self.cancel.click(self.flags.stop, None, None, queue=False, **PRIVATE)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The components that the offer sets."""
+        return [self.button, self.text, self.accept, self.cancel, self.asked]
+
+    def label(self, cards: Sequence[Card]) -> dict[str, Any]:
+        """What the button says for a model and what it needs."""
+        return gr.update(**self.downloads.label(cards, self.plain, self.follows))
+
+    def accepted(self, event: gr.EventData, asked: Sequence[str]) -> Sequence[str]:
+        """Ids of the models whose licence was shown and has just been accepted."""
+        return asked if getattr(event.target, "_id", None) == self.accept._id else ()
+
+    def closed(self) -> dict:
+        """Nothing on offer any more: another model was chosen."""
+        return {self.text: "", self.accept: gr.update(visible=False), self.asked: []}
+
+    def click(
+        self, run: Callable[..., Iterator[dict]], inputs: Sequence[Any], outputs: Sequence[Any], needed: Callable[..., Sequence[Card]]
+    ) -> Dependency:
+        """Let the button run a handler once everything that it needs is on this machine; needed(*values of inputs): the models."""
+
+        def press(session: gr.Request, event: gr.EventData, asked: list[str], *values: Any) -> Iterator[dict]:
+            try:
+                missing = self.downloads.missing(needed(*values))
+            except ZooError:  # the handler says what is wrong, in its own place
+                missing = []
+            if missing and not (yield from self.download(session, missing, self.accepted(event, asked))):
+                return
+            yield from run(session, *values)
+
+        everything = list(dict.fromkeys([*outputs, *self.outputs]))
+        return gr.on([self.button.click, self.accept.click], press, [self.asked, *inputs], everything, **PRIVATE)
+
+    def download(
+        self, session: gr.Request, missing: Sequence[Card], accepted: Sequence[str] = (), prefer: str = ""
+    ) -> Generator[dict, None, bool]:
+        """Download models where the page may, after consent to licences that bind; whether all are on this machine now."""
+        bound = [card for card in missing if not card.free]
+        idle = self.closed() | {self.button: gr.update(visible=True), self.cancel: gr.update(visible=False)}
+        try:
+            self.downloads.check(missing)
+            if {card.id for card in bound} - set(accepted):
+                text = markup.note(f"To download: {sizes(missing)}.") + licences(missing)
+                yield {
+                    self.text: text, self.accept: gr.update(visible=True), self.asked: [card.id for card in bound],
+                    self.button: gr.update(visible=False), self.cancel: gr.update(visible=False),
+                }  # fmt: skip
+                return False
+            terms, told = licences(missing), Total(missing)
+            yield {
+                self.text: markup.bar(0.0, "asking where the files are") + terms, self.accept: gr.update(visible=False),
+                self.button: gr.update(visible=False), self.cancel: gr.update(visible=True),
+            }  # fmt: skip
+            with self.flags.held(session) as stop:
+                for item in self.hub.download(missing, prefer, stop):
+                    yield {self.text: told.line(item) + terms}
+            yield idle | {self.text: told.notes, self.button: gr.update(value=self.plain, interactive=True)}
+        except CancelledError as error:
+            yield idle | {self.text: markup.note(str(error))}
+            return False
+        except Exception as error:
+            yield idle | {self.text: markup.note(runs.sentence(error), "error")}
+            return False
+        return True
+
+
+class Total:
+    """How far several downloads have come together."""
+
+    def __init__(self, missing: Sequence[Card]) -> None:
+        self.sizes = {card.id: card.bytes or 4 * card.cost.params for card in missing}
+        self.titles = {card.id: card.title for card in missing}
+        self.notes = ""
+
+    def line(self, item: Transfer) -> str:
+        """A thin line with words under it."""
+        self.sizes[item.model] = item.total
+        self.notes = "".join(markup.note(note) for note in item.notes)
+        order = list(self.sizes)
+        done = sum(self.sizes[name] for name in order[: order.index(item.model)]) + item.done
+        total = sum(self.sizes.values())
+        left = f", {item.speed / 1e6:.1f} MB/s, {controls.duration((total - done) / item.speed)} left" if item.speed else ""
+        words = f"{self.titles[item.model]} from {item.source}: {done / 1e6:.1f} of {total / 1e6:.1f} MB{left}"
+        return markup.bar(done / total if total else 0.0, words) + self.notes
+
+
+def sizes(cards: Sequence[Card]) -> str:
+    """Models with the sizes of their files."""
+    return " and ".join(f"{card.title} ({card.size})" for card in cards)
+
+
+def licences(cards: Sequence[Card]) -> str:
+    """The licence of each model, linked to its text."""
+    return "".join(f'<p class="note">Licence of {html.escape(card.title)}: {linked(card)}</p>' for card in cards)
+
+
+def linked(card: Card) -> str:
+    """The licence of a model in words, linked to its text."""
+    terms = html.escape(card.terms)
+    return f'<a href="{html.escape(card.licence_url)}" target="_blank" rel="noopener">{terms}</a>' if card.licence_url else terms
