@@ -12,8 +12,15 @@ document.addEventListener("keydown", (event) => {
   const busy = target.closest("textarea, button, a, summary, [role=listbox], [role=combobox], [role=tab], [aria-expanded=true], [tabindex]:not(input)");
   if (event.key === "Enter" && !busy) { target.blur(); setTimeout(() => press("go"), 60); }
 });
-window.addEventListener("keydown", (event) => {  // gradio opens a list again when Tab leaves it: it must not hear of that key
-  if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) { event.stopImmediatePropagation(); }
+// A list opens by a click, an arrow key or typing, never because Tab came by; gradio opens it on focus, and again when Tab leaves it.
+const tabbing = { on: false };
+window.addEventListener("keydown", (event) => {
+  tabbing.on = event.key === "Tab";
+  if (tabbing.on && event.target.matches?.("input[role=combobox]")) { event.stopImmediatePropagation(); }
+}, true);
+window.addEventListener("pointerdown", () => { tabbing.on = false; }, true);
+window.addEventListener("focus", (event) => {
+  if (tabbing.on && event.target.matches?.("input[role=combobox]")) { event.stopImmediatePropagation(); event.target.select(); }
 }, true);
 document.addEventListener("click", (event) => {  // on a phone what was started comes into view
   const started = event.target.closest("button.go");
@@ -97,7 +104,8 @@ const describe = () => {
 };
 
 // The address says what is chosen: `tab` and the words of the API. A link that is opened sets all this (on the server, when the page loads).
-const address = { words: {}, tab: null };
+const address = { words: {}, tab: null, touched: false };
+["pointerdown", "keydown", "drop"].forEach((kind) => window.addEventListener(kind, () => { address.touched = true; }, true));
 const TABS = { Image: "image", Video: "video", Compare: "compare", "Look inside": "look", Models: "models" };
 const tabs = () => [...document.querySelectorAll("[role=tab]")].filter((tab) => tab.textContent.trim() in TABS);
 const link = (tab, words) => {
@@ -110,15 +118,15 @@ const link = (tab, words) => {
 };
 const chose = (tab, words) => {  // called by gradio whenever a control of a tab changes
   address.words[tab] = words;
-  if (tab === address.tab) { history.replaceState(null, "", link(tab, words)); }
+  if (tab === address.tab && address.touched) { history.replaceState(null, "", link(tab, words)); }
 };
 const follow = () => {
   const open = tabs().find((tab) => tab.getAttribute("aria-selected") === "true");
   const tab = open && TABS[open.textContent.trim()];
   if (!tab || tab === address.tab) { return; }
-  const first = address.tab === null, known = new URLSearchParams(location.search).get("tab");
+  const first = address.tab === null, named = new URLSearchParams(location.search).get("tab");
   address.tab = tab;
-  if (first ? known && known !== tab : known !== tab) { history[first ? "replaceState" : "pushState"](null, "", link(tab, address.words[tab])); }
+  if (!first && named !== tab) { history.pushState(null, "", link(tab, address.words[tab])); }  // the first one is what the server will change
 };
 window.addEventListener("popstate", () => {
   const wanted = new URLSearchParams(location.search).get("tab") ?? "image";

@@ -256,7 +256,7 @@ class LookTab(LookComponents):
         card = self.hub.card(words.get("model", self.looker.models()[0].id))
         shown = self.choose(card.id) | {self.model: card.id}
         if card.label_names and "label" in words and card.generates:
-            shown[self.label] = gr.update(value=find_label(card, words["label"]), visible=True)
+            shown[self.label] = gr.update(choices=labels(card), value=find_label(card, words["label"]), visible=True)
         shown |= {part: words[word] for word, part in (("prompt", self.prompt), ("seed", self.seed)) if word in words}
         if words.get("steps", "").isdecimal():
             shown[self.steps] = int(words["steps"])
