@@ -151,7 +151,10 @@ const copy = async (text, from) => {
     window.prompt("Copy this link:", text);
   }
 };
-new MutationObserver(() => { describe(); follow(); }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-selected", "id"] });
+const lists = () => {  // Chromium lets Tab stop at a list that scrolls, which then is gone, and the focus with it
+  document.querySelectorAll("[role=listbox]:not([tabindex])").forEach((list) => { list.tabIndex = -1; });
+};
+new MutationObserver(() => { describe(); follow(); lists(); }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-selected", "id"] });
 
 // The timeline: every preview of the last run is remembered here, in the page, and can be looked at again after the run.
 const timeline = { steps: [], seen: null };
