@@ -18,9 +18,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from conftest import serving
 from loopback_hub import Faults, LoopbackHub, loopback_hub
-from playwright.sync_api import Browser, expect
 
 from zoo.__main__ import main
 from zoo.catalog import download, sources
@@ -574,83 +572,3 @@ def test_fetch_show_and_cache_at_the_terminal(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["fetch", "m"]) == 1
     assert f"hf download {REPO}" in capsys.readouterr().err
-
-
-# ---- on the page
-
-
-def test_a_model_is_downloaded_cancelled_resumed_and_used_in_a_browser(
-    remote: LoopbackHub, hub_with, browser: Browser, tmp_path: Path
-) -> None:
-    arch = {"input_size": 16, "patch_size": 4, "in_channels": 3, "hidden_size": 256, "depth": 4, "num_heads": 4}
-    pixels = WORDS | {"title": "Pixel model", "arch": arch, "weights": [source("huggingface", remote), source("modelscope", remote)]}
-    hub = hub_with({"pixels": pixels})
-    torch.save(
-        {key: torch.randn(value.shape) / 8 for key, value in build_module(hub.card("pixels")).state_dict().items()}, tmp_path / "m.pt"
-    )
-    remote.files[REPO, FILE] = (tmp_path / "m.pt").read_bytes()
-    size = len(bytes_of(remote))
-    remote.faults = Faults(drip=0.05)
-    with serving(hub) as url:
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(url)
-        page.click("#model input")
-        page.get_by_role("option").filter(has_text="Pixel model").click()
-        expect(page.locator("#cost")).to_contain_text(re.compile(r"Pixel model \(.*MB\) is not on this machine: the Models tab brings it"))
-        page.click("#generate")
-        expect(page.locator("#progress .error")).to_contain_text("python -m zoo fetch pixels")
-        page.click("#get-this")
-        expect(page.locator("#card h2")).to_have_text("Pixel model")
-        expect(page.locator("#card .facts")).to_contain_text(f"{REPO} on Hugging Face, {REPO} on ModelScope")
-        page.click("#get")  # its licence is free, so it begins
-        expect(page.locator("#transfer .line")).to_have_attribute("aria-valuenow", re.compile(r"[1-9]"))
-        expect(page.locator("#transfer")).to_contain_text(re.compile(r"MB/s, .* left"))
-        page.click("#cancel")
-        expect(page.locator("#transfer")).to_contain_text("was stopped")
-        assert 0 < hub.store.unfinished() < size
-        remote.faults = Faults(drip=0.01)
-        page.click("#get")
-        expect(page.locator("#transfer")).to_contain_text("is here and checked", timeout=30_000)
-        assert 0 < int(remote.bodies()[-1].removeprefix("bytes=").rstrip("-")) < size
-        expect(page.locator("#models label", has_text="Pixel model")).to_contain_text(re.compile("MB · here|in memory"))
-        page.click("#use")
-        expect(page.locator("#model input")).to_have_value(re.compile("Pixel model"))
-        page.click("#generate")
-        expect(page.locator("#gallery .grid-container img")).to_have_count(4, timeout=90_000)  # it waits for the first import of diffusers
-        page.get_by_role("tab", name="Models").click()
-        page.click("#remove")
-        expect(page.locator("#transfer")).to_contain_text("MB freed")
-        expect(page.locator("#models label", has_text="Pixel model")).to_contain_text("not here")
-        page.close()
-    assert hub.store.find(hub.card("pixels")) is None
-
-
-def test_a_video_model_that_is_not_here_has_its_tab_and_says_how_to_get_it(hub_with, browser: Browser) -> None:
-    with serving(hub_with({}, models=["tiny-dit", "tiny-vae", "latte-s-2-ffs", "sd-vae-ft-ema"])) as url:
-        page = browser.new_page()
-        page.goto(url)
-        page.get_by_role("tab", name="Video").click()
-        expect(page.locator("#video-model input")).to_have_value(re.compile("Latte-S/2 FaceForensics.*not here"))
-        expect(page.locator("#video-cost")).to_contain_text(
-            re.compile(r"FaceForensics \(130.4 MB\) and SD VAE .* are not on this machine: the Models tab brings them")
-        )
-        page.click("#video-generate")
-        expect(page.locator("#video-progress .error")).to_contain_text("python -m zoo fetch latte-s-2-ffs")
-        page.close()
-
-
-def test_a_licence_that_binds_is_shown_before_the_first_download(remote: LoopbackHub, hub_with, browser: Browser) -> None:
-    remote.files.clear()
-    bound = WORDS | {"license": "cc-by-nc-4.0", "title": "Bound model", "weights": [source("huggingface", remote)]}
-    with serving(hub_with({"bound": bound})) as url:
-        page = browser.new_page()
-        page.goto(url)
-        page.get_by_role("tab", name="Models").click()
-        page.locator("#models label", has_text="Bound model").click()
-        page.click("#get")
-        expect(page.locator("#licence")).to_contain_text("Bound model: cc-by-nc-4.0, no commercial use")
-        assert remote.log == []
-        page.click("#accept")
-        expect(page.locator("#transfer .error")).to_contain_text(f"{REPO} on Hugging Face: not found (404)")
-        expect(page.locator("#get")).to_be_visible()
-        page.close()
