@@ -13,19 +13,16 @@ def main() -> int:
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
-    parser.add_argument("--models", metavar="ID,ID", help="offer only these")
+    parser.add_argument("--models", type=lambda ids: ids.split(","), metavar="ID,ID", help="offer only these")
     parser.add_argument("--offline", action="store_true", default=None, help="never open the network")
-    words = "whether visitors may download and remove models; default: only where nobody else can reach the page"
-    parser.add_argument("--downloads", action=argparse.BooleanOptionalAction, help=words)
+    parser.add_argument("--downloads", action=argparse.BooleanOptionalAction, help="let visitors download and remove models, or not")
     chosen = parser.parse_args()
 
     from zoo import ui
     from zoo.engine.hub import Hub
 
     try:
-        offered = chosen.models.split(",") if chosen.models else None
-        hub = Hub(models=offered, offline=chosen.offline, downloads=chosen.downloads)
-        page = ui.build(hub)
+        page = ui.build(hub := Hub(models=chosen.models, offline=chosen.offline, downloads=chosen.downloads))
         page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, prevent_thread_lock=True, **ui.appearance(hub))
     except ZooError as error:
         print(f"app: {error}", file=sys.stderr)

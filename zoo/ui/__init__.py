@@ -40,8 +40,8 @@ def build(hub: Hub) -> gr.Blocks:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
         message = gr.HTML(elem_id="message")
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab("Image", id="image"):
-                image = image_tab(hub, page)
+            with gr.Tab("Image", id="image") as stills:
+                image = image_tab(hub, page, stills)
             film = None
             if any(card.video for card in hub.offered):
                 with gr.Tab("Video", id="video") as video:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:
-    """(title with size, licence and whether it is here, id) of every model that makes pictures, or videos, the ready ones first."""
+    """(title with size, licence and whether it is downloaded, id) of every model that makes pictures, or videos, the ready ones first."""
     ready = [(card, hub.local(card)) for card in makers(hub, video)]
-    return [(f"{card.title} · {card.size} · {card.licence}{'' if here else ' · not here'}", card.id) for card, here in ready]
+    return [(f"{card.title} · {card.size} · {card.licence}{'' if here else ' · not downloaded'}", card.id) for card, here in ready]
 
 
 def makers(hub: Hub, video: bool) -> list[Card]:
@@ -29,14 +29,14 @@ def makers(hub: Hub, video: bool) -> list[Card]:
 
 
 def missing(hub: Hub, parts: Sequence[Card]) -> str:
-    """Which of these models, or parts of one, must be brought here first, in one sentence; empty where none."""
+    """Which of these models, or parts of one, must be downloaded first, in one sentence; empty where none."""
     names = {part.id: f"{part.title} ({part.size})" for part in parts if not hub.store.find(part)}
     verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
-    return f"{' and '.join(names.values())} {verb} not on this machine: the Models tab brings {them}." if names else ""
+    return f"{' and '.join(names.values())} {verb} not downloaded: download {them} on the Models tab." if names else ""
 
 
 def first_generator(hub: Hub, video: bool = False) -> Card:
-    """The model that a tab starts with; for videos also one that must be brought here first. Raises RequestError where there is none."""
+    """The model that a tab starts with; for videos also one that must be downloaded first. Raises RequestError where there is none."""
     found = makers(hub, video)
     for card in [card for card in found if hub.local(card)] or found * video:
         return card

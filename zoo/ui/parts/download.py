@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -88,15 +88,23 @@ class Offer:
         self.downloads = Downloads(hub)
         self.flags = runs.StopFlags()
         self.asked = gr.State([])
-        self.text = gr.HTML(elem_id=f"{name}transfer", elem_classes="download")
-        self.accept = gr.Button("Accept the licence and download", elem_id=f"{name}accept", elem_classes="accept", visible=False)
-        self.cancel = gr.Button("Cancel the download", variant="stop", elem_id=f"{name}cancel", elem_classes="cancel", visible=False)
-        self.cancel.click(self.flags.stop, None, None, queue=False, **PRIVATE)
+        self.accept = gr.Button("Accept and download", variant="primary", elem_id=f"{name}accept", visible=False)
+        self.cancel = gr.Button("Cancel the download", variant="stop", elem_id=f"{name}cancel", elem_classes="halt", visible=False)
+        self.name, self.lists = name, {}
+
+    def build_text(self, chosen: Sequence[Any] = (), lists: Mapping[Any, Callable[[], list]] | None = None) -> None:
+        """Put here what is said of a download: licence, progress, ending. chosen: the components whose change takes an offer back;
+        lists: lists of models, each with what makes its choices, which follow what is downloaded."""
+        self.lists = dict(lists or {})
+        self.text = gr.HTML(elem_id=f"{self.name}transfer", elem_classes=["download", *["first"] * bool(self.follows)])
+        self.cancel.click(self.withdraw, self.asked, self.outputs, queue=False, **PRIVATE)
+        if chosen:
+            gr.on([part.change for part in chosen], self.change, self.asked, self.outputs, queue=False, **PRIVATE)
 
     @property
     def outputs(self) -> list[Any]:
         """The components that the offer sets."""
-        return [self.button, self.text, self.accept, self.cancel, self.asked]
+        return [self.button, self.text, self.accept, self.cancel, self.asked, *self.lists]
 
     def label(self, cards: Sequence[Card]) -> dict[str, Any]:
         """What the button says for a model and what it needs."""
@@ -107,8 +115,18 @@ class Offer:
         return asked if getattr(event.target, "_id", None) == self.accept._id else ()
 
     def closed(self) -> dict:
-        """Nothing on offer any more: another model was chosen."""
-        return {self.text: "", self.accept: gr.update(visible=False), self.asked: []}
+        """Nothing on offer any more."""
+        hidden = {self.accept: gr.update(visible=False), self.cancel: gr.update(visible=False)}
+        return hidden | {self.button: gr.update(visible=True), self.text: "", self.asked: []}
+
+    def withdraw(self, session: gr.Request, asked: list[str]) -> dict:
+        """Cancel: stop the download, or take back the question whether a licence is accepted."""
+        self.flags.stop(session)
+        return self.closed() if asked else gr.skip()
+
+    def change(self, asked: list[str]) -> dict:
+        """Another model was chosen: the question about the former one's licence is taken back."""
+        return self.closed() if asked else gr.skip()
 
     def click(
         self, run: Callable[..., Iterator[dict]], inputs: Sequence[Any], outputs: Sequence[Any], needed: Callable[..., Sequence[Card]]
@@ -132,25 +150,26 @@ class Offer:
     ) -> Generator[dict, None, bool]:
         """Download models where the page may, after consent to licences that bind; whether all are on this machine now."""
         bound = [card for card in missing if not card.free]
-        idle = self.closed() | {self.button: gr.update(visible=True), self.cancel: gr.update(visible=False)}
+        idle = self.closed()
         try:
             self.downloads.check(missing)
             if {card.id for card in bound} - set(accepted):
                 text = markup.note(f"To download: {sizes(missing)}.") + licences(missing)
                 yield {
                     self.text: text, self.accept: gr.update(visible=True), self.asked: [card.id for card in bound],
-                    self.button: gr.update(visible=False), self.cancel: gr.update(visible=False),
+                    self.button: gr.update(visible=False), self.cancel: gr.update(value="Not now", visible=True),
                 }  # fmt: skip
                 return False
             terms, told = licences(missing), Total(missing)
             yield {
                 self.text: markup.bar(0.0, "asking where the files are") + terms, self.accept: gr.update(visible=False),
-                self.button: gr.update(visible=False), self.cancel: gr.update(visible=True),
+                self.button: gr.update(visible=False), self.cancel: gr.update(value="Cancel the download", visible=True), self.asked: [],
             }  # fmt: skip
             with self.flags.held(session) as stop:
                 for item in self.hub.download(missing, prefer, stop):
                     yield {self.text: told.line(item) + terms}
-            yield idle | {self.text: told.notes, self.button: gr.update(value=self.plain, interactive=True)}
+            choices = {part: gr.update(choices=make()) for part, make in self.lists.items()}
+            yield idle | choices | {self.text: told.notes, self.button: gr.update(value=self.plain, interactive=True, visible=False)}
         except CancelledError as error:
             yield idle | {self.text: markup.note(str(error))}
             return False

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from zoo.ui.parts import settings
-from zoo.ui.tabs import image, video
+from zoo.ui.tabs import image, models, video
 
 HELP: dict[str, str] = {
     **{f"{prefix}{word}": sentence for prefix in ("", "video-") for word, sentence in settings.HELP.items()},
     **image.HELP,
     **video.HELP,
+    **models.HELP,
+    **{f"{tab}-{word}": models.HELP[word] for tab in ("image", "video") for word in ("accept", "cancel")},
 }

@@ -14,6 +14,7 @@ from zoo.ui.parts import controls, markup
 if TYPE_CHECKING:
     from zoo.catalog.card import Card
     from zoo.engine.hub import Hub
+    from zoo.ui.parts.download import Offer
 
 OWN = "model default"
 ETA_SOLVERS = ("ddim",)
@@ -41,6 +42,9 @@ HELP = {
 
 class Settings:
     """The components, in the order that they stand, and what they show for a card, a preset or a request."""
+
+    offer: Offer
+    """What the button of the tab offers while a model is not downloaded; the tab builds it beside that button."""
 
     def __init__(self, hub: Hub, video: bool = False) -> None:
         self.hub, self.video = hub, video
@@ -180,24 +184,33 @@ class Settings:
             self.prompt: gr.update(value=words.get("prompt", ""), visible=bool(card.text)),
         }
 
-    def price(self, model, count, frames, steps, solver, guidance, vae) -> tuple[str, Any]:
-        """Say beforehand what a run will cost, or what for it is not here; the timer ticks until that is known."""
+    def needed(self, *asked: Any) -> list[Card]:
+        """The models that a run of these values needs. Raises RequestError."""
+        card, request = self.request(*asked)
+        return self._needed(card, request.vae)
+
+    def _needed(self, card: Card, vae: str | None) -> list[Card]:
+        return [card, *(self.hub.card(part) for part in ((vae or card.latent.vae) if card.latent else None, card.text) if part)]
+
+    def price(self, model, count, frames, steps, solver, guidance, vae) -> tuple[str, Any, Any]:
+        """Say beforehand what a run will cost, or what is not downloaded, here and on the button; the timer ticks until that is known."""
         idle = gr.Timer(active=False)
         try:
             card = self.hub.card(model)
-            parts = [*self.hub.parts(card), *([self.hub.card(vae)] if vae and card.latent else [])]
-            if words := controls.missing(self.hub, parts):
-                return markup.note(words), idle
+            needed = self._needed(card, vae)
+            label = self.offer.label(needed)
+            if words := self.offer.words(needed):
+                return markup.note(words), idle, label
             subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
             seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames))
         except ZooError as error:
-            return markup.note(str(error), "error"), gr.skip()
+            return markup.note(str(error), "error"), gr.skip(), gr.skip()
         if seconds is None and self.hub.prepare(card.id):
-            return markup.note("measuring how fast this machine is ..."), gr.Timer(active=True)
+            return markup.note("measuring how fast this machine is ..."), gr.Timer(active=True), label
         known = (
             f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
         )
-        return markup.note(known), idle
+        return markup.note(known), idle, label
 
     def _of(self, card: Card, preset: str | None) -> dict[str, dict[str, Any]]:
         wanted = card.preset(preset) if preset else card.sampling

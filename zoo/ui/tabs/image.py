@@ -14,6 +14,7 @@ from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.download import Offer
 from zoo.ui.parts.history import History
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings
@@ -38,7 +39,7 @@ EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a P
 class ImageTab:
     """The components of the tab and what they do; nothing of a visitor is kept here but the flag that stops a run."""
 
-    def __init__(self, hub: Hub, page: gr.Blocks) -> None:
+    def __init__(self, hub: Hub, page: gr.Blocks, tab: gr.Tab) -> None:
         self.hub = hub
         self.flags = runs.StopFlags()
         self.visitor = gr.BrowserState("", storage_key="patchwork-visitor", secret="patchwork")
@@ -50,7 +51,7 @@ class ImageTab:
                 self._build_controls()
             with gr.Column(elem_classes="result"):
                 self._build_result()
-        self._wire(page)
+        self._wire(page, tab)
 
     # ---- what stands where
 
@@ -59,8 +60,8 @@ class ImageTab:
         with gr.Row(elem_classes="bar"):
             self.go = gr.Button("Generate", variant="primary", elem_id="generate", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=False)
+            self.settings.offer = self.offer = Offer(self.hub, self.go, "image-")
         self.cost = gr.HTML(elem_id="cost")
-        self.get = gr.Button("Get this model", elem_id="get-this", visible=False)
         with gr.Accordion("More", open=False):
             self.settings.build_more()
         self.drop = gr.UploadButton("Restore the settings of a PNG", file_types=[".png"], size="sm", elem_id="drop")
@@ -72,6 +73,7 @@ class ImageTab:
             interactive=False, buttons=["download", "fullscreen"],
         )  # fmt: skip
         self.progress = gr.HTML(elem_id="progress", elem_classes="first")
+        self.offer.build_text([self.settings.model, self.settings.vae], {self.settings.model: lambda: controls.model_choices(self.hub)})
         gr.HTML(markup.TIMELINE, elem_id="timeline", elem_classes="first")
         self.facts = gr.HTML(elem_id="facts", elem_classes="first")
         self.verdict = gr.HTML(elem_id="verdict", elem_classes="first")
@@ -85,12 +87,13 @@ class ImageTab:
             self.receipt = gr.JSON(show_label=False, elem_id="receipt")
         self.history = History(self.hub, self.visitor)
 
-    def _wire(self, page: gr.Blocks) -> None:
+    def _wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         chosen = self.settings
         settings = [*chosen.shown, self.verdict]
         results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt]
         outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
-        run = self.go.click(self.generate, [self.visitor, self.origin, self.files, *chosen.asked], outputs, **PRIVATE)
+        asked = [self.visitor, self.origin, self.files, *chosen.asked]
+        run = self.offer.click(self.generate, asked, outputs, lambda _, __, ___, *values: chosen.needed(*values))
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
@@ -106,10 +109,9 @@ class ImageTab:
         page.load(self.arrive, self.visitor, [self.visitor, *self.history.outputs], **PRIVATE)
         priced = [chosen.model, chosen.count, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]
         timer = gr.Timer(2)
-        run.then(self.price, priced, [self.cost, timer, self.get], queue=False, **PRIVATE)
-        gr.on(
-            [page.load, timer.tick, *(c.change for c in priced)], self.price, priced, [self.cost, timer, self.get], queue=False, **PRIVATE
-        )
+        shown = [self.cost, timer, self.go]
+        run.then(self.price, priced, shown, queue=False, **PRIVATE)
+        gr.on([page.load, timer.tick, tab.select, *(c.change for c in priced)], self.price, priced, shown, queue=False, **PRIVATE)
 
     # ---- what happens
 
@@ -215,9 +217,8 @@ class ImageTab:
         return {self.visitor: visitor} | self.history.update(visitor)
 
     def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any]:
-        """Say beforehand what a run will cost, or offer to bring the model."""
-        words, timer = self.settings.price(model, count, None, steps, solver, guidance, vae)
-        return words, timer, gr.update(visible=model in self.hub.cards and not self.hub.local(self.hub.card(model)))
+        """Say beforehand what a run will cost, or what must be downloaded for it."""
+        return self.settings.price(model, count, None, steps, solver, guidance, vae)
 
     def _show(self, files: list[Path]) -> dict:
         names = [str(path) for path in files]
@@ -230,9 +231,9 @@ class ImageTab:
         }  # fmt: skip
 
 
-def image_tab(hub: Hub, page: gr.Blocks) -> ImageTab:
+def image_tab(hub: Hub, page: gr.Blocks, tab: gr.Tab) -> ImageTab:
     """Put the Image tab here."""
-    return ImageTab(hub, page)
+    return ImageTab(hub, page, tab)
 
 
 def _earlier(origin: dict | None, request: Request) -> dict | None:

@@ -54,13 +54,14 @@ class ModelsTab:
                 buttons = self._buttons(first)
                 with gr.Row(elem_classes="actions"):
                     self.get = gr.Button(variant="primary", elem_id="get", size="sm", **buttons["get"])
+                    self.offer = Offer(hub, self.get, "", plain="Download", then="")
                     self.use = gr.Button("Generate with this model", variant="primary", elem_id="use", size="sm", **buttons["use"])
                     self.inside = gr.Button("Look inside", elem_id="models-inside", size="sm", **buttons["inside"])
                     self.remove = gr.Button("Remove", elem_id="remove", size="sm", **buttons["remove"])
                     self.sure = gr.Button("Remove the files", variant="stop", elem_id="remove-sure", size="sm", visible=False)
                     self.spare = gr.Button("Keep them", elem_id="remove-not", size="sm", visible=False)
                     self.source = gr.Dropdown(label="Download from", elem_id="source", scale=0, min_width=220, **buttons["source"])
-                self.offer = Offer(hub, self.get, "", plain="Download", then="")
+                self.offer.build_text()
                 with gr.Accordion("Card", open=False):
                     self.prose = gr.Markdown(_prose(first), elem_id="prose")
         self._wire(page)
@@ -106,7 +107,7 @@ class ModelsTab:
     @runs.answers
     def show(self, session: gr.Request, identity: str) -> dict:
         """Show one model's card and what can be done with it; a download that goes on keeps its line."""
-        return self._shown(identity, session) | ({} if self.offer.flags.running(session) else self.offer.closed())
+        return ({} if self.offer.flags.running(session) else self.offer.closed()) | self._shown(identity, session)
 
     @runs.answers
     def arrive(self, session: gr.Request, identity: str | None, task: str) -> dict:

@@ -14,6 +14,7 @@ from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.download import Offer
 from zoo.ui.parts.history import History
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings
@@ -51,6 +52,7 @@ class VideoTab:
                 with gr.Row(elem_classes="bar"):
                     self.go = gr.Button("Generate", variant="primary", elem_id="video-generate", elem_classes="go")
                     self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", elem_classes="halt", visible=False)
+                    self.settings.offer = self.offer = Offer(hub, self.go, "video-")
                 self.cost = gr.HTML(elem_id="video-cost")
                 with gr.Accordion("More", open=False):
                     self.settings.build_more()
@@ -67,6 +69,8 @@ class VideoTab:
             show_label=False, visible=False, autoplay=True, loop=True, elem_id="player", elem_classes="first", buttons=[], interactive=False
         )
         self.progress = gr.HTML(elem_id="video-progress", elem_classes="first")
+        lists = {self.settings.model: lambda: controls.model_choices(self.hub, True)}
+        self.offer.build_text([self.settings.model, self.settings.vae], lists)
         self.facts = gr.HTML(elem_id="video-facts", elem_classes="first")
         self.verdict = gr.HTML(elem_id="video-verdict", elem_classes="first")
         with gr.Row(elem_classes="actions"):
@@ -92,7 +96,8 @@ class VideoTab:
         results = [self.preview, self.player, *self.saves, self.again, self.link, self.strip, self.row, self.slice, self.receipt, self.file]
         outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
         settings = [*chosen.shown, self.verdict]
-        run = self.go.click(self.generate, [self.visitor, self.origin, self.file, *chosen.asked], outputs, **PRIVATE)
+        asked = [self.visitor, self.origin, self.file, *chosen.asked]
+        run = self.offer.click(self.generate, asked, outputs, lambda _, __, ___, *values: chosen.needed(*values))
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
         chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
@@ -108,9 +113,9 @@ class VideoTab:
         self.tab.select(self.history.update, self.visitor, self.history.outputs, **PRIVATE)
         priced = [chosen.model, chosen.count, chosen.frames, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]
         timer = gr.Timer(2)
-        run.then(chosen.price, priced, [self.cost, timer], queue=False, **PRIVATE)
+        run.then(chosen.price, priced, [self.cost, timer, self.go], queue=False, **PRIVATE)
         events = [self.tab.select, timer.tick, *(c.change for c in priced)]
-        gr.on(events, self.settings.price, priced, [self.cost, timer], queue=False, **PRIVATE)
+        gr.on(events, self.settings.price, priced, [self.cost, timer, self.go], queue=False, **PRIVATE)
 
     # ---- what happens
 
