@@ -93,9 +93,9 @@ def test_stop_ends_all_columns_within_a_step_with_what_is_there(hub: Hub) -> Non
     for _, item in compare.together(hub, columns, stop, visitor=None):
         if isinstance(item, Progress) and item.step == 3:
             stop.set()
-    assert [column.stopped for column in columns] in ([3, 3], [4, 3], [4, 4])
+    assert [column.stopped_at for column in columns] in ([3, 3], [4, 3], [4, 4])
     assert all(column.images.shape == (1, 64, 64, 3) and not column.finished for column in columns)
-    assert ("Stopped", [f"after step {column.stopped}" for column in columns]) in report.rows(columns)
+    assert ("Stopped", [f"after step {column.stopped_at}" for column in columns]) in report.rows(columns)
 
 
 def test_more_samples_go_on_with_the_seeds_and_classes_that_follow(hub: Hub) -> None:
@@ -139,7 +139,7 @@ def test_a_judge_that_fails_costs_only_its_verdict(hub: Hub, monkeypatch: pytest
     def broken(*_: object) -> dict:
         raise CheckpointError("The judge's file is damaged.")
 
-    monkeypatch.setattr(compare, "judged", broken)
+    monkeypatch.setattr(compare, "quality_of", broken)
     [column] = done(hub, [{"model": "tiny-dit", "label": 1, "steps": 2}])
     assert column.finished
     assert ("Not judged", ["The judge's file is damaged."]) in report.rows([column])
@@ -153,11 +153,11 @@ def test_a_run_of_one_step_has_its_memory_measured_too(hub: Hub) -> None:
 def test_counting_is_the_same_while_others_compute(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     card = zoo.cards()["u-vit-h-2-imagenet256"]
     alone = complexity(card)
-    monkeypatch.setattr("zoo.compare.complexity._KNOWN", {})
+    monkeypatch.setattr("zoo.compare.complexity._CACHE", {})
     busy = threading.Thread(target=lambda: done(hub, [{"model": "tiny-dit", "label": 1, "steps": 40}]))
     busy.start()
     while busy.is_alive():
-        monkeypatch.setattr("zoo.compare.complexity._KNOWN", {})
+        monkeypatch.setattr("zoo.compare.complexity._CACHE", {})
         assert complexity(card) == alone
         assert torch.backends.cuda.flash_sdp_enabled()
     busy.join()
@@ -367,7 +367,7 @@ def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub
     found = {}
     for name, pictures, asked in (("real", x, labels), ("noised", noised, labels), ("wrong", x, (labels + 3) % 10)):
         levels = ((pictures + 1) * 127.5).round().byte().movedim(1, -1).numpy()
-        found[name] = metrics.judged(hub, card, levels, asked.tolist())
+        found[name] = metrics.quality_of(hub, card, levels, asked.tolist())
     assert found["real"]["recognised"] >= 158
     assert found["wrong"]["recognised"] <= 2
     assert found["real"]["judged"] == 160
@@ -377,9 +377,9 @@ def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub
 def test_a_distance_is_told_only_from_enough_samples(hub: Hub) -> None:
     x, labels = shapes.batch(metrics.JUDGES["shapes"].enough, 5, 1)
     levels = ((x + 1) * 127.5).round().byte().movedim(1, -1).numpy()
-    assert metrics.judged(hub, hub.card("tiny-dit"), levels, labels.tolist())["frechet"] > 0
-    assert metrics.judged(hub, hub.card("tiny-dit"), levels[:-1], labels.tolist()[:-1])["frechet"] is None
-    assert metrics.judged(hub, hub.card("dit-xl-2-256"), levels, labels.tolist()) == {}
+    assert metrics.quality_of(hub, hub.card("tiny-dit"), levels, labels.tolist())["frechet"] > 0
+    assert metrics.quality_of(hub, hub.card("tiny-dit"), levels[:-1], labels.tolist()[:-1])["frechet"] is None
+    assert metrics.quality_of(hub, hub.card("dit-xl-2-256"), levels, labels.tolist()) == {}
 
 
 @pytest.fixture
@@ -407,14 +407,14 @@ def test_imported_inception_tells_the_distance_of_imagenet_samples_once_there_ar
     hub = inception(counters)
     card = hub.card("few")
     images, labels = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8), [0, 1, 2, 3, 4, 5]
-    assert metrics.judged(hub, card, images, labels) == {"judge": "inception-v3", "judged": 6, "enough": 1024, "frechet": None}
+    assert metrics.quality_of(hub, card, images, labels) == {"judge": "inception-v3", "judged": 6, "enough": 1024, "frechet": None}
     monkeypatch.setitem(metrics.JUDGES, "imagenet-1k", metrics.Judge("inception-v3", 6))
     with torch.no_grad():
         features, _ = hub.load(hub.card("inception-v3")).module(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
     expected = metrics.frechet(metrics.moments(features), (torch.zeros(2048).double(), torch.eye(2048).double()))
-    assert metrics.judged(hub, card, images, labels)["frechet"] == pytest.approx(expected, rel=1e-4)
-    monkeypatch.setitem(metrics.JUDGES, "imagenet-1k", metrics.Judge("inception-v3", 6, every=True))
-    assert metrics.judged(hub, card, images, labels)["frechet"] is None  # six of a thousand classes
+    assert metrics.quality_of(hub, card, images, labels)["frechet"] == pytest.approx(expected, rel=1e-4)
+    monkeypatch.setitem(metrics.JUDGES, "imagenet-1k", metrics.Judge("inception-v3", 6, all_classes=True))
+    assert metrics.quality_of(hub, card, images, labels)["frechet"] is None  # six of a thousand classes
 
 
 def test_statistics_of_another_network_are_refused_in_a_sentence(tmp_path: Path, says: Callable) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.catalog.card import Card
-from zoo.compare.metrics import judged
+from zoo.compare.metrics import quality_of
 from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
@@ -63,7 +63,9 @@ def names(count: int) -> list[str]:
 def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, at_once: int = MAX_IMAGES) -> Setting:
     """One column of a setting, aligned with the first, in rounds of so many samples. Raises RequestError."""
     words, card = dict(setting), hub.card(setting["model"])
-    every = words["label"] == EACH if words.get("label") is not None else not words.get("labels") and first is not None and first.every
+    each_class = not words.get("labels") and first is not None and first.each_class
+    if words.get("label") is not None:
+        each_class = words["label"] == EACH
     if first is not None and first.card.video != card.video:
         kinds = ["videos" if one.video else "pictures" for one in (first.card, card)]
         raise RequestError(f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare models that make the same.")
@@ -81,15 +83,15 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, a
         hub.autoencoder(card, rounds[0])
     if first is not None and card.text and first.card.text and rounds[0].prompt != first.request.prompt:
         raise RequestError("its prompt is not that of the first: a comparison is of one prompt.")
-    return Setting(card, rounds, every)
+    return Setting(card, rounds, each_class)
 
 
-def _seeds(given: Any, first: Setting | None) -> list[int]:
-    if given is None:
+def _seeds(value: Any, first: Setting | None) -> list[int]:
+    if value is None:
         return first.seeds if first is not None else [0]
-    if isinstance(given, str):
-        return list(parse_seeds(given, MOST_SAMPLES))
-    seeds = list(given) if isinstance(given, (list, tuple)) else [given]
+    if isinstance(value, str):
+        return list(parse_seeds(value, MOST_SAMPLES))
+    seeds = list(value) if isinstance(value, (list, tuple)) else [value]
     if not 1 <= len(seeds) <= MOST_SAMPLES:
         raise RequestError(f"{len(seeds)} seeds were given: choose 1 to {MOST_SAMPLES}.")
     return seeds
@@ -97,27 +99,27 @@ def _seeds(given: Any, first: Setting | None) -> list[int]:
 
 def _labels(card: Card, words: dict[str, Any], count: int, first: Setting | None) -> list[Any]:
     """The class of each sample: as the setting says, or of the first column's names."""
-    text, given = words.pop("label", None), words.pop("labels", None)
-    given = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
-    if text is not None and given:
+    label, indices = words.pop("label", None), words.pop("labels", None)
+    indices = [] if indices is None else list(indices) if isinstance(indices, (list, tuple)) else [indices]
+    if label is not None and indices:
         raise RequestError("Give label or labels, not both.")
     if not card.label_names:
-        return [find_label(card, text)] if text is not None else given
-    if text is not None:
-        labels = [k % len(card.label_names) for k in range(count)] if text == EACH else [find_label(card, text)]
-    elif not given and first is not None and first.card.label_names:
-        labels = [_same(card, first.card, label) for label in first.labels]
+        return [find_label(card, label)] if label is not None else indices
+    if label is not None:
+        labels = [k % len(card.label_names) for k in range(count)] if label == EACH else [find_label(card, label)]
+    elif not indices and first is not None and first.card.label_names:
+        labels = [_same(card, first.card, other_label) for other_label in first.labels]
     else:
-        labels = given
+        labels = indices
     labels = labels * count if len(labels) == 1 else labels
     if len(labels) != count:
         raise RequestError(f"{len(labels)} labels for {count} samples of {card.id}: give one label, or one a sample.")
     if first is not None and first.card.label_names:
         for own, other in zip(labels, first.labels, strict=False):
-            known = isinstance(own, int) and 0 <= own < len(card.label_names)  # else the request says what is wrong
-            if known and own != _same(card, first.card, other):
-                shown, wanted = card.label_names[own], first.card.label_names[other]
-                raise RequestError(f"it draws {short(shown)} where the first draws {short(wanted)}: a comparison is of one class.")
+            in_range = isinstance(own, int) and 0 <= own < len(card.label_names)  # else the request says what is wrong
+            if in_range and own != _same(card, first.card, other):
+                own_name, first_name = card.label_names[own], first.card.label_names[other]
+                raise RequestError(f"it draws {short(own_name)} where the first draws {short(first_name)}: a comparison is of one class.")
     return labels
 
 
@@ -156,12 +158,12 @@ def more(columns: Sequence[Setting]) -> None:
     that would be too many; the columns are then unchanged."""
     longer = []
     for one in columns:
-        count, following, classes = len(one.seeds), max(one.seeds) + 1, len(one.card.label_names)
-        labels = [(count + k) % classes for k in range(count)] if one.every else one.labels
-        if following + count - 1 > MAX_SEED:
-            raise RequestError(f"There are no {count} seeds after {following - 1}: begin another comparison.")
+        count, next_seed, classes = len(one.seeds), max(one.seeds) + 1, len(one.card.label_names)
+        labels = [(count + k) % classes for k in range(count)] if one.each_class else one.labels
+        if next_seed + count - 1 > MAX_SEED:
+            raise RequestError(f"There are no {count} seeds after {next_seed - 1}: begin another comparison.")
         at_once = len(one.request.seeds)
-        seeds = list(range(following, following + count))
+        seeds = list(range(next_seed, next_seed + count))
         words = [{"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]} for k in range(0, count, at_once)]
         longer.append([*one.rounds, *(Request.from_dict(one.request.to_dict() | part).resolved(one.card) for part in words)])
     _bounded([Setting(one.card, rounds) for one, rounds in zip(columns, longer, strict=True)])
@@ -178,7 +180,7 @@ def together(
     step with what is there. Raises a ZooError as Hub.generate does.
     """
     stop = stop or threading.Event()
-    while not stop.is_set() and any(one.left for one in columns):
+    while not stop.is_set() and any(one.remaining for one in columns):
         with hub.turns.place() as ahead:
             while count := ahead():
                 yield 0, Progress("waiting", columns[0].request, ahead=count)
@@ -186,22 +188,22 @@ def together(
                     return
             runs = {}
             for k, one in enumerate(columns):
-                if one.left:
-                    yield k, Progress("loading", one.left[0])
+                if one.remaining:
+                    yield k, Progress("loading", one.remaining[0])
                     for needed in filter(None, (one.card.id, one.request.vae)):
                         hub.load(hub.card(needed))  # before anything is timed
-                    runs[k] = hub.run(one.card, one.left[0], preview, stop, visitor, one.trace)
+                    runs[k] = hub.run(one.card, one.remaining[0], preview, stop, visitor, one.trace)
             yield from _in_turn(hub, columns, runs)
             for one in columns:
                 if one.results:
-                    one.judged = _judged(hub, one)
+                    one.quality = _quality(hub, one)
 
 
-def _judged(hub: Hub, column: Setting) -> dict[str, Any]:
+def _quality(hub: Hub, column: Setting) -> dict[str, Any]:
     """What the judge says; where it fails the samples are there all the same."""
     try:
         images = column.images
-        return judged(hub, column.card, images, column.labels[: len(images)])
+        return quality_of(hub, column.card, images, column.labels[: len(images)])
     except ZooError as error:
         return {"not_judged": str(error)}
 

@@ -37,7 +37,7 @@ class Complexity:
     facts: Mapping[str, str]
 
 
-_KNOWN: dict[tuple[str, str, int], Complexity] = {}
+_CACHE: dict[tuple[str, str, int], Complexity] = {}
 
 
 def complexity(card: Card, frames: int | None = None) -> Complexity:
@@ -47,9 +47,9 @@ def complexity(card: Card, frames: int | None = None) -> Complexity:
     position tables included.
     """
     key = card.id, card.revision, frames or card.arch.get("num_frames", 1)
-    if key not in _KNOWN:
-        _KNOWN[key] = _count(card, key[-1])
-    return _KNOWN[key]
+    if key not in _CACHE:
+        _CACHE[key] = _count(card, key[-1])
+    return _CACHE[key]
 
 
 def skeleton(card: Card) -> nn.Module:
@@ -63,12 +63,12 @@ def _count(card: Card, frames: int) -> Complexity:
     params: dict[str, int] = {}
     for name, value in module.named_parameters():
         params[_part(name)] = params.get(_part(name), 0) + value.numel()
-    counted = _counted(module, card, frames)
+    by_module = _macs_by_module(module, card, frames)
     macs: dict[str, float] = {}
     for name, part in module.named_modules():
         if (name and not list(part.children())) or isinstance(part, nn.MultiheadAttention):
-            macs[_part(name)] = macs.get(_part(name), 0) + counted.get(name, 0)
-    whole = counted[""]
+            macs[_part(name)] = macs.get(_part(name), 0) + by_module.get(name, 0)
+    whole = by_module[""]
     between = whole - sum(macs.values())  # products of queries, keys and values: functions, no modules
     macs["attention"] = macs.get("attention", 0) + between
     return Complexity(params, {name: value for name, value in macs.items() if value}, _facts(card, frames))
@@ -89,28 +89,28 @@ class _Nowhere:
 
 
 @torch.no_grad()
-def _counted(module: nn.Module, card: Card, frames: int) -> dict[str, float]:
+def _macs_by_module(module: nn.Module, card: Card, frames: int) -> dict[str, float]:
     """Multiply-adds of every module by its name, "" for the whole."""
     arch = card.arch
     x = torch.empty(1, *(frames,) * card.video, arch["in_channels"], arch["input_size"], arch["input_size"], device="meta")
     y = torch.zeros(1, dtype=torch.long, device="meta") if arch.get("num_classes") else None
     if card.text:
         y = torch.empty(1, arch["num_context_tokens"], arch["context_dim"], device="meta")
-    counter, found = FlopCounterMode(display=False), {}
+    counter, macs = FlopCounterMode(display=False), {}
     counter.mod_tracker = _Nowhere()
     for name, part in module.named_modules():
 
         def before(*_: object, name: str = name) -> None:
-            found[name] = found.get(name, 0) - counter.get_total_flops() / 2
+            macs[name] = macs.get(name, 0) - counter.get_total_flops() / 2
 
         def after(*_: object, name: str = name) -> None:
-            found[name] += counter.get_total_flops() / 2
+            macs[name] += counter.get_total_flops() / 2
 
         part.register_forward_pre_hook(before)
         part.register_forward_hook(after)
     with counter:
         module(x, torch.zeros(1, device="meta"), y)
-    return found
+    return macs
 
 
 def _facts(card: Card, frames: int) -> dict[str, str]:

@@ -66,8 +66,8 @@ def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 def _axis(words: Any) -> tuple[str, Any]:
     if not isinstance(words, Mapping) or len(words) != 1:
         raise RequestError(f'An axis is one name with its values, such as {{steps: "10,20,50"}}, not {short(words)}.')
-    [(name, given)] = words.items()
-    return str(name), given
+    [(name, value)] = words.items()
+    return str(name), value
 
 
 def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable[[str, Progress], None]) -> Iterator[Path]:
@@ -89,11 +89,11 @@ def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable
     try:
         for _, item in grid.run(hub, study):
             if isinstance(item, Progress):
-                say(f"{sum(cell.file is not None for cell in study.every)} of {len(study.every)} cells", item)
+                say(f"{sum(cell.file is not None for cell in study.all_cells)} of {len(study.all_cells)} cells", item)
     finally:
-        made = study.files()
-        put({Path(name).name: content for name, content in made.items() if name.startswith("cells/")}, folder / "cells")
-        paths = put({name: content for name, content in made.items() if "/" not in name}, folder)
+        contents = study.files()
+        put({Path(name).name: content for name, content in contents.items() if name.startswith("cells/")}, folder / "cells")
+        paths = put({name: content for name, content in contents.items() if "/" not in name}, folder)
     yield from paths
-    if wrong := next((cell.error for cell in study.every if cell.error), ""):
+    if wrong := next((cell.error for cell in study.all_cells if cell.error), ""):
         raise RequestError(f"Some cells are missing: {wrong}")

@@ -65,7 +65,7 @@ def build(hub: Hub) -> gr.Blocks:
                 there.then(handler, subject, look.all, **PRIVATE)
             for button, path in [(image.beside, image.download), *([(film.beside, film.file)] if film else [])]:
                 there = button.click(lambda: gr.Tabs(selected="compare"), None, tabs, queue=False, **PRIVATE)
-                there.then(beside.take, path, beside.taken, **PRIVATE)
+                there.then(beside.take, path, beside.take_outputs, **PRIVATE)
             for part in (beside, grid):
                 part.open.click(_opener(image, film, tabs), part.path, [tabs, *image.back, *(film.back if film else [])], **PRIVATE)
         with gr.Row(elem_classes="dropped"):

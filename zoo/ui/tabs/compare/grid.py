@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from zoo.compare import grid
-from zoo.compare.grid import AXES, Cell, Grid
+from zoo.compare.grid import AXES, Grid
 from zoo.engine.request import Progress, Result
 from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import figures
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.tabs.compare.columns_html import grid_table
+from zoo.ui.tabs.compare.components import STATE_SECONDS, choices, classes
 from zoo.ui.parts.runs import PRIVATE
-from zoo.ui.tabs.compare import columns
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -37,8 +37,8 @@ class GridTab:
     """The components of the grid and what they do; a grid stands in the visitor's own state."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
-        self.hub, self.visitor, self.switches = hub, visitor, runs.StopFlags()
-        self.sweep, self.path = gr.State(None, time_to_live=columns.KEPT), gr.State("")
+        self.hub, self.visitor, self.stop_flags = hub, visitor, runs.StopFlags()
+        self.grid, self.path = gr.State(None, time_to_live=STATE_SECONDS), gr.State("")
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
                 self._build_controls()
@@ -48,8 +48,8 @@ class GridTab:
 
     def _build_controls(self) -> None:
         card = controls.first_generator(self.hub)
-        self.model = gr.Dropdown(columns.choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
-        names = [name for name, _ in columns.classes(card)[:-1]]
+        self.model = gr.Dropdown(choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
+        names = [name for name, _ in classes(card)[:-1]]
         self.label = gr.Dropdown(names, value=names[0] if names else None, label="Class", elem_id="grid-label", visible=bool(names))
         self.prompt = gr.Textbox(label="Prompt", visible=bool(card.text), elem_id="grid-prompt")
         with gr.Row():
@@ -73,35 +73,35 @@ class GridTab:
         self.note = gr.HTML(elem_id="grid-note")
         with gr.Row(elem_classes="actions"):
             self.save = gr.Button("Picture (PNG), folder with manifest (ZIP)", size="sm", elem_id="grid-save")
-        self.saved = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="grid-saved")
+        self.files = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="grid-saved")
         self.facts = gr.HTML(elem_id="grid-facts")
         with gr.Row(elem_classes="actions", visible=False) as self.actions:
             self.open = gr.Button("Cell to its own tab", size="sm", elem_id="grid-open")
             self.inside = gr.Button("Look inside the cell", size="sm", elem_id="grid-inside")
 
     def _wire(self) -> None:
-        asked = [self.model, self.label, self.prompt, self.seed, self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys]
-        made = [
+        inputs = [self.model, self.label, self.prompt, self.seed, self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys]
+        outputs = [
             self.table,
             self.note,
-            self.saved,
+            self.files,
             self.facts,
             self.actions,
-            self.sweep,
+            self.grid,
             self.path,
             self.go,
             self.rest,
             self.halt,
         ]
-        self.go.click(self.run, [self.visitor, *asked], made, **PRIVATE)
-        self.rest.click(self.go_on, [self.visitor, self.sweep], made, **PRIVATE)
-        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
+        self.go.click(self.run, [self.visitor, *inputs], outputs, **PRIVATE)
+        self.rest.click(self.go_on, [self.visitor, self.grid], outputs, **PRIVATE)
+        self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
         self.model.input(self.choose, self.model, [self.label, self.prompt], queue=False, **PRIVATE)
         for axis, values in ((self.x, self.xs), (self.y, self.ys)):
             axis.input(self.example, [axis, self.model], values, queue=False, **PRIVATE)
-        gr.on([part.change for part in asked], self.price, asked, self.cost, queue=False, **PRIVATE)
-        self.save.click(self.keep, self.sweep, [self.saved, self.note], **PRIVATE)
-        self.table.click(self.select, self.sweep, [self.facts, self.actions, self.path], **PRIVATE)
+        gr.on([part.change for part in inputs], self.price, inputs, self.cost, queue=False, **PRIVATE)
+        self.save.click(self.keep, self.grid, [self.files, self.note], **PRIVATE)
+        self.table.click(self.select, self.grid, [self.facts, self.actions, self.path], **PRIVATE)
 
     # ---- what is asked
 
@@ -127,90 +127,93 @@ class GridTab:
         """The grid of these values. Raises RequestError."""
         card = self.hub.card(model)
         setting = {"model": model, "seeds": [controls.first_seed(seed, 1)]}
-        setting |= {axis: _one(axis, text) for axis, text in (("steps", steps), ("guidance", guidance), ("solver", solver)) if text}
+        setting |= {axis: _single(axis, text) for axis, text in (("steps", steps), ("guidance", guidance), ("solver", solver)) if text}
         setting |= {"label": label} if card.label_names else {}
         setting |= {"prompt": prompt} if card.text else {}
         return grid.plan(self.hub, setting, (x, xs), ("", "") if y == NOTHING else (y, ys))
 
-    def price(self, *asked: Any) -> str:
+    def price(self, *values: Any) -> str:
         """Say beforehand how many cells there are and what they will cost."""
         try:
-            made = self.plan(*asked)
+            current = self.plan(*values)
         except ZooError as error:
             return markup.note(str(error), "error")
-        parts = [part for card in {cell.card.id: cell.card for cell in made.every}.values() for part in self.hub.parts(card)]
+        parts = [part for card in {cell.card.id: cell.card for cell in current.all_cells}.values() for part in self.hub.parts(card)]
         if words := controls.missing(self.hub, parts):
             return markup.note(words)
-        seconds, unknown = made.price(self.hub)
-        cells = f"{len(made.cells)} x {len(made.cells[0])} cells"
-        known = f", about {controls.duration(seconds)} here, from measured steps" if unknown < len(made.every) else ""
-        for card in {cell.card.id for cell in made.every if self.hub.seconds(cell.request) is None}:
+        seconds, unknown = current.price(self.hub)
+        cells = f"{len(current.cells)} x {len(current.cells[0])} cells"
+        cost = f", about {controls.duration(seconds)} here, from measured steps" if unknown < len(current.all_cells) else ""
+        for card in {cell.card.id for cell in current.all_cells if self.hub.seconds(cell.request) is None}:
             self.hub.prepare(card)
-        return markup.note(f"{cells}{known}{f'; {unknown} of models not measured here yet' if unknown else ''}")
+        return markup.note(f"{cells}{cost}{f'; {unknown} of models not measured here yet' if unknown else ''}")
 
     # ---- what happens
 
-    def run(self, session: gr.Request, visitor: str, *asked: Any) -> Iterator[dict]:
+    def run(self, session: gr.Request, visitor: str, *values: Any) -> Iterator[dict]:
         """Fill a new grid."""
         try:
-            made = self.plan(*asked)
+            current = self.plan(*values)
         except ZooError as error:
             yield {self.note: markup.note(str(error), "error")}
             return
-        yield from self._fill(session, visitor, made)
+        yield from self._fill(session, visitor, current)
 
-    def go_on(self, session: gr.Request, visitor: str, made: Grid | None) -> Iterator[dict]:
+    def go_on(self, session: gr.Request, visitor: str, current: Grid | None) -> Iterator[dict]:
         """Fill in the cells that are still empty."""
-        if made is None:
+        if current is None:
             yield {self.note: markup.note("There is no grid to go on with: press Run.", "error")}
             return
-        yield from self._fill(session, visitor, made)
+        yield from self._fill(session, visitor, current)
 
-    def _fill(self, session: gr.Request, visitor: str, made: Grid) -> Iterator[dict]:
+    def _fill(self, session: gr.Request, visitor: str, current: Grid) -> Iterator[dict]:
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        with self.switches.held(session) as stop:
+        with self.stop_flags.held(session) as stop:
             yield {
                 self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True),
-                self.table: _table(made), self.facts: "", self.actions: gr.update(visible=False), self.sweep: made,
-                self.saved: gr.update(visible=False),
+                self.table: grid_table(current), self.facts: "", self.actions: gr.update(visible=False), self.grid: current,
+                self.files: gr.update(visible=False),
             }  # fmt: skip
-            for cells, item in grid.run(self.hub, made, stop, visitor):
+            for cells, item in grid.run(self.hub, current, stop, visitor):
                 if isinstance(item, Progress):
-                    ready = sum(cell.image is not None for cell in made.every)
+                    ready = sum(cell.image is not None for cell in current.all_cells)
                     words = markup.progress_line(item, cells[0].card)
-                    shown = {self.table: _table(made, cells, item)} if item.preview is not None else {}
-                    yield shown | {self.note: words + markup.note(f"{ready} of {len(made.every)} cells are there")}
+                    changes = {self.table: grid_table(current, cells, item)} if item.preview is not None else {}
+                    yield changes | {self.note: words + markup.note(f"{ready} of {len(current.all_cells)} cells are there")}
                 elif isinstance(item, Result):
-                    yield {self.table: _table(made)}
-            yield idle | self._ended(made)
+                    yield {self.table: grid_table(current)}
+            yield idle | self._ended(current)
 
-    def _ended(self, made: Grid) -> dict:
+    def _ended(self, current: Grid) -> dict:
         """What a grid can be kept as, and how much of it is there."""
-        ready, errors = [cell for cell in made.every if cell.image is not None], [cell.error for cell in made.every if cell.error]
-        words = f"{len(ready)} of {len(made.every)} cells are there; click one to open it."
+        ready, errors = (
+            [cell for cell in current.all_cells if cell.image is not None],
+            [cell.error for cell in current.all_cells if cell.error],
+        )
+        words = f"{len(ready)} of {len(current.all_cells)} cells are there; click one to open it."
         kind = "plain"
         if errors:
             words, kind = f"{words} {errors[0]}", "error"
-        more = gr.update(visible=len(ready) < len(made.every))
-        return {self.table: _table(made), self.note: markup.note(words, kind), self.rest: more}
+        more = gr.update(visible=len(ready) < len(current.all_cells))
+        return {self.table: grid_table(current), self.note: markup.note(words, kind), self.rest: more}
 
-    def keep(self, made: Grid | None) -> dict:
+    def keep(self, current: Grid | None) -> dict:
         """The grid as a picture and as a folder."""
         try:
-            if made is None or not any(cell.file for cell in made.every):
+            if current is None or not any(cell.file for cell in current.all_cells):
                 raise RequestError("There is no grid to keep yet: press Run.")
-            contents = {"grid.png": figures.png(made.picture()), "grid.zip": made.archive()}
+            contents = {"grid.png": figures.png(current.picture()), "grid.zip": current.archive()}
             files = put(contents, self.hub.results.folder / uuid.uuid4().hex)
         except ZooError as error:
             return {self.note: markup.note(str(error), "error")}
-        return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
+        return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
-    def select(self, made: Grid | None, event: gr.EventData) -> dict:
+    def select(self, current: Grid | None, event: gr.EventData) -> dict:
         """Say what a cell is, and make it the one that can be opened elsewhere."""
         index = int(event.cell)
-        if made is None or not 0 <= index < len(made.every) or made.every[index].file is None:
+        if current is None or not 0 <= index < len(current.all_cells) or current.all_cells[index].file is None:
             return {self.facts: markup.note("This cell is still empty."), self.actions: gr.update(visible=False)}
-        cell = made.every[index]
+        cell = current.all_cells[index]
         label = cell.card.label_names[cell.request.labels[0]] if cell.request.labels else cell.request.prompt
         path = cell.file.with_suffix(".webp") if cell.card.video else cell.file
         return {
@@ -219,34 +222,9 @@ class GridTab:
         }  # fmt: skip
 
 
-def _one(axis: str, text: str) -> Any:
+def _single(axis: str, text: str) -> Any:
     """The one value of a setting that no axis varies. Raises RequestError."""
-    found = grid.values(axis, text)
-    if len(found) > 1:
+    values = grid.values(axis, text)
+    if len(values) > 1:
         raise RequestError(f"Give one value of {axis} here, or vary it across or down.")
-    return found[0]
-
-
-def _table(made: Grid, forming: list[Cell] | None = None, item: Progress | None = None) -> str:
-    """The grid under the values of its axes; cells in the making show their preview."""
-    previews = {id(cell): item.preview[k] for k, cell in enumerate(forming or [])} if item is not None else {}
-    top = "".join(f"<th>{html.escape(words)}</th>" for words in made.words(0))
-    body, number = "", 0
-    sides = made.words(1) if made.down[0] else [""]
-    for words, row in zip(sides, made.cells, strict=True):
-        body += f"<tr><th>{html.escape(words)}</th>"
-        for cell in row:
-            body += f'<td data-cell="{number}" tabindex="0">{_content(cell, previews.get(id(cell)))}</td>'
-            number += 1
-        body += "</tr>"
-    corner = f"<th>{' / '.join(filter(None, (made.down[0], made.across[0])))}</th>"
-    table = f'<table class="grid"><thead><tr>{corner}{top}</tr></thead><tbody>{body}</tbody></table>'
-    return f'{markup.note(made.title())}<div class="wide">{table}</div>'
-
-
-def _content(cell: Cell, preview: Any) -> str:
-    if cell.file is not None:
-        return f'<img alt="finished cell" src="{columns.url(cell.file.with_suffix(".webp") if cell.card.video else cell.file)}">'
-    if preview is not None:
-        return f'<img alt="cell forming" class="forming" src="{markup.picture_url(preview if preview.ndim == 3 else preview[-1])}">'
-    return f'<i title="{html.escape(cell.error)}">{"not made" if cell.error else ""}</i>'
+    return values[0]

@@ -16,10 +16,11 @@ from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
 from zoo.ui.parts import controls, markup, runs
-from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings, autoencoders
-from zoo.ui.tabs.compare import columns
-from zoo.ui.tabs.compare.columns import COLUMNS, EMPTY, CompareComponents, Comparison
+from zoo.ui.tabs.compare import columns_html
+from zoo.ui.tabs.compare.comparison import Comparison, pair
+from zoo.ui.tabs.compare.components import COLUMNS, EMPTY, CompareComponents, classes
+from zoo.ui.parts.runs import PRIVATE
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -33,35 +34,45 @@ class CompareTab(CompareComponents):
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
         super().__init__(hub)
-        self.visitor, self.switches = visitor, runs.StopFlags()
+        self.visitor, self.stop_flags = visitor, runs.StopFlags()
 
     def wire(self, votes: VotesTab) -> None:
         """Let the components act, once those that count the choices stand as well."""
         self.votes = votes
         of_two = [self.left, self.right, self.which, self.frame]
         closely = [self.slider, self.difference, self.path]
-        made = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.seen, self.saved]
-        made += [*of_two, *closely, self.go, self.halt, self.again]
-        asked = [self.visitor, self.seen, self.blind, self.number, self.label, self.prompt, self.count, self.seed, self.carried]
-        asked += [part for six in self.settings for part in six]
-        self.go.click(self.generate, asked, made, **PRIVATE)
-        self.again.click(self.go_on, [self.visitor, self.seen], made, **PRIVATE)
-        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
+        outputs = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.comparison, self.files]
+        outputs += [*of_two, *closely, self.go, self.halt, self.again]
+        inputs = [
+            self.visitor,
+            self.comparison,
+            self.blind,
+            self.number,
+            self.label,
+            self.prompt,
+            self.count,
+            self.seed,
+            self.other_settings,
+        ]
+        inputs += [part for six in self.settings for part in six]
+        self.go.click(self.generate, inputs, outputs, **PRIVATE)
+        self.again.click(self.go_on, [self.visitor, self.comparison], outputs, **PRIVATE)
+        self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
         self.number.input(lambda n: [gr.update(visible=k < n) for k in range(COLUMNS)], self.number, self.groups, queue=False, **PRIVATE)
-        offered = [self.label, self.prompt, self.carried, self.also]
+        offered = [self.label, self.prompt, self.other_settings, self.other_settings_note]
         for k, (model, *rest) in enumerate(self.settings):
             model.input(self.choose, model, rest, queue=False, **PRIVATE)
             if k == 0:
                 model.input(self.offer, model, offered, queue=False, **PRIVATE)
         same = PRIVATE | {"trigger_mode": "always_last"}
         for part in of_two:
-            part.input(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
+            part.input(self.closely, [self.comparison, *of_two], [*closely, self.note], **same)
         for cell in self.cells:
             chosen = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
-            chosen.then(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
-        self.report.click(self.save, self.seen, [self.saved, self.note], **PRIVATE)
-        self.choice.input(self.vote, [self.visitor, self.seen, self.choice], [*made, *self.votes.shown], **PRIVATE)
-        self.taken = [*offered, self.count, self.seed, *self.settings[0], *self.settings[1], self.note]
+            chosen.then(self.closely, [self.comparison, *of_two], [*closely, self.note], **same)
+        self.report.click(self.save, self.comparison, [self.files, self.note], **PRIVATE)
+        self.choice.input(self.vote, [self.visitor, self.comparison, self.choice], [*outputs, *self.votes.outputs], **PRIVATE)
+        self.take_outputs = [*offered, self.count, self.seed, *self.settings[0], *self.settings[1], self.note]
 
     # ---- what is asked
 
@@ -78,10 +89,11 @@ class CompareTab(CompareComponents):
     def offer(self, model: str) -> dict:
         """The classes of the first column's model, or its prompt; what was taken over from another tab is left."""
         card = self.hub.card(model)
-        offered = columns.classes(card)
+        options = classes(card)
         return {
-            self.label: gr.update(choices=offered, value=offered[0][1] if offered else None, visible=bool(offered)),
-            self.prompt: gr.update(visible=bool(card.text)), self.carried: {}, self.also: gr.update(value="", visible=False),
+            self.label: gr.update(choices=options, value=options[0][1] if options else None, visible=bool(options)),
+            self.prompt: gr.update(visible=bool(card.text)), self.other_settings: {},
+            self.other_settings_note: gr.update(value="", visible=False),
         }  # fmt: skip
 
     def take(self, path: str | None) -> dict:
@@ -93,30 +105,30 @@ class CompareTab(CompareComponents):
             request = Request.from_dict(receipt["request"])
             card = self.hub.card(request.model)
             request = request.resolved(card)
-            place = Settings.place(receipt, request)
-            first, count = controls.repeated(request) or (request.seeds[place], 1)  # of a mixed batch this one only
+            index = Settings.place(receipt, request)
+            first, count = controls.repeated(request) or (request.seeds[index], 1)  # of a mixed batch this one only
         except ZooError as error:
             return {self.note: markup.note(str(error), "error")}
-        near = [other for other in controls.makers(self.hub, card.video) if other.id != card.id and other.labels == card.labels]
-        near = [other for other in near if self.hub.local(other)] or [card]
+        others = [other for other in controls.makers(self.hub, card.video) if other.id != card.id and other.labels == card.labels]
+        others = [other for other in others if self.hub.local(other)] or [card]
         model, steps, solver, guidance, eta, vae = self.settings[0]
-        own, other, offered = self.choose(card.id), self.choose(near[0].id), self.offer(card.id)
+        own, other, options = self.choose(card.id), self.choose(others[0].id), self.offer(card.id)
         if request.labels:
-            offered[self.label] |= {"value": request.labels[place]}
-        carried = {"frames": request.frames, "fps": request.fps} if card.video else {}
-        carried |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
-        said = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in carried.items())
-        words = f"A is the setting of that result. B is {near[0].title}: change what you like, then press Compare."
-        return offered | {
+            options[self.label] |= {"value": request.labels[index]}
+        other_settings = {"frames": request.frames, "fps": request.fps} if card.video else {}
+        other_settings |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
+        more = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in other_settings.items())
+        words = f"A is the setting of that result. B is {others[0].title}: change what you like, then press Compare."
+        return options | {
             self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: count,
             self.seed: str(first), model: card.id, steps: request.steps, solver: request.solver,
             guidance: gr.update(value=request.guidance, visible=card.guidable),
             eta: request.eta, vae: own[4] | {"value": request.vae},
-            self.carried: carried, self.note: markup.note(words, "good"), self.settings[1][0]: near[0].id,
-            self.also: gr.update(value=markup.note(f"In all, from that result: {said}"), visible=bool(carried)),
+            self.other_settings: other_settings, self.note: markup.note(words, "good"), self.settings[1][0]: others[0].id,
+            self.other_settings_note: gr.update(value=markup.note(f"In all, from that result: {more}"), visible=bool(other_settings)),
         } | dict(zip(self.settings[1][1:], other, strict=True))  # fmt: skip
 
-    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, carried: dict, values: tuple) -> list[Setting]:
+    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, other_settings: dict, values: tuple) -> list[Setting]:
         samples = controls.whole("Samples", count, 1, compare.MOST_SAMPLES)
         first = controls.first_seed(seed, samples)
         settings = []
@@ -127,7 +139,7 @@ class CompareTab(CompareComponents):
             words |= {"steps": None if steps is None else controls.whole("Steps", steps, 1, 1000)}
             words |= {"guidance": guidance} if card.guidable else {}
             words |= {"eta": eta or 0} if solver == "ddim" else {}
-            words |= {word: value for word, value in carried.items() if (card.video if word in ("frames", "fps") else card.text)}
+            words |= {word: value for word, value in other_settings.items() if (card.video if word in ("frames", "fps") else card.text)}
             words |= {"prompt": prompt or ""} if card.text else {}
             if k == 0 and card.label_names:
                 words["label"] = label
@@ -141,11 +153,11 @@ class CompareTab(CompareComponents):
     # ---- what happens
 
     def generate(
-        self, session: gr.Request, visitor, before, blind, number, label, prompt, count, seed, carried, *values: Any
+        self, session: gr.Request, visitor, before, blind, number, label, prompt, count, seed, other_settings, *values: Any
     ) -> Iterator[dict]:
         """Run all columns together and show them as they come; every ending gives the button back."""
         try:
-            columns = self._columns(int(number), label, prompt, count, seed, carried or {}, values)
+            columns = self._columns(int(number), label, prompt, count, seed, other_settings or {}, values)
             order = list(range(len(columns)))
             if blind:
                 if len({report.setting(one) for one in columns}) < len(columns):
@@ -158,130 +170,130 @@ class CompareTab(CompareComponents):
             return
         yield from self._run(session, visitor, Comparison(columns, order, blind), before)
 
-    def go_on(self, session: gr.Request, visitor: str, seen: Comparison | None) -> Iterator[dict]:
+    def go_on(self, session: gr.Request, visitor: str, comparison: Comparison | None) -> Iterator[dict]:
         """As many samples more of every column, of the seeds that follow."""
         try:
-            if seen is None or not all(one.finished for one in seen.columns):
+            if comparison is None or not all(one.finished for one in comparison.columns):
                 raise RequestError("There is no finished comparison to go on with: press Compare and let it finish.")
-            compare.more(seen.columns)
+            compare.more(comparison.columns)
         except ZooError as error:
             yield {self.note: markup.note(str(error), "error")}
             return
-        yield from self._run(session, visitor, Comparison(seen.columns, seen.order, False), seen)
+        yield from self._run(session, visitor, Comparison(comparison.columns, comparison.order, False), comparison)
 
-    def _run(self, session: gr.Request, visitor: str, seen: Comparison, before: Comparison | None) -> Iterator[dict]:
+    def _run(self, session: gr.Request, visitor: str, comparison: Comparison, before: Comparison | None) -> Iterator[dict]:
         idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        places = {k: place for place, k in enumerate(seen.order)}
-        ready = [column.left for column in seen.columns]
-        done, noise = [0.0] * len(places), markup.note(compare.noise(seen.columns))
-        with self.switches.held(session) as stop:
+        places = {k: place for place, k in enumerate(comparison.order)}
+        todo = [column.remaining for column in comparison.columns]
+        done, noise = [0.0] * len(places), markup.note(compare.noise(comparison.columns))
+        with self.stop_flags.held(session) as stop:
             try:
-                yield self._cells([seen.empty(place) for place in places.values()]) | {
+                yield self._cells([comparison.empty(place) for place in places.values()]) | {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.details: gr.update(visible=False),
                     self.choice: gr.update(visible=False), self.note: noise,
                 }  # fmt: skip
-                for k, item in compare.together(self.hub, seen.columns, stop, visitor, preview=not seen.blind):
-                    column, place = seen.columns[k], places[k]
+                for k, item in compare.together(self.hub, comparison.columns, stop, visitor, preview=not comparison.blind):
+                    column, place = comparison.columns[k], places[k]
                     part = item.step / item.total if isinstance(item, Progress) and item.total else 0
-                    done[k] = (len(ready[k]) - len(column.left) + part) / max(len(ready[k]), 1)
-                    if seen.blind:
-                        yield {self.note: markup.bar(sum(done) / len(done), compare.noise(seen.columns))}
+                    done[k] = (len(todo[k]) - len(column.remaining) + part) / max(len(todo[k]), 1)
+                    if comparison.blind:
+                        yield {self.note: markup.bar(sum(done) / len(done), compare.noise(comparison.columns))}
                     elif isinstance(item, Result):
-                        yield {self.cells[place]: seen.finished(place)}
+                        yield {self.cells[place]: comparison.finished(place)}
                     else:
                         words = markup.progress_line(item, column.card)
-                        shown = {self.cells[place]: self._forming(seen, place, item, words), self.note: noise}
-                        yield shown if item.preview is not None else {self.note: words}
-                _trim(seen)
-                if not all(column.results for column in seen.columns):
+                        changes = {self.cells[place]: self._forming(comparison, place, item, words), self.note: noise}
+                        yield changes if item.preview is not None else {self.note: words}
+                _trim(comparison)
+                if not all(column.results for column in comparison.columns):
                     words = "stopped before there was something of every column; what was drawn is in the history of the Image tab"
                     yield idle | self._restored(before) | {self.note: markup.note(words)}
                     return
-                yield idle | self._finished(seen)
+                yield idle | self._finished(comparison)
             except ZooError as error:
-                _trim(seen)
+                _trim(comparison)
                 yield idle | self._restored(before) | {self.note: markup.note(str(error), "error")}
 
     def _restored(self, before: Comparison | None) -> dict:
         """The comparison that stood there earlier."""
         return self._finished(before) if before is not None else self._cells([EMPTY])
 
-    def _forming(self, seen: Comparison, place: int, item: Progress, words: str) -> str:
-        column = seen.columns[seen.order[place]]
-        run = f"{seen.run}-{len(column.results)}"
-        return columns.shown(place, run, seen.name(place), item.preview, column, words, column.noise)
+    def _forming(self, comparison: Comparison, place: int, item: Progress, words: str) -> str:
+        column = comparison.columns[comparison.order[place]]
+        run = f"{comparison.run_id}-{len(column.results)}"
+        return columns_html.forming_column(place, run, comparison.name(place), item.preview, column, words, column.noise)
 
     def _cells(self, contents: list[str]) -> dict:
         """The columns' places; those that are not needed vanish."""
         spare = contents + [""] * COLUMNS
         return {cell: gr.update(value=spare[k], visible=k < len(contents)) for k, cell in enumerate(self.cells)}
 
-    def _finished(self, seen: Comparison) -> dict:
+    def _finished(self, comparison: Comparison) -> dict:
         """All columns at their end; what tells them apart only where nobody chooses blindly."""
-        shown = self._cells([seen.finished(place) for place in range(len(seen.order))]) | {self.seen: seen}
-        whole = all(column.finished for column in seen.columns)
-        if seen.blind and whole:
-            names = [seen.name(place) for place in range(len(seen.order))]
+        changes = self._cells([comparison.finished(place) for place in range(len(comparison.order))]) | {self.comparison: comparison}
+        complete = all(column.finished for column in comparison.columns)
+        if comparison.blind and complete:
+            names = [comparison.name(place) for place in range(len(comparison.order))]
             choice = gr.update(choices=[*names, UNSURE], value=None, visible=True)
-            return shown | {self.choice: choice, self.note: markup.note(f"{compare.noise(seen.columns)} Look, then choose.")}
-        seen.blind = False
-        names, columns = compare.names(len(seen.columns)), seen.columns
+            return changes | {self.choice: choice, self.note: markup.note(f"{compare.noise(comparison.columns)} Look, then choose.")}
+        comparison.blind = False
+        names, columns = compare.names(len(comparison.columns)), comparison.columns
         images = columns[0].images
         count, frames = len(images), images.shape[1] if images.ndim == 5 else 1
-        pair = self.closely(seen, "A", names[-1], 1, frames // 2 + 1)
-        return shown | self._cells([seen.finished(place) for place in range(len(seen.order))]) | {
+        closely = self.closely(comparison, "A", names[-1], 1, frames // 2 + 1)
+        return changes | self._cells([comparison.finished(place) for place in range(len(comparison.order))]) | {
             self.details: gr.update(visible=True), self.table: report.table(report.rows(columns), names),
             self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names),
             self.left: gr.update(choices=names, value="A"), self.right: gr.update(choices=names, value=names[-1]),
             self.which: gr.update(maximum=max(count, 2), value=1),
             self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=frames // 2 + 1),
-            self.slider: pair[0], self.difference: pair[1], self.path: pair[2], self.note: markup.note(compare.noise(columns)),
-            self.saved: gr.update(visible=False),
-            self.again: gr.update(interactive=whole), self.choice: gr.update(visible=False),
+            self.slider: closely[0], self.difference: closely[1], self.path: closely[2], self.note: markup.note(compare.noise(columns)),
+            self.files: gr.update(visible=False),
+            self.again: gr.update(interactive=complete), self.choice: gr.update(visible=False),
         }  # fmt: skip
 
-    def vote(self, visitor: str, seen: Comparison | None, chosen: str) -> dict:
+    def vote(self, visitor: str, comparison: Comparison | None, chosen: str) -> dict:
         """Keep a blind choice and say what stood where."""
         try:
-            if seen is None or not seen.blind:
+            if comparison is None or not comparison.blind:
                 raise RequestError("This choice was made already: compare blindly again for another.")
-            shown = [seen.columns[k] for k in seen.order]
+            columns = [comparison.columns[k] for k in comparison.order]
             index = None if chosen == UNSURE else int(chosen) - 1
-            settings = [report.setting(one) for one in shown]
-            self.votes.keep(visitor, report.subject(shown[0]), shown[0].seeds, settings, index)
-            seen.blind = False
+            settings = [report.setting(one) for one in columns]
+            self.votes.keep(visitor, report.subject(columns[0]), columns[0].seeds, settings, index)
+            comparison.blind = False
             words = "You saw no difference." if index is None else f"You chose {chosen}: {settings[index]}."
             return (
-                self._finished(seen)
+                self._finished(comparison)
                 | {self.note: markup.note(f"{words} LocalFiles; the Votes tab counts.", "good")}
                 | self.votes.show(visitor)
             )
         except ZooError as error:
             return {self.note: markup.note(str(error), "error")}
 
-    def save(self, seen: Comparison | None) -> dict:
+    def save(self, comparison: Comparison | None) -> dict:
         """The report as files."""
         try:
-            if seen is None or seen.blind:
+            if comparison is None or comparison.blind:
                 raise RequestError("There is nothing to report yet: press Compare and let it finish.")
-            files = put(report.files(seen.columns), self.hub.results.folder / uuid.uuid4().hex)
+            files = put(report.files(comparison.columns), self.hub.results.folder / uuid.uuid4().hex)
         except ZooError as error:
             return {self.note: markup.note(str(error), "error")}
-        return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
+        return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
-    def closely(self, seen: Comparison | None, left: str, right: str, which: int, frame: int) -> tuple[Any, Any, Any, Any]:
+    def closely(self, comparison: Comparison | None, left: str, right: str, which: int, frame: int) -> tuple[Any, Any, Any, Any]:
         """Two columns' same sample under a line to drag, and where they differ; the left one's file."""
-        if seen is not None and seen.blind:
+        if comparison is not None and comparison.blind:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         try:
-            return *columns.closely(seen, left, right, int(which) - 1, int(frame) - 1), markup.note(compare.noise(seen.columns))
+            return *pair(comparison, left, right, int(which) - 1, int(frame) - 1), markup.note(compare.noise(comparison.columns))
         except RequestError as error:
             return None, "", "", markup.note(str(error), "error")
 
 
-def _trim(seen: Comparison) -> None:
+def _trim(comparison: Comparison) -> None:
     """What was not begun is not missing."""
-    for column in seen.columns:
+    for column in comparison.columns:
         del column.rounds[max(len(column.results), 1) :]
 
 

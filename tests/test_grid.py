@@ -111,13 +111,13 @@ def test_every_cell_is_what_its_setting_gives_alone(hub: Hub) -> None:
 
 def test_cells_that_differ_in_seed_and_class_only_are_made_in_one_batch(hub: Hub) -> None:
     made = grid.plan(hub, SETTING, ("seed", "0-3"), ("class", "star; heart; circle"))
-    assert [len(cells) for cells in grid.batches(made.every)] == [12]
+    assert [len(cells) for cells in grid.batches(made.all_cells)] == [12]
     results = [item for _, item in grid.run(hub, made) if isinstance(item, Result)]
     assert len(results) == 1
-    assert {cell.receipt["seed"] for cell in made.every} == {0, 1, 2, 3}
-    assert [cell.receipt["label"] for cell in made.every] == ["star"] * 4 + ["heart"] * 4 + ["circle"] * 4
+    assert {cell.receipt["seed"] for cell in made.all_cells} == {0, 1, 2, 3}
+    assert [cell.receipt["label"] for cell in made.all_cells] == ["star"] * 4 + ["heart"] * 4 + ["circle"] * 4
     apart = grid.plan(hub, SETTING, ("seed", "0-3"), ("steps", "2,4"))
-    assert [len(cells) for cells in grid.batches(apart.every)] == [4, 4]
+    assert [len(cells) for cells in grid.batches(apart.all_cells)] == [4, 4]
 
 
 def test_a_grid_stopped_midway_keeps_its_finished_cells_and_can_be_filled_in(hub: Hub) -> None:
@@ -127,19 +127,19 @@ def test_a_grid_stopped_midway_keeps_its_finished_cells_and_can_be_filled_in(hub
         ready += isinstance(item, Result) and item.stopped_at is None
         if ready == 5 and isinstance(item, Progress) and item.step == 2:
             stop.set()
-    kept = [cell.image for cell in made.every]
+    kept = [cell.image for cell in made.all_cells]
     assert [image is not None for image in kept] == [True] * 5 + [False] * 7
     assert made.manifest()["cells"][5]["file"] is None
     assert made.picture().width > 4 * 64
     filled(hub, made)
-    assert all(cell.image is not None for cell in made.every)
-    assert all(cell.image is image for cell, image in zip(made.every[:5], kept[:5], strict=True))
+    assert all(cell.image is not None for cell in made.all_cells)
+    assert all(cell.image is image for cell, image in zip(made.all_cells[:5], kept[:5], strict=True))
 
 
 def test_a_model_axis_keeps_the_class_by_name_and_each_models_own_defaults(hub: Hub) -> None:
     made = grid.plan(hub, {"model": "tiny-dit", "label": "star", "seeds": [1]}, ("model", "tiny-dit, tiny-uvit, tiny-unet"))
-    assert [cell.request.steps for cell in made.every] == [hub.card(cell.card.id).sampling.steps for cell in made.every]
-    assert {cell.card.label_names[cell.request.labels[0]] for cell in made.every} == {"star"}
+    assert [cell.request.steps for cell in made.all_cells] == [hub.card(cell.card.id).sampling.steps for cell in made.all_cells]
+    assert {cell.card.label_names[cell.request.labels[0]] for cell in made.all_cells} == {"star"}
     assert made.title() == "star, seed 1"
     assert made.words(0) == ["tiny-dit", "tiny-uvit", "tiny-unet"]
 
