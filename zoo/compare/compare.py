@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import string
 import threading
 import time
@@ -14,6 +15,7 @@ from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
 from zoo.errors import RequestError, ZooError
+from zoo.sampling import takes_eta
 
 MOST, MOST_SAMPLES = 16, 1024
 """Columns of one comparison, and samples of one column."""
@@ -21,13 +23,15 @@ MOST_FRAMES = 4096
 """Pictures, or frames, of all columns together: what is kept until the end."""
 EACH = "each"
 """The label that takes every class in turn."""
+WORDS = tuple(sorted([*(field.name for field in dataclasses.fields(Request)), "count", "label", "seed"]))
+"""What a setting may say: a request's own words, and those of one that is typed, `label`, `count` and `seed`."""
 
 
 def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """Columns from requests as JSON values, aligned with the first: its seeds where another names none, its class by name.
 
-    A setting may name its class as `label`, a name, a number or "each" for all in turn, instead of labels; seeds may be a text such as
-    0-15. Raises RequestError that names the column where it does not fit.
+    A setting may name its class as `label`, a name, a number or "each" for all in turn, instead of labels; its seeds as `count` seeds
+    from `seed` on, or as a text such as 0-15. Raises RequestError that names the column where it does not fit.
     """
     if not isinstance(settings, (list, tuple)) or not 1 <= len(settings) <= MOST:
         raise RequestError(
@@ -51,7 +55,7 @@ def _bounded(columns: Sequence[Setting]) -> None:
     if whole > MOST_FRAMES or max(len(one.seeds) for one in columns) > MOST_SAMPLES:
         what = "frames" if columns[0].card.video else "pictures"
         raise RequestError(
-            f"{whole} {what} are too many for one comparison: choose at most {MOST_SAMPLES} a column and {MOST_FRAMES} in all."
+            f"{whole} {what} are too many for one comparison: choose at most {MOST_SAMPLES} a column and {MOST_FRAMES} together."
         )
 
 
@@ -63,13 +67,15 @@ def names(count: int) -> list[str]:
 def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, at_once: int = MAX_IMAGES) -> Setting:
     """One column of a setting, aligned with the first, in rounds of so many samples. Raises RequestError."""
     words, card = dict(setting), hub.card(setting["model"])
+    if unknown := [str(word) for word in words if word not in WORDS]:
+        raise RequestError(f"{short(unknown[0])} is not a word of a setting: it may hold only the words {', '.join(WORDS)}.")
     each_class = not words.get("labels") and first is not None and first.each_class
     if words.get("label") is not None:
         each_class = words["label"] == EACH
     if first is not None and first.card.video != card.video:
         kinds = ["videos" if one.video else "pictures" for one in (first.card, card)]
         raise RequestError(f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare models that make the same.")
-    seeds = _seeds(words.pop("seeds", None), first)
+    seeds = _seeds(*(words.pop(word, None) for word in ("seeds", "seed", "count")), first)
     labels = _labels(card, words, len(seeds), first)
     if first is not None:
         words.setdefault("fps", first.request.fps)
@@ -79,6 +85,8 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, a
         Request.from_dict(words | {"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]}).resolved(card)
         for k in range(0, len(seeds), at_once)
     ]
+    if rounds[0].eta and not takes_eta(rounds[0].solver):
+        raise RequestError(f"{rounds[0].solver} takes no eta, so {rounds[0].eta:g} would change nothing: leave eta out, or choose ddim.")
     if rounds[0].vae:
         hub.autoencoder(card, rounds[0])
     if first is not None and card.text and first.card.text and rounds[0].prompt != first.request.prompt:
@@ -86,15 +94,35 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, a
     return Setting(card, rounds, each_class)
 
 
-def _seeds(value: Any, first: Setting | None) -> list[int]:
-    if value is None:
+def _seeds(several: Any, seed: Any, count: Any, first: Setting | None) -> list[int]:
+    """The seeds of a column from `seeds`, or `count` of them from `seed` on; those of the first column where it says nothing."""
+    if several is not None and seed is not None:
+        raise RequestError(f"Give seed or seeds, not both: seed is {short(seed)}, seeds {short(several)}.")
+    if count is not None:
+        count = whole_number("count", count, 1, MOST_SAMPLES)
+    if isinstance(seed, str) and not seed.strip().isdecimal():
+        several, seed = seed, None  # a range such as 0-3
+    if several is None and (seed is not None or count is not None):
+        start = first.seeds[0] if first is not None and seed is None else int(seed) if isinstance(seed, str) and len(seed) < 20 else seed
+        count = count or (len(first.seeds) if first is not None else 1)
+        start = whole_number("seed", 0 if start is None else start, 0, MAX_SEED + 1 - count)
+        return list(range(start, start + count))
+    if several is None:
         return first.seeds if first is not None else [0]
-    if isinstance(value, str):
-        return list(parse_seeds(value, MOST_SAMPLES))
-    seeds = list(value) if isinstance(value, (list, tuple)) else [value]
+    seeds = list(parse_seeds(several, MOST_SAMPLES)) if isinstance(several, str) else several
+    seeds = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds]
     if not 1 <= len(seeds) <= MOST_SAMPLES:
         raise RequestError(f"{len(seeds)} seeds were given: choose 1 to {MOST_SAMPLES}.")
+    if count not in (None, len(seeds)):
+        raise RequestError(f"count is {count}, but {len(seeds)} seeds were given: leave one of the two out.")
     return seeds
+
+
+def whole_number(what: str, value: Any, low: int, high: int) -> int:
+    """A whole number of a setting, which a program may send as 4.0. Raises RequestError that quotes what was given."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value != int(value):
+        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {short(value)}.")
+    return int(value)
 
 
 def _labels(card: Card, words: dict[str, Any], count: int, first: Setting | None) -> list[Any]:

@@ -22,6 +22,7 @@ from zoo.compare import compare
 from zoo.engine.hub import Hub
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, SOLVERS, Progress, Request, Result, short
 from zoo.errors import RequestError, ZooError
+from zoo.sampling import takes_eta
 
 AXES = ("model", "solver", "steps", "guidance", "eta", "seed", "class", "autoencoder")
 """What a grid can vary."""
@@ -231,27 +232,29 @@ def plan(hub: Hub, setting: Mapping[str, Any], across: tuple[str, Any], down: tu
     Raises RequestError that names the cell that does not fit.
     """
     if across[0] == down[0]:
-        raise RequestError(f"Both axes vary {across[0]}: choose two.")
+        raise RequestError(f"Both axes vary {across[0]}: choose two different ones.")
     columns = values(*across)
     rows = values(*down) if down[0] else [None]
     if len(columns) * len(rows) > MOST_CELLS:
         raise RequestError(f"{len(columns)} x {len(rows)} cells are too many: a grid holds at most {MOST_CELLS}.")
     cells = [[_cell(hub, setting, {across[0]: x} | ({down[0]: y} if down[0] else {}), (x, y)) for x in columns] for y in rows]
     if len({cell.card.video for row in cells for cell in row}) > 1:
-        raise RequestError("Some of these models make pictures and some videos: choose those that make the same.")
+        raise RequestError("Some of these models make pictures and some videos: choose only the ones or the others.")
     return Grid((across[0], columns), (down[0], rows), cells)
 
 
 def _cell(hub: Hub, setting: Mapping[str, Any], axis_values: Mapping[str, Any], both: tuple[Any, Any]) -> Cell:
     words = dict(setting) | {WORDS.get(axis, axis): value for axis, value in axis_values.items()}
-    if "class" in axis_values:
-        words.pop("labels", None)
+    for word in ("labels",) if "class" in axis_values else ():
+        words.pop(word, None)
+    for word in ("seed", "count") if "seed" in axis_values else ():
+        words.pop(word, None)
     try:
         if not isinstance(words.get("model"), str):
-            raise RequestError("The setting names no model: give one, such as tiny-dit.")
+            raise RequestError("The setting names no model: choose one, such as tiny-dit.")
         column = compare.column(hub, words)
-        if "eta" in axis_values and column.request.solver != "ddim":
-            raise RequestError(f"{column.request.solver} reads no eta: choose ddim.")
+        if "eta" in axis_values and not takes_eta(column.request.solver):
+            raise RequestError(f"{column.request.solver} takes no eta: choose the solver ddim.")
         if len(column.seeds) != 1:
             raise RequestError(f"a cell holds one sample, and {len(column.seeds)} seeds were given: give one, or vary the seed.")
     except RequestError as error:

@@ -45,7 +45,7 @@ def plan(hub: Hub, words: Any) -> list[Setting] | Grid:
         words = {"columns": words}
     if not isinstance(words, Mapping) or ("columns" in words) == ("across" in words):
         raise RequestError(
-            "A comparison needs either columns, a list of settings, or the axes of a grid: across, and down where it has two."
+            "A comparison needs either columns, a list of settings, or the axes of a grid: across, and down if it has two."
         )
     shared = {str(word): value for word, value in words.items() if word not in ("columns", "across", "down")}
     if "columns" not in words:
@@ -58,9 +58,11 @@ def plan(hub: Hub, words: Any) -> list[Setting] | Grid:
 
 
 def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A column's words over the shared ones; its own label or labels take the place of either."""
-    spare = {"label", "labels"} if {"label", "labels"} & own.keys() else set()
-    return {word: value for word, value in shared.items() if word not in spare} | dict(own)
+    """A column's words over the shared ones; its own label or labels, seed or seeds, take the place of either."""
+    replaced = {"label", "labels"} if {"label", "labels"} & own.keys() else set()
+    replaced |= {"seed", "seeds"} if {"seed", "seeds"} & own.keys() else set()
+    replaced |= {"count"} if "seeds" in own else set()
+    return {word: value for word, value in shared.items() if word not in replaced} | dict(own)
 
 
 def _axis(words: Any) -> tuple[str, Any]:
