@@ -142,7 +142,7 @@ def test_a_judge_that_fails_costs_only_its_verdict(hub: Hub, monkeypatch: pytest
     monkeypatch.setattr(compare, "quality_of", broken)
     [column] = done(hub, [{"model": "tiny-dit", "label": 1, "steps": 2}])
     assert column.finished
-    assert ("Not judged", ["The judge's file is damaged."]) in report.rows([column])
+    assert ("Not measured", ["The judge's file is damaged."]) in report.rows([column])
 
 
 def test_a_run_of_one_step_has_its_memory_measured_too(hub: Hub) -> None:

@@ -73,7 +73,7 @@ def test_two_settings_form_together_and_end_with_a_table_and_reports(tab: Page, 
     heads = tab.locator("#compare-columns h3").all_inner_texts()
     assert heads == ["A: tiny DiT, 30 steps dpm-solver++, guidance 2", "B: tiny U-ViT, 30 steps dpm-solver++, guidance 2"]
     table = tab.inner_text("#compare-table")
-    for words in ("Network evaluations", "Parameters", "4.2 M", "3.4 M", "Multiply-adds", "by tiny-vit", "told from 128 samples on"):
+    for words in ("Network evaluations", "Parameters", "4.2 M", "3.4 M", "Multiply-adds", "by tiny-vit", "needs 128 samples or more"):
         assert words in table
     tab.click("#compare-report")
     for name in ("html", "json"):
@@ -261,7 +261,7 @@ def test_a_grid_is_priced_filled_stopped_gone_on_with_and_opened(context: Browse
     page.get_by_role("tab", name="Compare").click()
     page.locator("#grid-xs input, #grid-xs textarea").first.fill("2,three")
     page.keyboard.press("Tab")
-    expect(page.locator("#grid-cost .error")).to_contain_text("'three' is no value of steps")
+    expect(page.locator("#grid-cost .error")).to_contain_text("'three' is not a value of steps")
     page.click("#grid-go")
     expect(page.locator("#grid-note .error")).to_contain_text("'three'")
     assert page.locator("#grid-table img").count() == len(kept)  # nothing was lost
@@ -349,7 +349,7 @@ def test_the_endpoint_gives_receipts_files_and_figures(client: Client, form: typ
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("[{", "no JSON"),
+        ("[{", "not valid JSON"),
         ([], "1 to 16 settings"),
         (None, "1 to 16 settings"),
         ([{"model": "tiny-dit", "label": "star"}, {"model": "dit-xl-2-256"}], "Column B: dit-xl-2-256 has no class 'star'"),

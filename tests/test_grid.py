@@ -86,7 +86,7 @@ def test_values_that_make_no_sense_are_refused_in_a_sentence(axis: str, text: st
         (SETTING | {"seeds": [1, 2]}, ("steps", "4"), ("", ""), ["one sample", "2 seeds"]),
         ({"label": "star"}, ("steps", "4"), ("", ""), ["names no model"]),
         (SETTING, ("autoencoder", "tiny-vae, tiny-dit"), ("", ""), ["At autoencoder tiny-dit", "does not decode"]),
-        (SETTING, ("eta", "0, 0.5"), ("", ""), ["At eta 0", "dpm-solver++ reads no eta"]),
+        (SETTING, ("eta", "0, 0.5"), ("", ""), ["At eta 0", "dpm-solver++ takes no eta"]),
         (SETTING, ("steps", [[1, 2]]), ("", ""), ["list of words or numbers"]),
         (SETTING, ("steps", "9" * 400 + "-" + "9" * 400), ("", ""), ["first-last:step"]),
         (SETTING, ("steps", "1," * 4000), ("", ""), ["characters"]),
@@ -222,7 +222,7 @@ def test_the_command_line_fills_a_grid(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("columns: [", ["no YAML", "line"]),
+        ("columns: [", ["not valid YAML", "line"]),
         ("", ["either columns"]),
         ("tiny-dit", ["either columns"]),
         ("model: tiny-dit", ["either columns"]),
@@ -232,8 +232,8 @@ def test_the_command_line_fills_a_grid(tmp_path: Path, capsys: pytest.CaptureFix
         ("across: {steps: 4, seed: 1}\nmodel: tiny-dit", ["An axis is one name"]),
         ("across: {steps: 4}\ndown: {steps: 5}\nmodel: tiny-dit\nlabel: star", ["Both axes"]),
         ("columns: [{model: tiny-dit, label: star}, {model: tiny-uvit, label: heart}]", ["Column B", "one class"]),
-        ("!!python/object/apply:os.system ['true']", ["no YAML"]),
-        ("seeds: 2024-13-45\ncolumns: [{model: tiny-dit, label: star}]", ["no YAML"]),
+        ("!!python/object/apply:os.system ['true']", ["not valid YAML"]),
+        ("seeds: 2024-13-45\ncolumns: [{model: tiny-dit, label: star}]", ["not valid YAML"]),
         ("columns: [{model: tiny-dit, label: star, vae: [1]}]", ["Column A", "An autoencoder is named"]),
     ],
 )

@@ -74,7 +74,9 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, a
         each_class = words["label"] == EACH
     if first is not None and first.card.video != card.video:
         kinds = ["videos" if one.video else "pictures" for one in (first.card, card)]
-        raise RequestError(f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare models that make the same.")
+        raise RequestError(
+            f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare pictures with pictures, or videos with videos."
+        )
     seeds = _seeds(*(words.pop(word, None) for word in ("seeds", "seed", "count")), first)
     labels = _labels(card, words, len(seeds), first)
     if first is not None:
@@ -90,7 +92,7 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, a
     if rounds[0].vae:
         hub.autoencoder(card, rounds[0])
     if first is not None and card.text and first.card.text and rounds[0].prompt != first.request.prompt:
-        raise RequestError("its prompt is not that of the first: a comparison is of one prompt.")
+        raise RequestError("its prompt differs from that of column A: a comparison shows one prompt.")
     return Setting(card, rounds, each_class)
 
 
@@ -147,7 +149,9 @@ def _labels(card: Card, words: dict[str, Any], count: int, first: Setting | None
             in_range = isinstance(own, int) and 0 <= own < len(card.label_names)  # else the request says what is wrong
             if in_range and own != _same(card, first.card, other):
                 own_name, first_name = card.label_names[own], first.card.label_names[other]
-                raise RequestError(f"it draws {short(own_name)} where the first draws {short(first_name)}: a comparison is of one class.")
+                raise RequestError(
+                    f"its class is {short(own_name)}, but that of column A is {short(first_name)}: a comparison shows one class."
+                )
     return labels
 
 
@@ -189,7 +193,7 @@ def more(columns: Sequence[Setting]) -> None:
         count, next_seed, classes = len(one.seeds), max(one.seeds) + 1, len(one.card.label_names)
         labels = [(count + k) % classes for k in range(count)] if one.each_class else one.labels
         if next_seed + count - 1 > MAX_SEED:
-            raise RequestError(f"There are no {count} seeds after {next_seed - 1}: begin another comparison.")
+            raise RequestError(f"There are no {count} seeds after {next_seed - 1}: start another comparison.")
         at_once = len(one.request.seeds)
         seeds = list(range(next_seed, next_seed + count))
         words = [{"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]} for k in range(0, count, at_once)]

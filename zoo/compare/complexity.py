@@ -14,9 +14,9 @@ from zoo.catalog.card import Card
 from zoo.networks.build import build_module
 
 PARTS = {
-    "patches in": r"(x_embedder|patch_embed|conv_in|pos_embed\.proj)\b",
-    "positions": r"(pos_embed|temp_embed|temp_pos_embed)\b",
-    "time": r"(t_embedder|time_embed|time_embedding|time_proj|adaln_single)\b",
+    "patch embedding": r"(x_embedder|patch_embed|conv_in|pos_embed\.proj)\b",
+    "position embedding": r"(pos_embed|temp_embed|temp_pos_embed)\b",
+    "time embedding": r"(t_embedder|time_embed|time_embedding|time_proj|adaln_single)\b",
     "class or text": r"(y_embedder|label_emb|context_embed|class_embedding|caption_projection)\b",
     "modulation": r".*\b(adaLN_modulation|scale_shift_table)\b",
     "long skips": r".*\bskip_linear\b",
@@ -125,11 +125,13 @@ def _facts(card: Card, frames: int) -> dict[str, str]:
         "latte": (patches, "scale, shift and gate in every block (adaLN-Zero)", "none"),
         "latte-t2v": (patches, "time: scale, shift, gate; text: attended to in the blocks within a frame", "none"),
         "u-vit": (f"{patches}, and {beside}", "as tokens beside the patches", f"{inner} long skips"),
-        "unet": (f"none: {grid} places", "added in every residual block", "from every level down to its level up"),
+        "unet": (f"none: {grid} grid of features", "added in every residual block", "from every level down to its level up"),
     }[card.family]
     kind, *numbers = card.schedule.values()
     heads = arch.get("num_heads") or f"of {arch['head_dim']} channels"
-    depth = f"{arch.get('depth', '')} a level, {len(arch['channel_mult'])} levels" if card.family == "unet" else str(arch.get("depth", ""))
+    depth = (
+        f"{arch.get('depth', '')} per level, {len(arch['channel_mult'])} levels" if card.family == "unet" else str(arch.get("depth", ""))
+    )
     return {
         "tokens": tokens, "depth": depth, "width": str(arch["hidden_size"]), "heads": str(heads), "time and class": enters, "skips": skips,
         "schedule": f"{kind} {', '.join(f'{number:g}' for number in numbers)}",

@@ -215,11 +215,11 @@ def _value(axis: str, word: str) -> Any:
             if not math.isfinite(number):
                 raise ValueError
         except ValueError:
-            raise RequestError(f"{short(word)} is no value of {axis}: write numbers such as {_example(axis)}.") from None
+            raise RequestError(f"{short(word)} is not a value of {axis}: write numbers such as {_example(axis)}.") from None
         if axis in REAL:
             return number
         if number != int(number) or abs(number) > MAX_SEED:
-            raise RequestError(f"{short(word)} is no value of {axis}: write whole numbers such as {_example(axis)}.")
+            raise RequestError(f"{short(word)} is not a value of {axis}: write whole numbers such as {_example(axis)}.")
         return int(number)
     if axis == "solver" and word not in SOLVERS and not word.startswith("diffusers:"):
         raise RequestError(f"Solver {short(word)} is unknown: choose from {', '.join(SOLVERS)} or diffusers:<Scheduler>.")

@@ -55,17 +55,17 @@ def rows(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
     figures = [one.figures() for one in columns]
     per = [max(one["samples"], 1) for one in figures]
     cells = [
-        ("Time", [f"{one['seconds']:.2f} s, {one['seconds'] / count:.2f} s a sample" for one, count in zip(figures, per, strict=True)]),
-        ("Time to the first preview", [f"{one['first_preview']:.2f} s" if one["first_preview"] else "none was shown" for one in figures]),
-        ("Network evaluations a sample", [f"{one['evaluations']}" for one in figures]),
-        ("Forward passes a sample, guidance included", [f"{one['passes']}" for one in figures]),
+        ("Time", [f"{one['seconds']:.2f} s, {one['seconds'] / count:.2f} s per sample" for one, count in zip(figures, per, strict=True)]),
+        ("Time to first preview", [f"{one['first_preview']:.2f} s" if one["first_preview"] else "no preview" for one in figures]),
+        ("Network evaluations per sample", [f"{one['evaluations']}" for one in figures]),
+        ("Forward passes per sample, with guidance", [f"{one['passes']}" for one in figures]),
         ("Parameters", [f"{one['parameters'] / 1e6:.1f} M" for one in figures]),
-        ("Multiply-adds a sample, of the network", [work(one["multiply_adds"]) for one in figures]),
-        ("Memory at most, weights included", [f"{one['memory'] / 1e6:.0f} MB" if one["memory"] else "not told here" for one in figures]),
+        ("Multiply-adds per sample, network only", [work(one["multiply_adds"]) for one in figures]),
+        ("Peak memory, weights included", [f"{one['memory'] / 1e6:.0f} MB" if one["memory"] else "not measured on this machine" for one in figures]),
         ("Recognised, measured on these samples", [_recognised(one) for one in figures]),
         ("Frechet distance, measured on these samples", [_distance(one) for one in figures]),
         ("Reported by the authors, not measured here", [_reported(one) for one in figures]),
-        ("Not judged", [one.get("not_judged", "") for one in figures]),
+        ("Not measured", [one.get("not_judged", "") for one in figures]),
         ("Stopped", [f"after step {one['stopped_at']}" if one["stopped_at"] else "" for one in figures]),
     ]  # fmt: skip
     return [(name, values) for name, values in cells if any(values)]
@@ -92,7 +92,7 @@ def _distance(figures: dict[str, Any]) -> str:
     if "judged" not in figures:
         return ""
     distance = figures["frechet"]
-    return f"{distance:.2f} from {figures['judged']} samples" if distance is not None else f"told from {figures['enough']} samples on"
+    return f"{distance:.2f} from {figures['judged']} samples" if distance is not None else f"needs {figures['enough']} samples or more"
 
 
 def architectures(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
@@ -102,8 +102,8 @@ def architectures(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
     counts = []
     for what, in_words in (("params", lambda count: f"{count / 1e6:.3g} M"), ("macs", work)):
         wholes = [sum(getattr(one, what).values()) for one in networks]
-        title = {"params": "parameters", "macs": "multiply-adds a pass"}[what]
-        counts.append((f"{title}, in all", [in_words(whole) for whole in wholes]))
+        title = {"params": "parameters", "macs": "multiply-adds per pass"}[what]
+        counts.append((f"{title}, total", [in_words(whole) for whole in wholes]))
         for part in dict.fromkeys(part for one in networks for part in getattr(one, what)):
             shares = [getattr(one, what).get(part, 0) for one in networks]
             pairs = zip(shares, wholes, strict=True)
@@ -121,13 +121,15 @@ def drawings(columns: Sequence[Setting]) -> str:
     return f'<div class="columns">{cells}</div>'
 
 
-def table(cells: Sequence[tuple[str, list[str]]], heads: Sequence[str]) -> str:
-    """Rows as an HTML table under the names of the columns."""
-    top = "".join(f"<th>{html.escape(head)}</th>" for head in ("", *heads))
+def table(cells: Sequence[tuple[str, list[str]]], heads: Sequence[str], title: str = "Cost and quality") -> str:
+    """Rows as an HTML table under the names of the columns, in a box of its own that scrolls where the page is narrow."""
+    top = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in heads)
     body = "".join(
-        f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{html.escape(value)}</td>' for value in values)}</tr>" for name, values in cells
+        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{html.escape(value)}</td>" for value in values)}</tr>'
+        for name, values in cells
     )
-    return f'<div class="wide"><table class="compared"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    whole = f'<table class="compared"><thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide" role="region" aria-label="{html.escape(title)}" tabindex="0">{whole}</div>'
 
 
 def heading(name: str, column: Setting) -> str:
@@ -154,8 +156,8 @@ def page(columns: Sequence[Setting]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>Patchwork: {html.escape(subject(columns[0]))}</title><style>{STYLE}</style></head><body>"
         f"<h1>{html.escape(subject(columns[0]))}</h1><p>{html.escape(seed_words)}. {html.escape(noise(columns))} {html.escape(origin)}</p>"
-        f'<div class="columns">{samples}</div><h2>What it took and what came of it</h2>{table(rows(columns), heads)}'
-        f"<h2>Architectures</h2>{drawings(columns)}{table(architectures(columns), names(len(columns)))}</body></html>"
+        f'<div class="columns">{samples}</div><h2>Cost and quality</h2>{table(rows(columns), heads)}'
+        f"<h2>Architectures</h2>{drawings(columns)}{table(architectures(columns), names(len(columns)), 'Architectures')}</body></html>"
     )
 
 

@@ -25,7 +25,7 @@ def read(path: Path) -> Any:
     """What a YAML or JSON file says. Raises RequestError where it cannot be read."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise RequestError(f"{path} has {path.stat().st_size} bytes, too many for a comparison: name the file that describes it.")
+            raise RequestError(f"{path} has {path.stat().st_size} bytes, too many for a description of a comparison: give the YAML file.")
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except RequestError:
         raise
@@ -33,7 +33,7 @@ def read(path: Path) -> Any:
         raise RequestError(f"{path} cannot be read ({error.strerror}): name a YAML file that says what to compare.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        raise RequestError(f"{path} is no YAML{where}: write columns, each with a model, as the README shows.") from None
+        raise RequestError(f"{path} is not valid YAML{where}: list columns, each with a model, as the README shows.") from None
 
 
 def plan(hub: Hub, words: Any) -> list[Setting] | Grid:
@@ -44,9 +44,7 @@ def plan(hub: Hub, words: Any) -> list[Setting] | Grid:
     if isinstance(words, list):
         words = {"columns": words}
     if not isinstance(words, Mapping) or ("columns" in words) == ("across" in words):
-        raise RequestError(
-            "A comparison needs either columns, a list of settings, or the axes of a grid: across, and down if it has two."
-        )
+        raise RequestError("A comparison needs either columns, a list of settings, or the axes of a grid: across, and down if it has two.")
     shared = {str(word): value for word, value in words.items() if word not in ("columns", "across", "down")}
     if "columns" not in words:
         axes = [_axis(words[side]) if words.get(side) is not None else ("", "") for side in ("across", "down")]

@@ -139,7 +139,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise RequestError("The settings are no JSON: send a list of requests.") from None
+        raise RequestError("The settings are not valid JSON: send a list of settings, each with a model.") from None
 
 
 def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:

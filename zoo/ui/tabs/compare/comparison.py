@@ -47,14 +47,14 @@ def pair(comparison: Comparison | None, left: str, right: str, sample: int, fram
     """The same sample of two columns, enlarged, and their difference as HTML; the left one's file. Raises RequestError."""
     names = compare.names(len(comparison.columns)) if comparison is not None else []
     if left not in names or right not in names:
-        raise RequestError("There is nothing to lay side by side yet: press Compare and let it finish.")
+        raise RequestError("There are no two results to compare in detail yet: press Compare and let it finish.")
     columns = [comparison.columns[names.index(name)] for name in (left, right)]
     k = max(0, min(sample, *(len(column.images) - 1 for column in columns)))
     one, other = (column.images[k] for column in columns)
     if one.ndim == 4:
         one, other = (film[max(0, min(frame, len(film) - 1))] for film in (one, other))
     if one.shape != other.shape:
-        raise RequestError(f"{left} and {right} make pictures of other sizes: choose two of the same.")
+        raise RequestError(f"{left} and {right} make pictures of different sizes: choose two columns with the same size.")
     gap = np.abs(one.astype(np.int16) - other).mean(-1)
     heat = figures.enlarged(figures.coloured(gap, 0, max(gap.max(), 1)), 256)
     words = f"{pictures.compare(one, other)}{' Bright where most.' if gap.any() else ''}"
