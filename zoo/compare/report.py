@@ -61,7 +61,7 @@ def rows(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
         ("Forward passes per sample, with guidance", [f"{one['passes']}" for one in figures]),
         ("Parameters", [f"{one['parameters'] / 1e6:.1f} M" for one in figures]),
         ("Multiply-adds per sample, network only", [work(one["multiply_adds"]) for one in figures]),
-        ("Peak memory, weights included", [f"{one['memory'] / 1e6:.0f} MB" if one["memory"] else "not measured on this machine" for one in figures]),
+        ("Peak memory, weights included", [f"{one['memory'] / 1e6:.0f} MB" if one["memory"] else "not measured" for one in figures]),
         ("Recognised, measured on these samples", [_recognised(one) for one in figures]),
         ("Frechet distance, measured on these samples", [_distance(one) for one in figures]),
         ("Reported by the authors, not measured here", [_reported(one) for one in figures]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,11 @@ class Setting:
         """The share of noise, sigma of x = alpha x0 + sigma eps, in what the network was asked about last."""
         schedule = Schedule.from_card(self.card.schedule)
         return schedule.sigma((self.trace.times[-1] - schedule.time_shift) / schedule.time_scale) if self.trace.times else 1.0
+
+    def copy(self) -> Setting:
+        """The same with lists of its own, so that more samples of it leave this one as it is."""
+        trace = replace(self.trace, inputs=[*self.trace.inputs], times=[*self.trace.times])
+        return replace(self, rounds=[*self.rounds], results=[*self.results], trace=trace)
 
     def figures(self) -> dict[str, Any]:
         """What the table says of it, as JSON values; passes and multiply_adds are of one sample, guidance included."""

@@ -46,13 +46,13 @@ def build(hub: Hub) -> gr.Blocks:
             if any(card.video for card in hub.offered):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
-            with gr.Tab("Compare", id="compare"), gr.Tabs():
-                with gr.Tab("Side by side"):
+            with gr.Tab("Compare", id="compare"), gr.Tabs() as views:
+                with gr.Tab("Side by side", id="side-by-side"):
                     beside = CompareTab(hub, image.visitor)
-                with gr.Tab("X/Y grid"):
+                with gr.Tab("X/Y grid", id="grid"):
                     grid = GridTab(hub, image.visitor)
-                with gr.Tab("Votes") as votes:
-                    beside.wire(VotesTab(hub, image.visitor, votes))
+                with gr.Tab("Votes", id="votes") as votes:
+                    beside.wire(VotesTab(hub, image.visitor, votes), views)
             looker = Looker(hub)
             with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
                 look = look_tab(hub, looker, inside)

@@ -37,9 +37,8 @@ class Comparison:
     def finished(self, place: int) -> str:
         """A column at its end."""
         column = self.columns[self.order[place]]
-        words = (
-            f"stopped after step {column.stopped_at}" if column.stopped_at else "" if self.blind else f"{column.seconds:.1f} s of its own"
-        )
+        words = "" if self.blind else f"{column.seconds:.1f} s"
+        words = f"stopped after step {column.stopped_at}" if column.stopped_at else words
         return columns_html.finished_column(place, self.run_id, self.name(place), column, markup.note(words), self.blind)
 
 

@@ -1,26 +1,29 @@
-"""The Compare tab: settings side by side on the same class and noise, a grid of settings, and blind choices between them."""
+"""The side-by-side view of the Compare tab: settings on the same class and noise, run together, compared in detail, chosen blindly."""
 
 from __future__ import annotations
 
 import random
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo.catalog.card import Card
 from zoo.compare import compare, report
 from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, Progress, Request, Result
 from zoo.engine.results import put
-from zoo.errors import RequestError, ZooError
+from zoo.errors import RequestError
 from zoo.media import pictures, video
+from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings, autoencoders
 from zoo.ui.tabs.compare import columns_html
 from zoo.ui.tabs.compare.comparison import Comparison, pair
-from zoo.ui.tabs.compare.components import COLUMNS, EMPTY, CompareComponents, classes
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.tabs.compare.components import COLUMNS, EMPTY, CompareComponents, classes, more_samples
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -36,97 +39,109 @@ class CompareTab(CompareComponents):
         super().__init__(hub)
         self.visitor, self.stop_flags = visitor, runs.StopFlags()
 
-    def wire(self, votes: VotesTab) -> None:
-        """Let the components act, once those that count the choices stand as well."""
-        self.votes = votes
+    def wire(self, votes: VotesTab, views: gr.Tabs) -> None:
+        """Let the components act, once those that count the choices stand as well; views: the tabs among which this one is."""
+        self.votes, self.views = votes, views
         of_two = [self.left, self.right, self.which, self.frame]
-        closely = [self.slider, self.difference, self.path]
+        detail = [self.slider, self.difference, self.path, self.detail_shown]
         outputs = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.comparison, self.files]
-        outputs += [*of_two, *closely, self.go, self.halt, self.again]
-        inputs = [
-            self.visitor,
-            self.comparison,
-            self.blind,
-            self.number,
-            self.label,
-            self.prompt,
-            self.count,
-            self.seed,
-            self.other_settings,
-        ]
-        inputs += [part for six in self.settings for part in six]
+        outputs += [*of_two, *detail, self.go, self.halt, self.again]
+        common = [self.label, self.prompt, self.count, self.seed, self.other_settings]
+        inputs = [self.visitor, self.comparison, self.blind, self.number, *common, *(part for six in self.settings for part in six)]
         self.go.click(self.generate, inputs, outputs, **PRIVATE)
         self.again.click(self.go_on, [self.visitor, self.comparison], outputs, **PRIVATE)
         self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
-        self.number.input(lambda n: [gr.update(visible=k < n) for k in range(COLUMNS)], self.number, self.groups, queue=False, **PRIVATE)
-        offered = [self.label, self.prompt, self.other_settings, self.other_settings_note]
-        for k, (model, *rest) in enumerate(self.settings):
-            model.input(self.choose, model, rest, queue=False, **PRIVATE)
-            if k == 0:
-                model.input(self.offer, model, offered, queue=False, **PRIVATE)
+        self.number.input(self.groups_of, self.number, self.groups, queue=False, **PRIVATE)
+        options = [self.label, self.prompt, self.other_settings, self.other_settings_note]
+        for k, (model, steps, solver, guidance, eta, vae) in enumerate(self.settings):
+            own = [model, steps, solver, guidance, eta, vae, self.chosen[k]]
+            model.input(self._choosing(k), [model, self.chosen[k], self.label], [*own, *options, self.note], queue=False, **PRIVATE)
+            solver.change(lambda name: gr.update(visible=takes_eta(name)), solver, eta, queue=False, **PRIVATE)
         same = PRIVATE | {"trigger_mode": "always_last"}
+        shown = [self.comparison, self.detail_shown, *of_two]
         for part in of_two:
-            part.input(self.closely, [self.comparison, *of_two], [*closely, self.note], **same)
+            part.input(self.detail, shown, [*detail, self.note], **same)
         for cell in self.cells:
-            chosen = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
-            chosen.then(self.closely, [self.comparison, *of_two], [*closely, self.note], **same)
+            sample = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
+            sample.then(self.detail, shown, [*detail, self.note], **same)
         self.report.click(self.save, self.comparison, [self.files, self.note], **PRIVATE)
         self.choice.input(self.vote, [self.visitor, self.comparison, self.choice], [*outputs, *self.votes.outputs], **PRIVATE)
-        self.take_outputs = [*offered, self.count, self.seed, *self.settings[0], *self.settings[1], self.note]
+        self.take_outputs = [*options, self.count, self.seed, self.number, *self.groups, *self.settings[0], *self.settings[1]]
+        self.take_outputs += [*self.chosen[:2], self.note, self.views]
 
     # ---- what is asked
 
-    def choose(self, model: str) -> list:
-        """A column's settings become its model's own."""
-        card = self.hub.card(model)
-        others = autoencoders(self.hub, card)
-        return [
-            card.sampling.steps, card.sampling.solver, gr.update(value=card.guidance.default, visible=card.guidable),
-            0,
-            gr.update(choices=others, value=card.latent and card.latent.vae, visible=len(others) > 1),
-        ]  # fmt: skip
+    def groups_of(self, number: int) -> list:
+        """As many columns' settings as were asked for."""
+        return [gr.update(visible=k < number) for k in range(COLUMNS)]
 
-    def offer(self, model: str) -> dict:
-        """The classes of the first column's model, or its prompt; what was taken over from another tab is left."""
+    def _choosing(self, k: int) -> Any:
+        """The handler of column k's list of models."""
+
+        def choose(model: str, before: str, label: Any) -> dict:
+            return self.choose(k, model, before, label)
+
+        return choose
+
+    @runs.answers
+    def choose(self, k: int, model: str, before: str, label: Any) -> dict:
+        """A column's settings become its model's defaults; the first column's decides on the classes, of which the same one stays.
+        Where the model is the same as before nothing changes."""
+        if model == before:
+            return {self.chosen[k]: before}
         card = self.hub.card(model)
+        kept = label if self.hub.card(before).labels == card.labels else None
+        return self._shown(k, card, _defaults(card)) | (self.offer(card, kept) if k == 0 else {})
+
+    def offer(self, card: Card, label: Any = None) -> dict:
+        """The classes of the first column's model, or its prompt; what was taken over from another tab is gone."""
         options = classes(card)
+        first = options[0][1] if options else None
         return {
-            self.label: gr.update(choices=options, value=options[0][1] if options else None, visible=bool(options)),
+            self.label: gr.update(choices=options, value=first if label is None else label, visible=bool(options)),
             self.prompt: gr.update(visible=bool(card.text)), self.other_settings: {},
             self.other_settings_note: gr.update(value="", visible=False),
         }  # fmt: skip
 
-    def take(self, path: str | None) -> dict:
-        """Compare the setting of a picture or video of another tab with another model on the same class and noise."""
-        try:
-            if not path:
-                raise RequestError("Generate a picture first, then compare its setting with another.")
-            receipt = (pictures.read_png if str(path).endswith(".png") else video.read)(path)[1]
-            request = Request.from_dict(receipt["request"])
-            card = self.hub.card(request.model)
-            request = request.resolved(card)
-            index = Settings.place(receipt, request)
-            first, count = controls.repeated(request) or (request.seeds[index], 1)  # of a mixed batch this one only
-        except ZooError as error:
-            return {self.note: markup.note(str(error), "error")}
-        others = [other for other in controls.makers(self.hub, card.video) if other.id != card.id and other.labels == card.labels]
-        others = [other for other in others if self.hub.local(other)] or [card]
-        model, steps, solver, guidance, eta, vae = self.settings[0]
-        own, other, options = self.choose(card.id), self.choose(others[0].id), self.offer(card.id)
-        if request.labels:
-            options[self.label] |= {"value": request.labels[index]}
-        other_settings = {"frames": request.frames, "fps": request.fps} if card.video else {}
-        other_settings |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
-        more = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in other_settings.items())
-        words = f"A is the setting of that result. B is {others[0].title}: change what you like, then press Compare."
-        return options | {
-            self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: count,
-            self.seed: str(first), model: card.id, steps: request.steps, solver: request.solver,
+    def _shown(self, k: int, card: Card, request: Request) -> dict:
+        """What the controls of column k show for a setting of a model."""
+        model, steps, solver, guidance, eta, vae = self.settings[k]
+        others = autoencoders(self.hub, card)
+        return {
+            model: card.id, self.chosen[k]: card.id, steps: request.steps, solver: request.solver,
             guidance: gr.update(value=request.guidance, visible=card.guidable),
-            eta: request.eta, vae: own[4] | {"value": request.vae},
-            self.other_settings: other_settings, self.note: markup.note(words, "good"), self.settings[1][0]: others[0].id,
-            self.other_settings_note: gr.update(value=markup.note(f"In all, from that result: {more}"), visible=bool(other_settings)),
-        } | dict(zip(self.settings[1][1:], other, strict=True))  # fmt: skip
+            eta: gr.update(value=request.eta, visible=takes_eta(request.solver)),
+            vae: gr.update(choices=others, value=request.vae, visible=len(others) > 1),
+        }  # fmt: skip
+
+    @runs.answers
+    def take(self, path: str | None) -> dict:
+        """Compare the setting of one sample of another tab with another model on the same class and noise: only the model differs,
+        as far as the other one allows."""
+        if not path:
+            raise RequestError("Generate a picture or a video first, then compare its setting with another.")
+        receipt = (pictures.read_png if str(path).endswith(".png") else video.read)(path)[1]
+        request = Request.from_dict(receipt["request"])
+        card = self.hub.card(request.model)
+        request = request.resolved(card)
+        place = Settings.place(receipt, request)
+        request = replace(request, seeds=request.seeds[place : place + 1], labels=request.labels[place : place + 1])
+        rival = self._rival(card)
+        other, refused = _on_another(self.hub, request, rival)
+        more = {"frames": request.frames, "fps": request.fps} if card.video else {}
+        more |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
+        words = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in more.items())
+        return self.offer(card, request.labels[0] if request.labels else None) | {
+            self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: 1, self.seed: str(request.seeds[0]),
+            self.number: 2, **dict(zip(self.groups, self.groups_of(2), strict=True)),
+            self.other_settings: more, self.views: gr.Tabs(selected="side-by-side"),
+            self.other_settings_note: gr.update(value=markup.note(f"For all columns, from that result: {words}"), visible=bool(more)),
+        } | self._shown(0, card, request) | self._shown(1, rival, other) | self.say(_difference(card, rival, refused), "good")  # fmt: skip
+
+    def _rival(self, card: Card) -> Card:
+        """Another model on this machine that draws the same classes, or reads text as well; the same one where there is none."""
+        same = [one for one in controls.makers(self.hub, card.video) if one.labels == card.labels and bool(one.text) == bool(card.text)]
+        return next((one for one in same if one.id != card.id and self.hub.local(one)), card)
 
     def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, other_settings: dict, values: tuple) -> list[Setting]:
         samples = controls.whole("Samples", count, 1, compare.MOST_SAMPLES)
@@ -138,7 +153,7 @@ class CompareTab(CompareComponents):
             words = {"model": model, "solver": solver or None, "vae": vae or None, "seeds": list(range(first, first + samples))}
             words |= {"steps": None if steps is None else controls.whole("Steps", steps, 1, 1000)}
             words |= {"guidance": guidance} if card.guidable else {}
-            words |= {"eta": eta or 0} if solver == "ddim" else {}
+            words |= {"eta": eta or 0} if takes_eta(solver or card.sampling.solver) else {}
             words |= {word: value for word, value in other_settings.items() if (card.video if word in ("frames", "fps") else card.text)}
             words |= {"prompt": prompt or ""} if card.text else {}
             if k == 0 and card.label_names:
@@ -152,76 +167,71 @@ class CompareTab(CompareComponents):
 
     # ---- what happens
 
+    @runs.always_ends
     def generate(
         self, session: gr.Request, visitor, before, blind, number, label, prompt, count, seed, other_settings, *values: Any
     ) -> Iterator[dict]:
         """Run all columns together and show them as they come; every ending gives the button back."""
-        try:
-            columns = self._columns(int(number), label, prompt, count, seed, other_settings or {}, values)
-            order = list(range(len(columns)))
-            if blind:
-                if len({report.setting(one) for one in columns}) < len(columns):
-                    raise RequestError("Two columns have the same setting: a blind choice between them would say nothing.")
-                if len(columns[0].seeds) > MAX_IMAGES:
-                    raise RequestError(f"Nobody looks at {len(columns[0].seeds)} samples blindly: choose at most {MAX_IMAGES}.")
-                random.shuffle(order)
-        except ZooError as error:
-            yield {self.note: markup.note(str(error), "error")}
-            return
+        columns = self._columns(int(number), label, prompt, count, seed, other_settings or {}, values)
+        order = list(range(len(columns)))
+        if blind:
+            if len({report.setting(one) for one in columns}) < len(columns):
+                raise RequestError("Two columns have the same setting: a blind choice between them would say nothing.")
+            if len(columns[0].seeds) > MAX_IMAGES:
+                raise RequestError(
+                    f"A blind test shows at most {MAX_IMAGES} samples of a column, not {len(columns[0].seeds)}: choose fewer."
+                )
+            random.shuffle(order)
         yield from self._run(session, visitor, Comparison(columns, order, blind), before)
 
-    def go_on(self, session: gr.Request, visitor: str, comparison: Comparison | None) -> Iterator[dict]:
-        """As many samples more of every column, of the seeds that follow."""
-        try:
-            if comparison is None or not all(one.finished for one in comparison.columns):
-                raise RequestError("There is no finished comparison to go on with: press Compare and let it finish.")
-            compare.more(comparison.columns)
-        except ZooError as error:
-            yield {self.note: markup.note(str(error), "error")}
-            return
-        yield from self._run(session, visitor, Comparison(comparison.columns, comparison.order, False), comparison)
+    @runs.always_ends
+    def go_on(self, session: gr.Request, visitor: str, before: Comparison | None) -> Iterator[dict]:
+        """As many samples more of every column, of the seeds that follow; those that are there stay, whatever happens."""
+        if before is None or not all(one.finished for one in before.columns):
+            raise RequestError("There is no finished comparison to add samples to: press Compare and let it finish.")
+        columns = [one.copy() for one in before.columns]
+        compare.more(columns)
+        yield from self._run(session, visitor, Comparison(columns, before.order, False), before)
 
     def _run(self, session: gr.Request, visitor: str, comparison: Comparison, before: Comparison | None) -> Iterator[dict]:
-        idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        places = {k: place for place, k in enumerate(comparison.order)}
-        todo = [column.remaining for column in comparison.columns]
-        done, noise = [0.0] * len(places), markup.note(compare.noise(comparison.columns))
         with self.stop_flags.held(session) as stop:
             try:
-                yield self._cells([comparison.empty(place) for place in places.values()]) | {
+                yield self._cells([comparison.empty(place) for place in range(len(comparison.order))]) | {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.details: gr.update(visible=False),
-                    self.choice: gr.update(visible=False), self.note: noise,
+                    self.choice: gr.update(visible=False), self.note: markup.note(compare.noise(comparison.columns)),
                 }  # fmt: skip
                 for k, item in compare.together(self.hub, comparison.columns, stop, visitor, preview=not comparison.blind):
-                    column, place = comparison.columns[k], places[k]
-                    part = item.step / item.total if isinstance(item, Progress) and item.total else 0
-                    done[k] = (len(todo[k]) - len(column.remaining) + part) / max(len(todo[k]), 1)
-                    if comparison.blind:
-                        yield {self.note: markup.bar(sum(done) / len(done), compare.noise(comparison.columns))}
-                    elif isinstance(item, Result):
-                        yield {self.cells[place]: comparison.finished(place)}
-                    else:
-                        words = markup.progress_line(item, column.card)
-                        changes = {self.cells[place]: self._forming(comparison, place, item, words), self.note: noise}
-                        yield changes if item.preview is not None else {self.note: words}
-                _trim(comparison)
-                if not all(column.results for column in comparison.columns):
-                    words = "stopped before there was something of every column; what was drawn is in the history of the Image tab"
-                    yield idle | self._restored(before) | {self.note: markup.note(words)}
+                    yield self._step(comparison, k, item)
+                for column in comparison.columns:  # what was not begun is not missing
+                    del column.rounds[max(len(column.results), 1) :]
+                if all(column.results for column in comparison.columns):
+                    yield self.idle() | self._finished(comparison)
                     return
-                yield idle | self._finished(comparison)
-            except ZooError as error:
-                _trim(comparison)
-                yield idle | self._restored(before) | {self.note: markup.note(str(error), "error")}
+                words, kind = "Stopped before every column had a result; finished pictures are in the history of the Image tab.", "plain"
+            except Exception as error:
+                words, kind = runs.sentence(error), "error"
+            yield self.idle() | self._restored(before) | self.say(words, kind)
+
+    def _step(self, comparison: Comparison, k: int, item: Progress | Result) -> dict:
+        """What is new on the page once column k has come further."""
+        column, place = comparison.columns[k], comparison.order.index(k)
+        if isinstance(item, Result) and not comparison.blind:
+            return {self.cells[place]: comparison.finished(place)}
+        if comparison.blind and (isinstance(item, Result) or item.stage != "waiting"):
+            rounds = sum(len(one.rounds) for one in comparison.columns)
+            part = item.step / item.total if isinstance(item, Progress) and item.total else 0
+            share = (sum(len(one.results) for one in comparison.columns) + part) / rounds
+            return {self.note: markup.bar(min(share, 1.0), compare.noise(comparison.columns))}
+        words = markup.progress_line(item, column.card)
+        if item.preview is None:
+            return {self.note: words}
+        run_id = f"{comparison.run_id}-{len(column.results)}"
+        forming = columns_html.forming_column(place, run_id, comparison.name(place), item.preview, column, words, column.noise)
+        return {self.cells[place]: forming, self.note: markup.note(compare.noise(comparison.columns))}
 
     def _restored(self, before: Comparison | None) -> dict:
         """The comparison that stood there earlier."""
         return self._finished(before) if before is not None else self._cells([EMPTY])
-
-    def _forming(self, comparison: Comparison, place: int, item: Progress, words: str) -> str:
-        column = comparison.columns[comparison.order[place]]
-        run = f"{comparison.run_id}-{len(column.results)}"
-        return columns_html.forming_column(place, run, comparison.name(place), item.preview, column, words, column.noise)
 
     def _cells(self, contents: list[str]) -> dict:
         """The columns' places; those that are not needed vanish."""
@@ -230,73 +240,97 @@ class CompareTab(CompareComponents):
 
     def _finished(self, comparison: Comparison) -> dict:
         """All columns at their end; what tells them apart only where nobody chooses blindly."""
-        changes = self._cells([comparison.finished(place) for place in range(len(comparison.order))]) | {self.comparison: comparison}
         complete = all(column.finished for column in comparison.columns)
-        if comparison.blind and complete:
+        comparison.blind = comparison.blind and complete
+        changes = self._cells([comparison.finished(place) for place in range(len(comparison.order))]) | {self.comparison: comparison}
+        if comparison.blind:
             names = [comparison.name(place) for place in range(len(comparison.order))]
             choice = gr.update(choices=[*names, UNSURE], value=None, visible=True)
-            return changes | {self.choice: choice, self.note: markup.note(f"{compare.noise(comparison.columns)} Look, then choose.")}
-        comparison.blind = False
+            return changes | {self.choice: choice} | self.say(f"{compare.noise(comparison.columns)} Look, then choose.")
         names, columns = compare.names(len(comparison.columns)), comparison.columns
         images = columns[0].images
         count, frames = len(images), images.shape[1] if images.ndim == 5 else 1
-        closely = self.closely(comparison, "A", names[-1], 1, frames // 2 + 1)
-        return changes | self._cells([comparison.finished(place) for place in range(len(comparison.order))]) | {
+        return changes | self.say(compare.noise(columns)) | self._detail(comparison, "A", names[-1], 1, frames // 2 + 1) | {
             self.details: gr.update(visible=True), self.table: report.table(report.rows(columns), names),
-            self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names),
+            self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names, "Architectures"),
             self.left: gr.update(choices=names, value="A"), self.right: gr.update(choices=names, value=names[-1]),
             self.which: gr.update(maximum=max(count, 2), value=1),
             self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=frames // 2 + 1),
-            self.slider: closely[0], self.difference: closely[1], self.path: closely[2], self.note: markup.note(compare.noise(columns)),
-            self.files: gr.update(visible=False),
-            self.again: gr.update(interactive=complete), self.choice: gr.update(visible=False),
+            self.files: gr.update(visible=False), self.choice: gr.update(visible=False),
+            self.again: gr.update(value=more_samples(count), interactive=complete),
         }  # fmt: skip
 
-    def vote(self, visitor: str, comparison: Comparison | None, chosen: str) -> dict:
+    @runs.answers
+    def vote(self, visitor: str, comparison: Comparison | None, choice: str) -> dict:
         """Keep a blind choice and say what stood where."""
-        try:
-            if comparison is None or not comparison.blind:
-                raise RequestError("This choice was made already: compare blindly again for another.")
-            columns = [comparison.columns[k] for k in comparison.order]
-            index = None if chosen == UNSURE else int(chosen) - 1
-            settings = [report.setting(one) for one in columns]
-            self.votes.keep(visitor, report.subject(columns[0]), columns[0].seeds, settings, index)
-            comparison.blind = False
-            words = "You saw no difference." if index is None else f"You chose {chosen}: {settings[index]}."
-            return (
-                self._finished(comparison)
-                | {self.note: markup.note(f"{words} LocalFiles; the Votes tab counts.", "good")}
-                | self.votes.show(visitor)
-            )
-        except ZooError as error:
-            return {self.note: markup.note(str(error), "error")}
+        if comparison is None or not comparison.blind:
+            raise RequestError("This choice was made already: compare blindly again for another.")
+        columns = [comparison.columns[k] for k in comparison.order]
+        index = None if choice == UNSURE else int(choice) - 1
+        settings = [report.setting(one) for one in columns]
+        self.votes.keep(visitor, report.subject(columns[0]), columns[0].seeds, settings, index)
+        comparison.blind = False
+        words = "You saw no difference." if index is None else f"You chose {choice}: {settings[index]}."
+        return self._finished(comparison) | self.votes.show(visitor) | self.say(f"{words} Saved; the Votes tab counts it.", "good")
 
+    @runs.answers
     def save(self, comparison: Comparison | None) -> dict:
         """The report as files."""
-        try:
-            if comparison is None or comparison.blind:
-                raise RequestError("There is nothing to report yet: press Compare and let it finish.")
-            files = put(report.files(comparison.columns), self.hub.results.folder / uuid.uuid4().hex)
-        except ZooError as error:
-            return {self.note: markup.note(str(error), "error")}
+        if comparison is None or comparison.blind:
+            raise RequestError("There is nothing to report yet: press Compare and let it finish.")
+        files = put(report.files(comparison.columns), self.hub.results.folder / uuid.uuid4().hex)
         return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
-    def closely(self, comparison: Comparison | None, left: str, right: str, which: int, frame: int) -> tuple[Any, Any, Any, Any]:
-        """Two columns' same sample under a line to drag, and where they differ; the left one's file."""
-        if comparison is not None and comparison.blind:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+    @runs.answers
+    def detail(self, comparison: Comparison | None, before: list, left: str, right: str, which: float, frame: float) -> dict:
+        """Two columns' same sample under a line to drag, and where they differ; nothing changes where they are shown already."""
+        if comparison is None or comparison.blind or before == [left, right, which, frame]:
+            return {self.detail_shown: before}
+        return self._detail(comparison, left, right, int(which), int(frame)) | self.say(compare.noise(comparison.columns))
+
+    def _detail(self, comparison: Comparison, left: str, right: str, which: int, frame: int) -> dict:
         try:
-            return *pair(comparison, left, right, int(which) - 1, int(frame) - 1), markup.note(compare.noise(comparison.columns))
+            images, difference, path = pair(comparison, left, right, which - 1, frame - 1)
         except RequestError as error:
-            return None, "", "", markup.note(str(error), "error")
+            images, difference, path = None, markup.note(str(error), "error"), ""
+        return {self.slider: images, self.difference: difference, self.path: path, self.detail_shown: [left, right, which, frame]}
 
 
-def _trim(comparison: Comparison) -> None:
-    """What was not begun is not missing."""
-    for column in comparison.columns:
-        del column.rounds[max(len(column.results), 1) :]
+def _defaults(card: Card) -> Request:
+    """The setting that a card recommends."""
+    own = card.sampling
+    return Request(card.id, steps=own.steps, solver=own.solver, guidance=card.guidance.default, vae=card.latent and card.latent.vae)
+
+
+def _on_another(hub: Hub, request: Request, card: Card) -> tuple[Request, list[str]]:
+    """A resolved request on another model, and the words of it that this one does not allow: they are its defaults then."""
+    words = {word: getattr(request, word) for word in ("solver", "steps", "guidance", "eta", "vae")}
+    refused = []
+    if words["vae"] not in autoencoders(hub, card):
+        words["vae"] = None
+    if not card.guidable and request.guidance != 1:
+        words["guidance"], refused = 1.0, ["guidance"]
+    for more in ([], ["steps"], ["solver", "steps"]):
+        defaults = dict.fromkeys(more) | ({"eta": 0.0} if "solver" in more else {})
+        try:
+            return replace(request, model=card.id, **words | defaults).resolved(card), [*more, *refused]
+        except RequestError:
+            continue
+    return _defaults(card), ["solver", "steps", "guidance"]
+
+
+def _difference(card: Card, rival: Card, refused: list[str]) -> str:
+    """What A and B are after a result was taken over."""
+    words = f"A is the setting of that result. B is {rival.title} with the same solver, steps and guidance, so only the model differs."
+    if refused:
+        words = (
+            f"A is the setting of that result. B is {rival.title}, with its own default {' and '.join(refused)}, for it cannot take A's."
+        )
+    if rival is card:
+        words = "A and B are both the setting of that result, because no other model here draws the same: change one of them."
+    return f"{words} Then press Compare."
 
 
 def _sample(event: gr.EventData) -> int:
     """The sample that was clicked."""
-    return int(event.sample) + 1
+    return int(event.index) + 1
