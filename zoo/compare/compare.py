@@ -213,9 +213,10 @@ def together(
     """
     stop = stop or threading.Event()
     while not stop.is_set() and any(one.remaining for one in columns):
-        with hub.turns.place() as ahead:
-            while count := ahead():
-                yield 0, Progress("waiting", columns[0].request, ahead=count)
+        costs = [hub.seconds(one.remaining[0]) for one in columns if one.remaining]
+        with hub.turns.place(None if None in costs else sum(costs)) as place:
+            while count := place():
+                yield 0, Progress("waiting", columns[0].request, ahead=count, seconds_left=place.seconds)
                 if stop.is_set():
                     return
             runs = {}

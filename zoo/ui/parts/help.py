@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from zoo.ui.parts import settings
 from zoo.ui.tabs import image, video
+from zoo.ui.tabs.compare import components, grid, votes
 
 HELP: dict[str, str] = {
     **{f"{prefix}{word}": sentence for prefix in ("", "video-") for word, sentence in settings.HELP.items()},
     **image.HELP,
     **video.HELP,
+    **components.HELP,
+    **grid.HELP,
+    **votes.HELP,
 }

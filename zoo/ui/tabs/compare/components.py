@@ -11,6 +11,7 @@ from zoo.compare import compare
 from zoo.engine.request import MAX_IMAGES, SOLVERS
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup
+from zoo.ui.parts.download import Offer
 from zoo.ui.parts.settings import autoencoders, labels
 from zoo.ui.tabs.compare.columns_html import PICKING
 
@@ -100,8 +101,10 @@ class CompareComponents:
             solver = card.sampling.solver if k < len(rivals) else "ddim"  # a different setting, where models run out
             self._build_setting(name, card, solver, visible=k < 2)
         self.blind = gr.Checkbox(False, label="Blind test: hide names and shuffle columns until you choose", elem_id="compare-blind")
-        self.go = gr.Button("Compare", variant="primary", elem_id="compare-go")
-        self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", visible=False)
+        with gr.Row(elem_classes="bar"):
+            self.go = gr.Button("Compare", variant="primary", elem_id="compare-go", elem_classes="go")
+            self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", elem_classes="halt", visible=False)
+        self.download = Offer(self.hub, self.go, "compare-", "Compare", ", then compare")
 
     def _build_setting(self, name: str, card: Card, solver: str, visible: bool) -> None:
         with gr.Group(visible=visible, elem_classes="setting") as group:
@@ -123,14 +126,14 @@ class CompareComponents:
         self.chosen.append(gr.State(card.id))
 
     def _build_result(self) -> None:
-        self.note = gr.HTML(elem_id="compare-note")
-        with gr.Row(elem_id="compare-columns"):
+        self.note = gr.HTML(elem_id="compare-note", elem_classes="first")
+        with gr.Row(elem_id="compare-columns", elem_classes="first"):
             self.cells = [
                 gr.HTML(EMPTY if k == 0 else "", js_on_load=PICKING, visible=k == 0, elem_classes="column") for k in range(COLUMNS)
             ]
-        gr.HTML(LOCKSTEP, elem_id="lockstep")
-        gr.HTML(TIMELINE, elem_id="compare-timeline")
-        self.choice = gr.Radio([], label="Which is better?", visible=False, elem_id="compare-choice")
+        gr.HTML(LOCKSTEP, elem_id="lockstep", elem_classes="first")
+        gr.HTML(TIMELINE, elem_id="compare-timeline", elem_classes="first")
+        self.choice = gr.Radio([], label="Which is better?", visible=False, elem_id="compare-choice", elem_classes="first")
         with gr.Column(visible=False) as self.details:
             with gr.Row(elem_classes="actions"):
                 self.again = gr.Button(more_samples(4), size="sm", elem_id="compare-more")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo.catalog.card import Card
 from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
 from zoo.engine.request import Progress, Result
@@ -15,6 +16,7 @@ from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import figures
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.download import Offer, sizes
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.tabs.compare.columns_html import PICKING, grid_table
 from zoo.ui.tabs.compare.components import STATE_SECONDS, choices, classes
@@ -80,14 +82,16 @@ class GridTab:
             self.y = gr.Dropdown([NOTHING, *AXES], value="guidance", label="Down", elem_id="grid-y")
             self.ys = gr.Textbox(EXAMPLES["guidance"], label="Values down", max_lines=1, elem_id="grid-ys")
         self.chosen = {"model": gr.State(card.id), "x": gr.State("steps"), "y": gr.State("guidance")}
-        self.go = gr.Button("Run", variant="primary", elem_id="grid-go")
-        self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", visible=False)
+        with gr.Row(elem_classes="bar"):
+            self.go = gr.Button("Run", variant="primary", elem_id="grid-go", elem_classes="go")
+            self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", elem_classes="halt", visible=False)
+        self.download = Offer(self.hub, self.go, "grid-", "Run", ", then run")
         self.rest = gr.Button("Run the missing cells", elem_id="grid-rest", visible=False)
         self.cost = gr.HTML(elem_id="grid-cost")
 
     def _build_result(self) -> None:
-        self.note = gr.HTML(elem_id="grid-note")
-        self.table = gr.HTML(EMPTY, js_on_load=PICKING, elem_id="grid-table")
+        self.note = gr.HTML(elem_id="grid-note", elem_classes="first")
+        self.table = gr.HTML(EMPTY, js_on_load=PICKING, elem_id="grid-table", elem_classes="first")
         with gr.Row(elem_classes="actions"):
             self.save = gr.Button("Save as picture (PNG) and folder (ZIP)", size="sm", elem_id="grid-save")
         self.files = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="grid-saved")
@@ -99,7 +103,7 @@ class GridTab:
     def _wire(self) -> None:
         inputs = [self.model, self.label, self.prompt, self.seed, self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys]
         outputs = [self.table, self.note, self.files, self.facts, self.actions, self.grid, self.path, self.go, self.rest, self.halt]
-        self.go.click(self.run, [self.visitor, self.grid, *inputs], outputs, **PRIVATE)
+        self.download.click(self.run, [self.visitor, self.grid, *inputs], outputs, self._needed)
         self.rest.click(self.go_on, [self.visitor, self.grid], outputs, **PRIVATE)
         self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
         chosen = self.chosen["model"]
@@ -111,7 +115,7 @@ class GridTab:
             (self.y, self.ys, self.example_down, self.chosen["y"]),
         ):
             axis.input(handler, [axis, state, self.model], [values, state, self.note], queue=False, **PRIVATE)
-        gr.on([part.change for part in inputs], self.price, inputs, self.cost, queue=False, **PRIVATE)
+        gr.on([part.change for part in inputs], self.price, inputs, [self.cost, self.go], queue=False, **PRIVATE)
         self.save.click(self.keep, self.grid, [self.files, self.note], **PRIVATE)
         self.table.click(self.select, self.grid, [self.facts, self.actions, self.path, self.note], **PRIVATE)
 
@@ -168,27 +172,36 @@ class GridTab:
         setting |= {"prompt": prompt} if card.text else {}
         return grid.plan(self.hub, setting, (x, xs), ("", "") if y == NOTHING else (y, ys))
 
-    def price(self, *values: Any) -> str:
-        """Say beforehand how many cells there are and what they will cost."""
+    def price(self, *values: Any) -> tuple[str, Any]:
+        """Say beforehand how many cells there are and what they will cost, or what must be downloaded first."""
         try:
             plan = self.plan(*values)
         except ZooError as error:
-            return markup.note(str(error), "error")
-        if words := self._missing(plan):
-            return markup.note(words)
+            return markup.note(str(error), "error"), gr.skip()
+        parts = self._parts(plan)
+        words = self.download.downloads.words(parts)
+        return markup.note(words or self._cost(plan)), self.download.label(parts)
+
+    def _cost(self, plan: Grid) -> str:
+        """How many cells, and what they will cost, as far as steps were measured."""
         seconds, unknown = plan.price(self.hub)
         cells = f"{len(plan.cells)} x {len(plan.cells[0])} cells"
         cost = f", about {controls.duration(seconds)} here, from measured steps" if unknown < len(plan.all_cells) else ""
         for card in {cell.card.id for cell in plan.all_cells if self.hub.seconds(cell.request) is None}:
             self.hub.prepare(card)
         rest = f"; for {unknown} of them it is known after the first run" if unknown else ""
-        return markup.note(f"{cells}{cost}{rest}")
+        return f"{cells}{cost}{rest}"
 
-    def _missing(self, plan: Grid) -> str:
-        """Which models of a grid must be downloaded first; empty where none."""
-        return controls.missing(
-            self.hub, [part for card in {cell.card.id: cell.card for cell in plan.all_cells}.values() for part in self.hub.parts(card)]
-        )
+    def _parts(self, plan: Grid) -> list[Card]:
+        """The models that a grid needs, each once."""
+        cards = {cell.card.id: cell.card for cell in plan.all_cells}.values()
+        parts = [part for card in cards for part in self.hub.parts(card)]
+        parts += [self.hub.card(vae) for vae in {cell.request.vae for cell in plan.all_cells} if vae]
+        return list({part.id: part for part in parts}.values())
+
+    def _needed(self, *values: Any) -> list[Card]:
+        """The models that the values of `run` need. Raises RequestError."""
+        return self._parts(self.plan(*values[2:]))
 
     # ---- what happens
 
@@ -205,8 +218,8 @@ class GridTab:
         yield from self._fill(session, visitor, current, None)
 
     def _fill(self, session: gr.Request, visitor: str, current: Grid, before: Grid | None) -> Iterator[dict]:
-        if words := self._missing(current):
-            raise RequestError(words)
+        if missing := self.download.downloads.missing(self._parts(current)):
+            raise RequestError(f"{sizes(missing)} must be downloaded first: press {self.download.plain} to do so.")
         with self.stop_flags.held(session) as stop:
             yield {
                 self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True),

@@ -15,7 +15,7 @@ from zoo.compare import compare, report
 from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, Progress, Request, Result
 from zoo.engine.results import put
-from zoo.errors import RequestError
+from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
@@ -48,7 +48,9 @@ class CompareTab(CompareComponents):
         outputs += [*of_two, *detail, self.go, self.halt, self.again]
         common = [self.label, self.prompt, self.count, self.seed, self.other_settings]
         inputs = [self.visitor, self.comparison, self.blind, self.number, *common, *(part for six in self.settings for part in six)]
-        self.go.click(self.generate, inputs, outputs, **PRIVATE)
+        self.download.click(self.generate, inputs, outputs, self._needed)
+        models = [part for six in self.settings for part in (six[0], six[5])]
+        gr.on([part.change for part in (self.number, *models)], self._label, [self.number, *models], self.go, queue=False, **PRIVATE)
         self.again.click(self.go_on, [self.visitor, self.comparison], outputs, **PRIVATE)
         self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
         self.number.input(self.groups_of, self.number, self.groups, queue=False, **PRIVATE)
@@ -91,9 +93,9 @@ class CompareTab(CompareComponents):
             return {self.chosen[k]: before}
         card = self.hub.card(model)
         kept = label if self.hub.card(before).labels == card.labels else None
-        return self._shown(k, card, _defaults(card)) | (self.offer(card, kept) if k == 0 else {})
+        return self._shown(k, card, _defaults(card)) | (self._offer(card, kept) if k == 0 else {})
 
-    def offer(self, card: Card, label: Any = None) -> dict:
+    def _offer(self, card: Card, label: Any = None) -> dict:
         """The classes of the first column's model, or its prompt; what was taken over from another tab is gone."""
         options = classes(card)
         first = options[0][1] if options else None
@@ -131,7 +133,7 @@ class CompareTab(CompareComponents):
         more = {"frames": request.frames, "fps": request.fps} if card.video else {}
         more |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
         words = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in more.items())
-        return self.offer(card, request.labels[0] if request.labels else None) | {
+        return self._offer(card, request.labels[0] if request.labels else None) | {
             self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: 1, self.seed: str(request.seeds[0]),
             self.number: 2, **dict(zip(self.groups, self.groups_of(2), strict=True)),
             self.other_settings: more, self.views: gr.Tabs(selected="side-by-side"),
@@ -159,11 +161,20 @@ class CompareTab(CompareComponents):
             if k == 0 and card.label_names:
                 words["label"] = label
             settings.append(words)
-        columns = compare.aligned(self.hub, settings)
-        needed = [self.hub.card(name) for one in columns for name in (one.card.id, one.request.vae, one.card.text) if name]
-        if words := controls.missing(self.hub, needed):
-            raise RequestError(words)
-        return columns
+        return compare.aligned(self.hub, settings)
+
+    def _needed(self, *values: Any) -> list[Card]:
+        """The models that the values of `generate` need, once they are known to fit together. Raises RequestError."""
+        number, label, prompt, count, seed, other_settings = values[3:9]
+        columns = self._columns(int(number), label, prompt, count, seed, other_settings or {}, values[9:])
+        return _parts(self.hub, [(one.card.id, one.request.vae) for one in columns])
+
+    def _label(self, number: int, *values: Any) -> Any:
+        """What the Compare button says: that models are downloaded first, where some are not on this machine."""
+        try:
+            return self.download.label(_parts(self.hub, [values[2 * k : 2 * k + 2] for k in range(int(number))]))
+        except ZooError:  # such as an autoencoder that somebody typed: pressing the button says it
+            return gr.skip()
 
     # ---- what happens
 
@@ -300,6 +311,12 @@ def _defaults(card: Card) -> Request:
     """The setting that a card recommends."""
     own = card.sampling
     return Request(card.id, steps=own.steps, solver=own.solver, guidance=card.guidance.default, vae=card.latent and card.latent.vae)
+
+
+def _parts(hub: Hub, chosen: list[tuple[str, str | None]]) -> list[Card]:
+    """Models, each with the autoencoder that was chosen for it, and what they need besides; each once."""
+    parts = [part for model, vae in chosen for part in [*hub.parts(hub.card(model)), *([hub.card(vae)] if vae else [])]]
+    return list({part.id: part for part in parts}.values())
 
 
 def _on_another(hub: Hub, request: Request, card: Card) -> tuple[Request, list[str]]:
