@@ -101,7 +101,7 @@ class CompareComponents:
             solver = card.sampling.solver if k < len(rivals) else "ddim"  # a different setting, where models run out
             self._build_setting(name, card, solver, visible=k < 2)
         self.blind = gr.Checkbox(False, label="Blind test: hide names and shuffle columns until you choose", elem_id="compare-blind")
-        with gr.Row(elem_classes="bar"):
+        with gr.Row(elem_classes=["bar", "at-hand"]):
             self.go = gr.Button("Compare", variant="primary", elem_id="compare-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", elem_classes="halt", visible=False)
         self.download = Offer(self.hub, self.go, "compare-", "Compare", ", then compare")
@@ -112,7 +112,7 @@ class CompareComponents:
             with gr.Row(elem_classes="pairs"):
                 steps = gr.Number(card.sampling.steps, precision=0, label="Steps", elem_id=f"compare-steps-{name}", min_width=70)
                 guidance = gr.Number(
-                    card.guidance.default, label="Guidance w", elem_id=f"compare-guidance-{name}", min_width=70, visible=card.guidable
+                    card.guidance.default, label="Guidance", elem_id=f"compare-guidance-{name}", min_width=70, visible=card.guidable
                 )
             solvers = gr.Dropdown(list(SOLVERS), value=solver, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True)
             with gr.Row(elem_classes="pairs"):

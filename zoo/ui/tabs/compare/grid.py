@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NOTHING = "nothing"
 EXAMPLES = {"solver": "dpm-solver++, ddim", "steps": "5,10,25", "guidance": "1-4:1", "eta": "0-1:0.5", "seed": "0-3"}
 EMPTY = '<div class="frame empty"><p>No grid yet. Choose what to vary and press Run.</p></div>'
-DEFAULT = "model default"
+DEFAULT = "default"
 
 HELP: dict[str, str] = {
     "grid-model": "The network that denoises, unless an axis varies it.",
@@ -74,7 +74,7 @@ class GridTab:
             self.seed = gr.Textbox("0", label="Seed", placeholder="random", max_lines=1, elem_id="grid-seed", min_width=80)
             self.steps = gr.Textbox("", label="Steps", placeholder=DEFAULT, max_lines=1, elem_id="grid-steps", min_width=80)
             self.guidance = gr.Textbox("", label="Guidance w", placeholder=DEFAULT, max_lines=1, elem_id="grid-guidance", min_width=80)
-        self.solver = gr.Textbox("", label="Solver", placeholder=DEFAULT, max_lines=1, elem_id="grid-solver")
+        self.solver = gr.Textbox("", label="Solver", placeholder="model default", max_lines=1, elem_id="grid-solver")
         with gr.Group():
             self.x = gr.Dropdown(list(AXES), value="steps", label="Across", elem_id="grid-x")
             self.xs = gr.Textbox(EXAMPLES["steps"], label="Values across, such as 10,20,50 or 1-8:1", max_lines=1, elem_id="grid-xs")
@@ -82,7 +82,7 @@ class GridTab:
             self.y = gr.Dropdown([NOTHING, *AXES], value="guidance", label="Down", elem_id="grid-y")
             self.ys = gr.Textbox(EXAMPLES["guidance"], label="Values down", max_lines=1, elem_id="grid-ys")
         self.chosen = {"model": gr.State(card.id), "x": gr.State("steps"), "y": gr.State("guidance")}
-        with gr.Row(elem_classes="bar"):
+        with gr.Row(elem_classes=["bar", "at-hand"]):
             self.go = gr.Button("Run", variant="primary", elem_id="grid-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", elem_classes="halt", visible=False)
         self.download = Offer(self.hub, self.go, "grid-", "Run", ", then run")
