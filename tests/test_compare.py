@@ -112,6 +112,36 @@ def test_more_samples_go_on_with_the_seeds_and_classes_that_follow(hub: Hub) -> 
     assert [column.figures()["judged"] for column in columns] == [12, 12]
 
 
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [
+        ({}, [0]),
+        ({"count": 3}, [0, 1, 2]),
+        ({"seed": 5}, [5]),
+        ({"seed": 5, "count": 3}, [5, 6, 7]),
+        ({"seed": "5", "count": 2.0}, [5, 6]),
+        ({"seed": "2-4"}, [2, 3, 4]),
+        ({"seed": None, "count": None, "seeds": [9, 4]}, [9, 4]),
+        ({"count": 2, "seeds": [9, 4]}, [9, 4]),
+    ],
+    ids=str,
+)
+def test_count_seeds_follow_a_seed_in_every_column(words: dict, seeds: list[int], hub: Hub) -> None:
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": "star"} | words, {"model": "tiny-uvit"}])
+    assert [column.seeds for column in columns] == [seeds, seeds]
+
+
+def test_more_samples_of_a_copy_leave_the_original_as_it_is(hub: Hub) -> None:
+    columns = done(hub, [{"model": "tiny-dit", "label": 1, "seeds": "0-1", "steps": 2}])
+    figures = columns[0].figures()
+    copies = [column.copy() for column in columns]
+    compare.more(copies)
+    for _ in compare.together(hub, copies, visitor=None):
+        pass
+    assert (copies[0].seeds, copies[0].evaluations) == ([0, 1, 2, 3], 2)
+    assert (columns[0].seeds, columns[0].figures()) == ([0, 1], figures)
+
+
 def test_more_adds_as_many_as_there_are_in_the_order_of_the_classes(hub: Hub) -> None:
     columns = compare.aligned(hub, [{"model": "tiny-dit", "label": "each", "seeds": "0-99"}, {"model": "tiny-uvit"}])
     compare.more(columns)
@@ -210,6 +240,14 @@ def test_classes_are_matched_by_name_over_label_lists(hub_with: Callable[..., Hu
         ([{"model": "u-vit-s-2-mscoco", "prompt": "a bus"}, {"model": "u-vit-s-2-mscoco", "prompt": "a cat"}], ["Column B", "one prompt"]),
         ([{"model": "tiny-dit", "label": "star", "vae": "tiny-dit"}], ["Column A", "does not decode"]),
         ([{"model": "tiny-dit", "label": "star", "seeds": []}], ["0 seeds"]),
+        ([{"model": "tiny-dit", "label": "star", "seed": 3, "seeds": [4]}], ["Column A", "seed or seeds, not both", "3", "[4]"]),
+        ([{"model": "tiny-dit", "label": "star", "count": 3, "seeds": "0-3"}], ["count is 3", "4 seeds"]),
+        ([{"model": "tiny-dit", "label": "star", "count": 0}], ["count must be a whole number from 1 to 1024, not 0"]),
+        ([{"model": "tiny-dit", "label": "star", "seed": -1}], ["seed must be a whole number", "not -1"]),
+        ([{"model": "tiny-dit", "label": "star", "seed": 2**32 - 1, "count": 2}], ["seed must be a whole number from 0 to 4294967294"]),
+        ([{"model": "tiny-dit", "label": "star", "eta": 7, "solver": "ddim"}], ["Eta must be a number from 0 to 1, not 7"]),
+        ([{"model": "tiny-dit", "label": "star", "eta": 0.5}], ["dpm-solver++ takes no eta", "0.5", "choose ddim"]),
+        ([{"model": "tiny-dit", "label": None}], ["Column A", "0 labels for 1"]),
         ([{"model": "tiny-dit", "label": "star", "seeds": [1.5]}], ["A seed must be a whole number"]),
         ([{"model": "tiny-dit", "labels": [1, 2], "seeds": [0, 1, 2]}], ["2 labels for 3"]),
         ([{"model": "tiny-dit", "label": "star", "colour": 1}], ["Column A", "only the words"]),
@@ -278,7 +316,7 @@ def test_every_card_states_the_cost_that_is_counted_and_no_part_is_lost(model: s
     assert sum(counted.macs.values()) == pytest.approx(card.cost.gmacs * 1e9, rel=0.005)
     assert "attention" in counted.macs
     assert counted.macs["attention"] > 0
-    assert counted.params.get("out", 0) < 0.05 * card.cost.params
+    assert counted.params.get("output layer", 0) < 0.05 * card.cost.params
 
 
 def test_parts_are_counted_as_they_are_worked_out_by_hand() -> None:

@@ -258,6 +258,16 @@ def test_a_grid_with_a_cell_that_fails_writes_the_others_and_says_which(tmp_path
     assert (second["file"], second["error"] is not None, "down" in first) == (None, True, False)
 
 
+def test_a_file_takes_the_words_of_the_endpoints(hub: Hub) -> None:
+    shared = {"label": "star", "seed": 3, "count": 2}
+    columns = study.plan(
+        hub, shared | {"columns": [{"model": "tiny-dit"}, {"model": "tiny-uvit", "seeds": [9]}, {"model": "tiny-unet", "seed": 5}]}
+    )
+    assert [column.seeds for column in columns] == [[3, 4], [9], [5, 6]]
+    cells = study.plan(hub, shared | {"model": "tiny-dit", "across": {"seed": "0-2"}}).all_cells
+    assert [cell.request.seeds for cell in cells] == [(0,), (1,), (2,)]
+
+
 def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = written(tmp_path, "columns: [{model: tiny-dit, label: star, steps: 3}]")
     (tmp_path / "taken").write_text("a file")

@@ -25,7 +25,7 @@ PARTS = {
     "convolutions": r"(down_blocks|mid_block|up_blocks)\b.*\b(resnets|downsamplers|upsamplers)\b",
     "norms in blocks": r"(blocks|in_blocks|mid_block|out_blocks|transformer_blocks|temporal_transformer_blocks)\b.*\bnorm",
 }
-"""Parts of a denoising network, by the names of its modules; the first that fits; what fits none is `out`."""
+"""Parts of a denoising network, by the names of its modules; the first that fits; what fits none is the output layer."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _count(card: Card, frames: int) -> Complexity:
 
 
 def _part(name: str) -> str:
-    return next((part for part, pattern in PARTS.items() if re.match(pattern, name)), "out")
+    return next((part for part, pattern in PARTS.items() if re.match(pattern, name)), "output layer")
 
 
 class _Nowhere:
