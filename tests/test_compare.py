@@ -93,9 +93,9 @@ def test_stop_ends_all_columns_within_a_step_with_what_is_there(hub: Hub) -> Non
     for _, item in compare.together(hub, columns, stop, visitor=None):
         if isinstance(item, Progress) and item.step == 3:
             stop.set()
-    assert [column.stopped for column in columns] in ([3, 3], [4, 3], [4, 4])
+    assert [column.stopped_at for column in columns] in ([3, 3], [4, 3], [4, 4])
     assert all(column.images.shape == (1, 64, 64, 3) and not column.finished for column in columns)
-    assert ("Stopped", [f"after step {column.stopped}" for column in columns]) in report.rows(columns)
+    assert ("Stopped", [f"after step {column.stopped_at}" for column in columns]) in report.rows(columns)
 
 
 def test_more_samples_go_on_with_the_seeds_and_classes_that_follow(hub: Hub) -> None:
@@ -110,6 +110,36 @@ def test_more_samples_go_on_with_the_seeds_and_classes_that_follow(hub: Hub) -> 
     *_, alone = hub.generate(Request("tiny-dit", (7,), (7,), 2), visitor=None)
     assert np.array_equal(columns[0].images[7], alone.images[0])
     assert [column.figures()["judged"] for column in columns] == [12, 12]
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [
+        ({}, [0]),
+        ({"count": 3}, [0, 1, 2]),
+        ({"seed": 5}, [5]),
+        ({"seed": 5, "count": 3}, [5, 6, 7]),
+        ({"seed": "5", "count": 2.0}, [5, 6]),
+        ({"seed": "2-4"}, [2, 3, 4]),
+        ({"seed": None, "count": None, "seeds": [9, 4]}, [9, 4]),
+        ({"count": 2, "seeds": [9, 4]}, [9, 4]),
+    ],
+    ids=str,
+)
+def test_count_seeds_follow_a_seed_in_every_column(words: dict, seeds: list[int], hub: Hub) -> None:
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": "star"} | words, {"model": "tiny-uvit"}])
+    assert [column.seeds for column in columns] == [seeds, seeds]
+
+
+def test_more_samples_of_a_copy_leave_the_original_as_it_is(hub: Hub) -> None:
+    columns = done(hub, [{"model": "tiny-dit", "label": 1, "seeds": "0-1", "steps": 2}])
+    figures = columns[0].figures()
+    copies = [column.copy() for column in columns]
+    compare.more(copies)
+    for _ in compare.together(hub, copies, visitor=None):
+        pass
+    assert (copies[0].seeds, copies[0].evaluations) == ([0, 1, 2, 3], 2)
+    assert (columns[0].seeds, columns[0].figures()) == ([0, 1], figures)
 
 
 def test_more_adds_as_many_as_there_are_in_the_order_of_the_classes(hub: Hub) -> None:
@@ -139,10 +169,10 @@ def test_a_judge_that_fails_costs_only_its_verdict(hub: Hub, monkeypatch: pytest
     def broken(*_: object) -> dict:
         raise CheckpointError("The judge's file is damaged.")
 
-    monkeypatch.setattr(compare, "judged", broken)
+    monkeypatch.setattr(compare, "quality_of", broken)
     [column] = done(hub, [{"model": "tiny-dit", "label": 1, "steps": 2}])
     assert column.finished
-    assert ("Not judged", ["The judge's file is damaged."]) in report.rows([column])
+    assert ("Not measured", ["The judge's file is damaged."]) in report.rows([column])
 
 
 def test_a_run_of_one_step_has_its_memory_measured_too(hub: Hub) -> None:
@@ -153,11 +183,11 @@ def test_a_run_of_one_step_has_its_memory_measured_too(hub: Hub) -> None:
 def test_counting_is_the_same_while_others_compute(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     card = zoo.cards()["u-vit-h-2-imagenet256"]
     alone = complexity(card)
-    monkeypatch.setattr("zoo.compare.complexity._KNOWN", {})
+    monkeypatch.setattr("zoo.compare.complexity._CACHE", {})
     busy = threading.Thread(target=lambda: done(hub, [{"model": "tiny-dit", "label": 1, "steps": 40}]))
     busy.start()
     while busy.is_alive():
-        monkeypatch.setattr("zoo.compare.complexity._KNOWN", {})
+        monkeypatch.setattr("zoo.compare.complexity._CACHE", {})
         assert complexity(card) == alone
         assert torch.backends.cuda.flash_sdp_enabled()
     busy.join()
@@ -210,6 +240,14 @@ def test_classes_are_matched_by_name_over_label_lists(hub_with: Callable[..., Hu
         ([{"model": "u-vit-s-2-mscoco", "prompt": "a bus"}, {"model": "u-vit-s-2-mscoco", "prompt": "a cat"}], ["Column B", "one prompt"]),
         ([{"model": "tiny-dit", "label": "star", "vae": "tiny-dit"}], ["Column A", "does not decode"]),
         ([{"model": "tiny-dit", "label": "star", "seeds": []}], ["0 seeds"]),
+        ([{"model": "tiny-dit", "label": "star", "seed": 3, "seeds": [4]}], ["Column A", "seed or seeds, not both", "3", "[4]"]),
+        ([{"model": "tiny-dit", "label": "star", "count": 3, "seeds": "0-3"}], ["count is 3", "4 seeds"]),
+        ([{"model": "tiny-dit", "label": "star", "count": 0}], ["count must be a whole number from 1 to 1024, not 0"]),
+        ([{"model": "tiny-dit", "label": "star", "seed": -1}], ["seed must be a whole number", "not -1"]),
+        ([{"model": "tiny-dit", "label": "star", "seed": 2**32 - 1, "count": 2}], ["seed must be a whole number from 0 to 4294967294"]),
+        ([{"model": "tiny-dit", "label": "star", "eta": 7, "solver": "ddim"}], ["Eta must be a number from 0 to 1, not 7"]),
+        ([{"model": "tiny-dit", "label": "star", "eta": 0.5}], ["dpm-solver++ takes no eta", "0.5", "choose ddim"]),
+        ([{"model": "tiny-dit", "label": None}], ["Column A", "0 labels for 1"]),
         ([{"model": "tiny-dit", "label": "star", "seeds": [1.5]}], ["A seed must be a whole number"]),
         ([{"model": "tiny-dit", "labels": [1, 2], "seeds": [0, 1, 2]}], ["2 labels for 3"]),
         ([{"model": "tiny-dit", "label": "star", "colour": 1}], ["Column A", "only the words"]),
@@ -278,7 +316,7 @@ def test_every_card_states_the_cost_that_is_counted_and_no_part_is_lost(model: s
     assert sum(counted.macs.values()) == pytest.approx(card.cost.gmacs * 1e9, rel=0.005)
     assert "attention" in counted.macs
     assert counted.macs["attention"] > 0
-    assert counted.params.get("out", 0) < 0.05 * card.cost.params
+    assert counted.params.get("output layer", 0) < 0.05 * card.cost.params
 
 
 def test_parts_are_counted_as_they_are_worked_out_by_hand() -> None:
@@ -367,7 +405,7 @@ def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub
     found = {}
     for name, pictures, asked in (("real", x, labels), ("noised", noised, labels), ("wrong", x, (labels + 3) % 10)):
         levels = ((pictures + 1) * 127.5).round().byte().movedim(1, -1).numpy()
-        found[name] = metrics.judged(hub, card, levels, asked.tolist())
+        found[name] = metrics.quality_of(hub, card, levels, asked.tolist())
     assert found["real"]["recognised"] >= 158
     assert found["wrong"]["recognised"] <= 2
     assert found["real"]["judged"] == 160
@@ -377,9 +415,9 @@ def test_real_pictures_are_nearer_to_held_out_ones_than_noised_or_wrong_ones(hub
 def test_a_distance_is_told_only_from_enough_samples(hub: Hub) -> None:
     x, labels = shapes.batch(metrics.JUDGES["shapes"].enough, 5, 1)
     levels = ((x + 1) * 127.5).round().byte().movedim(1, -1).numpy()
-    assert metrics.judged(hub, hub.card("tiny-dit"), levels, labels.tolist())["frechet"] > 0
-    assert metrics.judged(hub, hub.card("tiny-dit"), levels[:-1], labels.tolist()[:-1])["frechet"] is None
-    assert metrics.judged(hub, hub.card("dit-xl-2-256"), levels, labels.tolist()) == {}
+    assert metrics.quality_of(hub, hub.card("tiny-dit"), levels, labels.tolist())["frechet"] > 0
+    assert metrics.quality_of(hub, hub.card("tiny-dit"), levels[:-1], labels.tolist()[:-1])["frechet"] is None
+    assert metrics.quality_of(hub, hub.card("dit-xl-2-256"), levels, labels.tolist()) == {}
 
 
 @pytest.fixture
@@ -407,14 +445,14 @@ def test_imported_inception_tells_the_distance_of_imagenet_samples_once_there_ar
     hub = inception(counters)
     card = hub.card("few")
     images, labels = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8), [0, 1, 2, 3, 4, 5]
-    assert metrics.judged(hub, card, images, labels) == {"judge": "inception-v3", "judged": 6, "enough": 1024, "frechet": None}
+    assert metrics.quality_of(hub, card, images, labels) == {"judge": "inception-v3", "judged": 6, "enough": 1024, "frechet": None}
     monkeypatch.setitem(metrics.JUDGES, "imagenet-1k", metrics.Judge("inception-v3", 6))
     with torch.no_grad():
         features, _ = hub.load(hub.card("inception-v3")).module(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
     expected = metrics.frechet(metrics.moments(features), (torch.zeros(2048).double(), torch.eye(2048).double()))
-    assert metrics.judged(hub, card, images, labels)["frechet"] == pytest.approx(expected, rel=1e-4)
-    monkeypatch.setitem(metrics.JUDGES, "imagenet-1k", metrics.Judge("inception-v3", 6, every=True))
-    assert metrics.judged(hub, card, images, labels)["frechet"] is None  # six of a thousand classes
+    assert metrics.quality_of(hub, card, images, labels)["frechet"] == pytest.approx(expected, rel=1e-4)
+    monkeypatch.setitem(metrics.JUDGES, "imagenet-1k", metrics.Judge("inception-v3", 6, all_classes=True))
+    assert metrics.quality_of(hub, card, images, labels)["frechet"] is None  # six of a thousand classes
 
 
 def test_statistics_of_another_network_are_refused_in_a_sentence(tmp_path: Path, says: Callable) -> None:

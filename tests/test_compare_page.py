@@ -6,16 +6,21 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import opened, running
+from axe_playwright_python.sync_playwright import Axe
+from conftest import opened, running, serving
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from zoo.compare.grid import Grid
+from zoo.engine.hub import Hub
+from zoo.engine.request import Progress, Request
 from zoo.media import pictures
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +78,7 @@ def test_two_settings_form_together_and_end_with_a_table_and_reports(tab: Page, 
     heads = tab.locator("#compare-columns h3").all_inner_texts()
     assert heads == ["A: tiny DiT, 30 steps dpm-solver++, guidance 2", "B: tiny U-ViT, 30 steps dpm-solver++, guidance 2"]
     table = tab.inner_text("#compare-table")
-    for words in ("Network evaluations", "Parameters", "4.2 M", "3.4 M", "Multiply-adds", "by tiny-vit", "told from 128 samples on"):
+    for words in ("Network evaluations", "Parameters", "4.2 M", "3.4 M", "Multiply-adds", "by tiny-vit", "needs 128 samples or more"):
         assert words in table
     tab.click("#compare-report")
     for name in ("html", "json"):
@@ -161,14 +166,18 @@ def test_stop_keeps_what_was_there_and_says_after_which_step(tab: Page) -> None:
         expect(tab.locator("#compare-columns .samples").nth(1).locator("img")).to_have_count(1)
 
 
-def test_a_model_that_is_not_here_is_named_before_anything_runs(tab: Page) -> None:
+def test_a_model_that_is_not_here_is_offered_and_costs_no_result(tab: Page) -> None:
+    fill(tab, count="1", **{"steps-A": "2", "steps-B": "2"})
+    run(tab)
+    before = sources(tab, 0)
     choose(tab, "compare-model-B", "DiT-XL/2 256")
+    expect(tab.locator("#compare-go")).to_have_text(re.compile(r"Download .* [GM]B, then compare"))
     tab.click("#compare-go")
     expect(tab.locator("#compare-note .error")).to_contain_text("Column B: dit-xl-2-256 has no class")
-    choose(tab, "compare-model-A", "U-ViT-H/2")
-    tab.click("#compare-go")
-    expect(tab.locator("#compare-note .error")).to_contain_text("not on this machine: the Models tab brings them")
-    expect(tab.locator("#compare-columns")).to_contain_text("Nothing compared yet")
+    assert sources(tab, 0) == before
+    expect(tab.locator("#compare-table table")).to_be_visible()
+    choose(tab, "compare-model-B", "tiny DiT")
+    expect(tab.locator("#compare-go")).to_have_text("Compare")
 
 
 def test_videos_play_in_lockstep_with_one_pause_and_one_scrub(tab: Page) -> None:
@@ -200,32 +209,207 @@ def test_videos_play_in_lockstep_with_one_pause_and_one_scrub(tab: Page) -> None
     expect(tab.locator("#compare-difference")).to_contain_text("A and B, sample 1")
 
 
-def test_the_setting_of_a_picture_is_compared_with_another_model(context: BrowserContext, server: str) -> None:
-    page = opened(context, server)
-    page.locator("#count input[type=number]").fill("1")
+def test_the_clicked_picture_is_compared_with_another_model_on_the_same_setting_from_any_state(
+    context: BrowserContext, server: str
+) -> None:
+    page = beside(context, server, "X/Y grid")  # the hand-over must lead away from here
+    page.get_by_role("tab", name="Image").click()
+    page.locator("#count input[type=number]").fill("3")
     page.locator("#steps input").fill("6")
+    page.locator("#guidance input[type=number]").fill("3")
     page.locator("#seed input, #seed textarea").first.fill("41")
     page.keyboard.press("Tab")
     choose(page, "solver", "ddim")
-    page.get_by_role("button", name="More").click()
-    expect(page.locator("#eta input[type=range]")).to_be_visible()
-    for _ in range(40):  # what is typed while the accordion is still being built is lost
-        page.locator("#eta input[type=number]").fill("0.5")
-        page.keyboard.press("Tab")
-        page.wait_for_timeout(250)
-        if page.locator("#eta input[type=range]").input_value() == "0.5":
-            break
     page.click("#generate")
-    expect(page.locator("#gallery .grid-container img")).to_have_count(1)
-    made = pixels(page, page.locator("#gallery .grid-container img").first.get_attribute("src"))
+    expect(page.locator("#gallery .grid-container img")).to_have_count(3)
+    second = pixels(page, page.locator("#gallery .grid-container img").nth(1).get_attribute("src"))
+    page.locator("#gallery .grid-container img").nth(1).click()
     page.click("#beside")
-    expect(page.locator("#compare-note")).to_contain_text("A is the setting of that result")
-    expect(page.locator("#compare-steps-A input")).to_have_value("6")
-    expect(page.locator("#compare-eta-A input")).to_have_value("0.5")
-    expect(page.locator("#compare-eta-B input")).to_have_value("0")
+    expect(page.locator("#compare-note")).to_contain_text(
+        "B is tiny U-ViT with the same solver, steps and guidance, so only the model differs"
+    )
+    expect(page.locator("#compare-seed input, #compare-seed textarea").first).to_have_value("42")
+    expect(page.locator("#compare-count input")).to_have_value("1")
+    for name in "AB":
+        expect(page.locator(f"#compare-steps-{name} input")).to_have_value("6")
+        expect(page.locator(f"#compare-guidance-{name} input")).to_have_value("3")
+        expect(page.locator(f"#compare-solver-{name} input")).to_have_value("ddim")
+        expect(page.locator(f"#compare-eta-{name} input")).to_have_value("0")
     run(page)
-    assert np.array_equal(pixels(page, sources(page, 0)[0]), made)
-    assert page.locator("#compare-columns h3").nth(1).inner_text().startswith("B: tiny U-ViT")
+    assert np.array_equal(pixels(page, sources(page, 0)[0]), second)
+    assert page.locator("#compare-columns h3").all_inner_texts() == [
+        "A: tiny DiT, 6 steps ddim, guidance 3",
+        "B: tiny U-ViT, 6 steps ddim, guidance 3",
+    ]
+
+
+# ---- lists, errors, keys, phones
+
+
+def test_a_list_that_is_left_as_it_was_changes_nothing(tab: Page) -> None:
+    choose(tab, "compare-label", "heart")
+    choose(tab, "compare-solver-A", "ddim")
+    fill(tab, **{"steps-A": "7", "steps-B": "9", "eta-A": "0.5", "guidance-B": "3"})
+    for box in ("model-A", "model-B", "solver-A", "label"):
+        tab.click(f"#compare-{box} input")
+        tab.keyboard.press("Tab")
+        tab.click("#compare-note", position={"x": 5, "y": 5})
+    tab.get_by_role("tab", name="X/Y grid").click()
+    choose(tab, "grid-label", "star")
+    tab.locator("#grid-xs input, #grid-xs textarea").first.fill("3,4")
+    for box in ("model", "x", "y", "label"):
+        tab.click(f"#grid-{box} input")
+        tab.keyboard.press("Tab")
+        tab.click("#grid-note", position={"x": 5, "y": 5})
+    expect(tab.locator("#grid-cost")).to_contain_text("4 x 2 cells")  # the server has heard of all this
+    expect(tab.locator("#grid-label input")).to_have_value("star")
+    expect(tab.locator("#grid-xs input, #grid-xs textarea").first).to_have_value("3,4")
+    tab.get_by_role("tab", name="Side by side").click()
+    expect(tab.locator("#compare-label input")).to_have_value("heart")
+    values = {"steps-A": "7", "steps-B": "9", "eta-A": "0.5", "guidance-B": "3", "solver-A": "ddim"}
+    assert {name: tab.locator(f"#compare-{name} input").input_value() for name in values} == values
+
+
+def test_another_model_of_the_same_classes_keeps_the_class_and_brings_its_own_setting(tab: Page) -> None:
+    choose(tab, "compare-label", "heart")
+    fill(tab, **{"steps-A": "7"})
+    choose(tab, "compare-model-A", "tiny U-Net")
+    expect(tab.locator("#compare-steps-A input")).to_have_value("25")
+    expect(tab.locator("#compare-label input")).to_have_value("heart")
+
+
+def test_eta_stands_only_where_the_solver_takes_it_and_is_refused_by_its_value(tab: Page) -> None:
+    expect(tab.locator("#compare-eta-A")).to_be_hidden()
+    choose(tab, "compare-solver-A", "ddim")
+    fill(tab, **{"eta-A": "7", "steps-A": "3", "steps-B": "3"})
+    tab.click("#compare-go")
+    expect(tab.locator("#compare-note .error")).to_contain_text("Column A: Eta must be a number from 0 to 1, not 7.")
+    expect(tab.locator("#compare-note .error")).to_be_in_viewport()
+    choose(tab, "compare-solver-A", "dpm-solver++")
+    expect(tab.locator("#compare-eta-A")).to_be_hidden()
+    fill(tab, count="")
+    tab.click("#compare-go")
+    expect(tab.locator("#compare-note .error")).to_contain_text("Samples must be a whole number from 1 to 1024, not (empty).")
+
+
+def test_whatever_ends_a_run_gives_the_buttons_back_and_leaves_what_stood_there(
+    browser: Browser, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = browser.new_context(viewport={"width": 1280, "height": 860})
+    visitor.set_default_timeout(30_000)
+    with serving(hub) as url:
+        page = beside(visitor, url)
+        fill(page, count="1", **{"steps-A": "2", "steps-B": "2"})
+        run(page)
+        before = sources(page, 0)
+        page.get_by_role("tab", name="X/Y grid").click()
+        page.locator("#grid-xs input, #grid-xs textarea").first.fill("2,3")
+        choose(page, "grid-y", "nothing")
+        page.click("#grid-go")
+        expect(page.locator("#grid-note")).to_contain_text("2 of 2 cells finished")
+
+        def fails(*_: object, **__: object) -> Iterator:
+            yield 0, Progress("loading", Request("tiny-dit"))
+            raise MemoryError("an allocation failed")
+
+        def fails_in_a_cell(hub: Hub, grid: Grid, *_: object) -> Iterator:
+            yield grid.all_cells[:1], Progress("loading", Request("tiny-dit"))
+            raise RuntimeError("ffmpeg failed")
+
+        monkeypatch.setattr("zoo.compare.compare.together", fails)
+        monkeypatch.setattr("zoo.compare.grid.run", fails_in_a_cell)
+        page.click("#grid-go")
+        expect(page.locator("#grid-note .error")).to_contain_text("a fault of the program (RuntimeError)")
+        expect(page.locator("#grid-go")).to_be_visible()
+        expect(page.locator("#grid-stop")).to_be_hidden()
+        expect(page.locator("#grid-table img")).to_have_count(2)
+        page.get_by_role("tab", name="Side by side").click()
+        for button in ("#compare-go", "#compare-more"):
+            page.click(button)
+            expect(page.locator("#compare-note .error")).to_contain_text("a fault of the program (MemoryError)")
+            expect(page.locator("#compare-go")).to_be_visible()
+            expect(page.locator("#compare-stop")).to_be_hidden()
+            expect(page.locator("#compare-table table")).to_be_visible()
+            assert sources(page, 0) == before
+            fill(page, seed="1")  # the next error is a new one
+            page.click("#compare-columns button >> nth=0")
+    visitor.close()
+
+
+def test_stop_stands_exactly_where_compare_stood(tab: Page) -> None:
+    fill(tab, count="1", **{"steps-A": "200", "steps-B": "200"})
+    place = "(id) => { const { x, y, width, height } = document.querySelector(id).getBoundingClientRect(); return [x, y, width, height]; }"
+    tab.hover("#compare-go")
+    before = tab.evaluate(place, "#compare-go")
+    tab.click("#compare-go")
+    expect(tab.locator("#compare-columns .samples").nth(1)).to_contain_text("step 2 of 200")
+    assert tab.evaluate(place, "#compare-stop") == before
+    tab.keyboard.press("Escape")
+    expect(tab.locator("#compare-table")).to_contain_text("after step")
+    assert tab.evaluate(place, "#compare-go") == before
+
+
+def test_samples_and_cells_are_reached_by_keyboard(tab: Page) -> None:
+    fill(tab, count="4", **{"steps-A": "2", "steps-B": "2"})
+    run(tab)
+    first = tab.locator("#compare-columns [data-sample='0']").nth(1)
+    first.focus()
+    for key, sample in (("ArrowRight", 2), ("ArrowDown", 4), ("Home", 1), ("End", 4), ("ArrowUp", 2)):
+        tab.keyboard.press(key)
+        expect(tab.locator("#compare-columns button:focus")).to_have_attribute("title", f"sample {sample}, seed {sample - 1}")
+    tab.keyboard.press("Enter")
+    expect(tab.locator("#compare-difference")).to_contain_text("A and B, sample 2")
+    assert tab.locator("#compare-columns .samples").nth(1).locator("button[tabindex='0']").count() == 1
+    tab.get_by_role("tab", name="X/Y grid").click()
+    tab.locator("#grid-xs input, #grid-xs textarea").first.fill("2,3")
+    tab.locator("#grid-ys input, #grid-ys textarea").first.fill("1,2")
+    tab.keyboard.press("Tab")
+    tab.click("#grid-go")
+    expect(tab.locator("#grid-note")).to_contain_text("4 of 4 cells finished")
+    tab.locator("#grid-table [data-cell='0']").focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Enter")
+    expect(tab.locator("#grid-facts")).to_contain_text("3 steps dpm-solver++ · guidance 2")
+    width, box = (tab.locator(f"#grid-table {part}").evaluate("part => part.clientWidth") for part in ("table", ".wide"))
+    assert width > 0.98 * box  # cells fill the width
+
+
+@pytest.mark.parametrize(
+    ("query", "size"), [("", (1280, 860)), ("?__theme=dark", (1280, 860)), ("", (390, 844))], ids=["light", "dark", "phone"]
+)
+def test_nothing_on_the_tab_is_in_the_way_of_a_screen_reader(context: BrowserContext, server: str, query: str, size: tuple) -> None:
+    page = opened(context, server, query)
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.get_by_role("tab", name="Compare").click()
+    fill(page, count="2", **{"steps-A": "2", "steps-B": "2"})
+    if size[0] < 500:  # the first view: the result's place, and the button
+        expect(page.locator("#compare-columns .frame")).to_be_in_viewport()
+        expect(page.locator("#compare-go")).to_be_in_viewport()
+    run(page)
+    page.get_by_role("button", name="Architectures").evaluate("button => button.click()")
+    expect(page.locator("#compare-architectures svg")).to_have_count(2)
+    barriers(page)
+    if size[0] < 500:
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        small = "all => all.filter((one) => one.offsetParent && one.getBoundingClientRect().height < 43.5).map((one) => one.outerHTML)"
+        assert page.locator(".tab button:visible:not(.icon-button)").evaluate_all(small) == []
+    page.get_by_role("tab", name="X/Y grid").click()
+    page.locator("#grid-xs input, #grid-xs textarea").first.fill("2,3")
+    choose(page, "grid-y", "nothing")
+    page.click("#grid-go")
+    expect(page.locator("#grid-note")).to_contain_text("2 of 2 cells finished")
+    barriers(page)
+    page.get_by_role("tab", name="Votes").click()
+    expect(page.locator("#votes-rates")).to_contain_text("No choice yet")
+    barriers(page)
+
+
+def barriers(page: Page) -> None:
+    """Nothing that axe-core calls serious or critical stands in the open tab."""
+    report = Axe().run(page, context=".tab, #votes-whose, #votes-rates, #votes-export")
+    wrong = [one for one in report.response["violations"] if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in wrong] == []
 
 
 # ---- the grid
@@ -239,9 +423,9 @@ def test_a_grid_is_priced_filled_stopped_gone_on_with_and_opened(context: Browse
     expect(page.locator("#grid-cost")).to_contain_text(re.compile(r"4 x 3 cells, about .* from measured steps"))
     page.click("#grid-go")
     expect(page.locator("#grid-table img.forming")).to_have_count(1)
-    expect(page.locator("#grid-note")).to_contain_text(re.compile(r"[2-9] of 12 cells are there"))
+    expect(page.locator("#grid-note")).to_contain_text(re.compile(r"[2-9] of 12 cells finished"))
     page.click("#grid-stop")
-    expect(page.locator("#grid-note")).to_contain_text(re.compile(r"\d of 12 cells are there; click"))
+    expect(page.locator("#grid-note")).to_contain_text(re.compile(r"\d of 12 cells finished; click"))
     kept = page.locator("#grid-table img").evaluate_all("all => all.map((one) => one.src)")
     assert 2 <= len(kept) < 12
     page.click("#grid-save")
@@ -261,7 +445,7 @@ def test_a_grid_is_priced_filled_stopped_gone_on_with_and_opened(context: Browse
     page.get_by_role("tab", name="Compare").click()
     page.locator("#grid-xs input, #grid-xs textarea").first.fill("2,three")
     page.keyboard.press("Tab")
-    expect(page.locator("#grid-cost .error")).to_contain_text("'three' is no value of steps")
+    expect(page.locator("#grid-cost .error")).to_contain_text("'three' is not a value of steps")
     page.click("#grid-go")
     expect(page.locator("#grid-note .error")).to_contain_text("'three'")
     assert page.locator("#grid-table img").count() == len(kept)  # nothing was lost
@@ -272,11 +456,11 @@ def test_the_rest_of_a_grid_is_filled_in_later(context: BrowserContext, server: 
     page.locator("#grid-xs input, #grid-xs textarea").first.fill("5,200")
     choose(page, "grid-y", "nothing")
     page.click("#grid-go")
-    expect(page.locator("#grid-note")).to_contain_text("1 of 2 cells are there")
+    expect(page.locator("#grid-note")).to_contain_text("1 of 2 cells finished")
     page.click("#grid-stop")
     expect(page.locator("#grid-rest")).to_be_visible()
     page.click("#grid-rest")
-    expect(page.locator("#grid-note")).to_contain_text("2 of 2 cells are there; click", timeout=60_000)
+    expect(page.locator("#grid-note")).to_contain_text("2 of 2 cells finished; click", timeout=60_000)
     expect(page.locator("#grid-rest")).to_be_hidden()
 
 
@@ -311,7 +495,10 @@ def test_a_blind_choice_hides_the_names_until_it_is_made_and_survives_a_restart(
         page.click("#votes-export")
         expect(page.locator("#votes-files")).to_contain_text("choices")
         page.click("#votes-delete")
-        expect(page.locator("#votes-note")).to_contain_text("2 choices of this browser would be gone")
+        expect(page.locator("#votes-note")).to_contain_text("Delete 2 choices of this browser?")
+        page.click("#votes-cancel")
+        expect(page.locator("#votes-note")).to_contain_text("2 choices.")
+        page.click("#votes-delete")
         page.click("#votes-sure")
         expect(page.locator("#votes-note")).to_contain_text("Deleted: 2 choices.")
         expect(page.locator("#votes-rates tbody tr")).to_have_count(0)
@@ -349,7 +536,16 @@ def test_the_endpoint_gives_receipts_files_and_figures(client: Client, form: typ
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("[{", "no JSON"),
+        (
+            [{"model": "tiny-dit", "label": "star", "seed": 1, "seeds": [1]}],
+            "Column A: Give seed or seeds, not both: seed is 1, seeds [1].",
+        ),
+        (
+            [{"model": "tiny-dit", "label": "star", "colour": 1}],
+            "'colour' is not a word of a setting: it may hold only the words count, eta",
+        ),
+        ([{"model": "tiny-dit", "label": "star", "solver": "ddim", "eta": 1e9}], "Eta must be a number from 0 to 1, not 1000000000"),
+        ("[{", "not valid JSON"),
         ([], "1 to 16 settings"),
         (None, "1 to 16 settings"),
         ([{"model": "tiny-dit", "label": "star"}, {"model": "dit-xl-2-256"}], "Column B: dit-xl-2-256 has no class 'star'"),
@@ -360,3 +556,23 @@ def test_the_endpoint_gives_receipts_files_and_figures(client: Client, form: typ
 def test_settings_that_do_not_fit_are_one_sentence(client: Client, settings: object, words: str) -> None:
     with pytest.raises(AppError, match=re.escape(words)):
         client.predict(settings, api_name="/compare")
+
+
+def test_the_endpoint_takes_the_words_of_generate_image(client: Client) -> None:
+    asked = {"model": "tiny-dit", "label": "star", "count": 2, "seed": 7, "steps": 2, "solver": "ddim", "guidance": 2.0}
+    [entry, other] = client.predict([asked, {"model": "tiny-uvit", "steps": 2}], api_name="/compare")
+    gallery, receipts = client.predict("tiny-dit", "star", 2, 7, 2, "ddim", 2.0, api_name="/generate_image")
+    assert [receipt["pixels"] for receipt in entry["receipt"]] == [receipt["pixels"] for receipt in receipts]
+    assert [receipt["seed"] for receipt in other["receipt"]] == [7, 8]
+    assert len(gallery) == 2
+
+
+def test_a_client_that_cancels_ends_its_run(client: Client) -> None:
+    asked = {"model": "tiny-dit", "label": "star", "count": 32, "seed": 0, "steps": 1000}
+    job = client.submit([asked, {"model": "tiny-uvit", "steps": 1000}], api_name="/compare")
+    while not job.outputs():
+        job.done() and pytest.fail(str(job.exception()))
+    assert job.cancel()
+    _, receipts = client.predict("tiny-dit", "star", 1, 3, 2, "ddim", 2.0, api_name="/generate_image")  # else it waits for minutes
+    assert receipts[0]["stopped_at"] is None
+    assert job.done()

@@ -277,5 +277,3 @@ def test_no_control_is_without_help(page: Page, tab: str) -> None:
         .map((e) => (e.closest("[id]")?.id || "") + "|" + (e.getAttribute("aria-label") || e.innerText || e.type).slice(0, 40))"""
     )
     assert bare == []
-
-

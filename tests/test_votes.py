@@ -26,8 +26,8 @@ def test_choices_survive_the_process_that_made_them(tmp_path: Path) -> None:
     for _ in range(2):
         subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=Path(__file__).parent.parent)
     [first, second] = Votes(path).all(ANNA)
-    assert (first.subject, first.seeds, first.settings, first.chosen) == ("star", (0, 1), ("x", "y"), 1)
-    assert second.made >= first.made
+    assert (first.subject, first.seeds, first.settings, first.choice) == ("star", (0, 1), ("x", "y"), 1)
+    assert second.time >= first.time
 
 
 def test_many_visitors_may_choose_at_once(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_rates_count_each_pair_and_leave_the_undecided_out(tmp_path: Path) -> No
     votes = Votes(tmp_path / "choices.sqlite3")
     for settings, chosen in [(["x", "y"], 0), (["y", "x"], 1), (["x", "y"], 1), (["x", "y"], None), (["x", "y", "z"], 2), (["z", "x"], 0)]:
         votes.add(ANNA, "star", [0], settings, chosen)
-    found = {(rate.setting, rate.against): (rate.wins, rate.decided, rate.ties) for rate in rates(votes.all())}
+    found = {(rate.setting, rate.other): (rate.wins, rate.decisions, rate.ties) for rate in rates(votes.all())}
     assert found == {("z", "x"): (2, 2, 0), ("x", "y"): (2, 3, 1), ("z", "y"): (1, 1, 0)}
     assert rates([]) == []
 

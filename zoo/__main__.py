@@ -188,17 +188,17 @@ def compare(arguments: argparse.Namespace) -> None:
     from zoo.engine.hub import Hub
 
     def say(words: str, item: Progress) -> None:
-        said = f"step {item.step} of {item.total}" if item.total else item.stage
-        print(f"\r{words[:90]}: {said}   ", end="", file=sys.stderr, flush=True)
+        stage = f"step {item.step} of {item.total}" if item.total else item.stage
+        print(f"\r{words[:90]}: {stage}   ", end="", file=sys.stderr, flush=True)
 
     hub = Hub(device=arguments.device)
-    asked = study.plan(hub, study.read(arguments.file))
-    for path in study.carry_out(hub, asked, Path(arguments.out or arguments.file.stem), say):
+    plan = study.plan(hub, study.read(arguments.file))
+    for path in study.carry_out(hub, plan, Path(arguments.out or arguments.file.stem), say):
         if not arguments.json:
             print(path)
     print(file=sys.stderr)
     if arguments.json:
-        print(json.dumps(asked.manifest() if isinstance(asked, Grid) else report.entries(asked), indent=1))
+        print(json.dumps(plan.manifest() if isinstance(plan, Grid) else report.entries(plan), indent=1))
 
 
 def _card(identity: str) -> Card:
@@ -248,10 +248,10 @@ def parser() -> argparse.ArgumentParser:
     looking.add_argument("--out", metavar="DIR", help="where the files go; default: a folder named after IMAGE and ID")
     looking.set_defaults(run=look)
     comparing = commands.add_parser(
-        "compare", help="settings side by side, or a grid", epilog="example: python -m zoo compare study.yaml --out study"
+        "compare", help="compare settings side by side, or as a grid", epilog="example: python -m zoo compare study.yaml --out study"
     )
-    comparing.add_argument("file", metavar="FILE", type=Path, help="YAML: what is shared, and columns, or across and down")
-    comparing.add_argument("--out", metavar="DIR", help="where report and samples go; default: a folder named after FILE")
+    comparing.add_argument("file", metavar="FILE", type=Path, help="YAML file: what all share, and columns, or across and down")
+    comparing.add_argument("--out", metavar="DIR", help="folder for the report and the samples; default: named after FILE")
     comparing.set_defaults(run=compare)
     fetching = commands.add_parser("fetch", help="bring a model and what it needs to this machine; an interrupted download goes on")
     fetching.add_argument("id", metavar="ID")

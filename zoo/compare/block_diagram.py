@@ -29,7 +29,7 @@ class Block:
 
     title: str
     branches: tuple[Branch, ...]
-    beside: str = ""
+    side_input: str = ""
 
 
 def block(card: Card) -> Block:
@@ -54,10 +54,11 @@ def _dit(module: nn.Module) -> Block:
 def _uvit(module: nn.Module) -> Block:
     one, inner = module.out_blocks[0], len(module.in_blocks)
     skip = one.skip_linear
-    joined = (Branch((f"with the skip: linear {skip.in_features} → {skip.out_features}",), residual=False),) if skip is not None else ()
+    sizes = f"{skip.in_features} → {skip.out_features}" if skip is not None else ""
+    skip_branch = (Branch((f"with the skip: linear {sizes}",), residual=False),) if sizes else ()
     return Block(
         f"{inner} blocks in, 1 in the middle, {len(module.out_blocks)} out",
-        (*joined, Branch(("LayerNorm", f"self-attention, {one.attn.num_heads} heads")), Branch(("LayerNorm", _mlp(one.mlp.fc1)))),
+        (*skip_branch, Branch(("LayerNorm", f"self-attention, {one.attn.num_heads} heads")), Branch(("LayerNorm", _mlp(one.mlp.fc1)))),
         "time and class, or words, are tokens beside the patches; the skip joins blocks out only",
     )
 
@@ -96,25 +97,25 @@ def _mlp(first: nn.Linear) -> str:
 def drawing(card: Card) -> str:
     """The block of a network as SVG that takes the colour of the text around it: the stream runs down, residual ways on the left."""
     one = block(card)
-    heads, tails = textwrap.wrap(one.title, 46), textwrap.wrap(one.beside, 50)
+    heads, tails = textwrap.wrap(one.title, 46), textwrap.wrap(one.side_input, 50)
     parts = [_words(WIDTH / 2, 14 + 16 * k, line) for k, line in enumerate(heads)]
     top = 16 * len(heads) + 28
     for branch in one.branches:
         start = top - GAP / 2
         for words in branch.boxes:
-            parts += [_way(f"M165 {top - GAP} V{top}"), _box(top), _words(165, top + BOX / 2 + 4, words)]
+            parts += [_line(f"M165 {top - GAP} V{top}"), _box(top), _words(165, top + BOX / 2 + 4, words)]
             top += BOX + GAP
         if branch.residual:
             middle = top + 9
-            plus = f'<circle cx="165" cy="{middle}" r="9"/>' + _way(f"M160 {middle} H170 M165 {middle - 5} V{middle + 5}")
-            parts += [_way(f"M165 {top - GAP} V{top}"), _way(f"M165 {start} H30 V{middle} H156"), plus]
+            plus = f'<circle cx="165" cy="{middle}" r="9"/>' + _line(f"M160 {middle} H170 M165 {middle - 5} V{middle + 5}")
+            parts += [_line(f"M165 {top - GAP} V{top}"), _line(f"M165 {start} H30 V{middle} H156"), plus]
             top += 18 + GAP
-    parts.append(_way(f"M165 {top - GAP} V{top + 2} M161 {top - 4} L165 {top + 2} L169 {top - 4}"))
+    parts.append(_line(f"M165 {top - GAP} V{top + 2} M161 {top - 4} L165 {top + 2} L169 {top - 4}"))
     parts += [_words(WIDTH / 2, top + 22 + 16 * k, line) for k, line in enumerate(tails)]
     height = top + 26 + 16 * len(tails)
-    said = html.escape(f"One block of {card.title}: {'; '.join(', '.join(branch.boxes) for branch in one.branches)}")
+    label = html.escape(f"One block of {card.title}: {'; '.join(', '.join(branch.boxes) for branch in one.branches)}")
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{said}" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" '
         f'height="{height:g}" fill="none" stroke="currentColor" font-family="system-ui, sans-serif" font-size="12">{"".join(parts)}</svg>'
     )
 
@@ -123,7 +124,7 @@ def _box(top: float) -> str:
     return f'<rect x="60" y="{top}" width="210" height="{BOX}" rx="4"/>'
 
 
-def _way(path: str) -> str:
+def _line(path: str) -> str:
     return f'<path d="{path}"/>'
 
 

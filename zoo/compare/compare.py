@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import string
 import threading
 import time
@@ -9,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.catalog.card import Card
-from zoo.compare.metrics import judged
+from zoo.compare.metrics import quality_of
 from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
 from zoo.errors import RequestError, ZooError
+from zoo.sampling import takes_eta
 
 MOST, MOST_SAMPLES = 16, 1024
 """Columns of one comparison, and samples of one column."""
@@ -21,13 +23,15 @@ MOST_FRAMES = 4096
 """Pictures, or frames, of all columns together: what is kept until the end."""
 EACH = "each"
 """The label that takes every class in turn."""
+WORDS = tuple(sorted([*(field.name for field in dataclasses.fields(Request)), "count", "label", "seed"]))
+"""What a setting may say: a request's own words, and those of one that is typed, `label`, `count` and `seed`."""
 
 
 def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """Columns from requests as JSON values, aligned with the first: its seeds where another names none, its class by name.
 
-    A setting may name its class as `label`, a name, a number or "each" for all in turn, instead of labels; seeds may be a text such as
-    0-15. Raises RequestError that names the column where it does not fit.
+    A setting may name its class as `label`, a name, a number or "each" for all in turn, instead of labels; its seeds as `count` seeds
+    from `seed` on, or as a text such as 0-15. Raises RequestError that names the column where it does not fit.
     """
     if not isinstance(settings, (list, tuple)) or not 1 <= len(settings) <= MOST:
         raise RequestError(
@@ -51,7 +55,7 @@ def _bounded(columns: Sequence[Setting]) -> None:
     if whole > MOST_FRAMES or max(len(one.seeds) for one in columns) > MOST_SAMPLES:
         what = "frames" if columns[0].card.video else "pictures"
         raise RequestError(
-            f"{whole} {what} are too many for one comparison: choose at most {MOST_SAMPLES} a column and {MOST_FRAMES} in all."
+            f"{whole} {what} are too many for one comparison: choose at most {MOST_SAMPLES} a column and {MOST_FRAMES} together."
         )
 
 
@@ -63,11 +67,17 @@ def names(count: int) -> list[str]:
 def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, at_once: int = MAX_IMAGES) -> Setting:
     """One column of a setting, aligned with the first, in rounds of so many samples. Raises RequestError."""
     words, card = dict(setting), hub.card(setting["model"])
-    every = words["label"] == EACH if words.get("label") is not None else not words.get("labels") and first is not None and first.every
+    if unknown := [str(word) for word in words if word not in WORDS]:
+        raise RequestError(f"{short(unknown[0])} is not a word of a setting: it may hold only the words {', '.join(WORDS)}.")
+    each_class = not words.get("labels") and first is not None and first.each_class
+    if words.get("label") is not None:
+        each_class = words["label"] == EACH
     if first is not None and first.card.video != card.video:
         kinds = ["videos" if one.video else "pictures" for one in (first.card, card)]
-        raise RequestError(f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare models that make the same.")
-    seeds = _seeds(words.pop("seeds", None), first)
+        raise RequestError(
+            f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare pictures with pictures, or videos with videos."
+        )
+    seeds = _seeds(*(words.pop(word, None) for word in ("seeds", "seed", "count")), first)
     labels = _labels(card, words, len(seeds), first)
     if first is not None:
         words.setdefault("fps", first.request.fps)
@@ -77,47 +87,71 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, a
         Request.from_dict(words | {"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]}).resolved(card)
         for k in range(0, len(seeds), at_once)
     ]
+    if rounds[0].eta and not takes_eta(rounds[0].solver):
+        raise RequestError(f"{rounds[0].solver} takes no eta, so {rounds[0].eta:g} would change nothing: leave eta out, or choose ddim.")
     if rounds[0].vae:
         hub.autoencoder(card, rounds[0])
     if first is not None and card.text and first.card.text and rounds[0].prompt != first.request.prompt:
-        raise RequestError("its prompt is not that of the first: a comparison is of one prompt.")
-    return Setting(card, rounds, every)
+        raise RequestError("its prompt differs from that of column A: a comparison shows one prompt.")
+    return Setting(card, rounds, each_class)
 
 
-def _seeds(given: Any, first: Setting | None) -> list[int]:
-    if given is None:
+def _seeds(several: Any, seed: Any, count: Any, first: Setting | None) -> list[int]:
+    """The seeds of a column from `seeds`, or `count` of them from `seed` on; those of the first column where it says nothing."""
+    if several is not None and seed is not None:
+        raise RequestError(f"Give seed or seeds, not both: seed is {short(seed)}, seeds {short(several)}.")
+    if count is not None:
+        count = whole_number("count", count, 1, MOST_SAMPLES)
+    if isinstance(seed, str) and not seed.strip().isdecimal():
+        several, seed = seed, None  # a range such as 0-3
+    if several is None and (seed is not None or count is not None):
+        start = first.seeds[0] if first is not None and seed is None else int(seed) if isinstance(seed, str) and len(seed) < 20 else seed
+        count = count or (len(first.seeds) if first is not None else 1)
+        start = whole_number("seed", 0 if start is None else start, 0, MAX_SEED + 1 - count)
+        return list(range(start, start + count))
+    if several is None:
         return first.seeds if first is not None else [0]
-    if isinstance(given, str):
-        return list(parse_seeds(given, MOST_SAMPLES))
-    seeds = list(given) if isinstance(given, (list, tuple)) else [given]
+    seeds = list(parse_seeds(several, MOST_SAMPLES)) if isinstance(several, str) else several
+    seeds = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds]
     if not 1 <= len(seeds) <= MOST_SAMPLES:
         raise RequestError(f"{len(seeds)} seeds were given: choose 1 to {MOST_SAMPLES}.")
+    if count not in (None, len(seeds)):
+        raise RequestError(f"count is {count}, but {len(seeds)} seeds were given: leave one of the two out.")
     return seeds
+
+
+def whole_number(what: str, value: Any, low: int, high: int) -> int:
+    """A whole number of a setting, which a program may send as 4.0. Raises RequestError that quotes what was given."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value != int(value):
+        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {short(value)}.")
+    return int(value)
 
 
 def _labels(card: Card, words: dict[str, Any], count: int, first: Setting | None) -> list[Any]:
     """The class of each sample: as the setting says, or of the first column's names."""
-    text, given = words.pop("label", None), words.pop("labels", None)
-    given = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
-    if text is not None and given:
+    label, indices = words.pop("label", None), words.pop("labels", None)
+    indices = [] if indices is None else list(indices) if isinstance(indices, (list, tuple)) else [indices]
+    if label is not None and indices:
         raise RequestError("Give label or labels, not both.")
     if not card.label_names:
-        return [find_label(card, text)] if text is not None else given
-    if text is not None:
-        labels = [k % len(card.label_names) for k in range(count)] if text == EACH else [find_label(card, text)]
-    elif not given and first is not None and first.card.label_names:
-        labels = [_same(card, first.card, label) for label in first.labels]
+        return [find_label(card, label)] if label is not None else indices
+    if label is not None:
+        labels = [k % len(card.label_names) for k in range(count)] if label == EACH else [find_label(card, label)]
+    elif not indices and first is not None and first.card.label_names:
+        labels = [_same(card, first.card, other_label) for other_label in first.labels]
     else:
-        labels = given
+        labels = indices
     labels = labels * count if len(labels) == 1 else labels
     if len(labels) != count:
         raise RequestError(f"{len(labels)} labels for {count} samples of {card.id}: give one label, or one a sample.")
     if first is not None and first.card.label_names:
         for own, other in zip(labels, first.labels, strict=False):
-            known = isinstance(own, int) and 0 <= own < len(card.label_names)  # else the request says what is wrong
-            if known and own != _same(card, first.card, other):
-                shown, wanted = card.label_names[own], first.card.label_names[other]
-                raise RequestError(f"it draws {short(shown)} where the first draws {short(wanted)}: a comparison is of one class.")
+            in_range = isinstance(own, int) and 0 <= own < len(card.label_names)  # else the request says what is wrong
+            if in_range and own != _same(card, first.card, other):
+                own_name, first_name = card.label_names[own], first.card.label_names[other]
+                raise RequestError(
+                    f"its class is {short(own_name)}, but that of column A is {short(first_name)}: a comparison shows one class."
+                )
     return labels
 
 
@@ -156,12 +190,12 @@ def more(columns: Sequence[Setting]) -> None:
     that would be too many; the columns are then unchanged."""
     longer = []
     for one in columns:
-        count, following, classes = len(one.seeds), max(one.seeds) + 1, len(one.card.label_names)
-        labels = [(count + k) % classes for k in range(count)] if one.every else one.labels
-        if following + count - 1 > MAX_SEED:
-            raise RequestError(f"There are no {count} seeds after {following - 1}: begin another comparison.")
+        count, next_seed, classes = len(one.seeds), max(one.seeds) + 1, len(one.card.label_names)
+        labels = [(count + k) % classes for k in range(count)] if one.each_class else one.labels
+        if next_seed + count - 1 > MAX_SEED:
+            raise RequestError(f"There are no {count} seeds after {next_seed - 1}: start another comparison.")
         at_once = len(one.request.seeds)
-        seeds = list(range(following, following + count))
+        seeds = list(range(next_seed, next_seed + count))
         words = [{"seeds": seeds[k : k + at_once], "labels": labels[k : k + at_once]} for k in range(0, count, at_once)]
         longer.append([*one.rounds, *(Request.from_dict(one.request.to_dict() | part).resolved(one.card) for part in words)])
     _bounded([Setting(one.card, rounds) for one, rounds in zip(columns, longer, strict=True)])
@@ -178,30 +212,31 @@ def together(
     step with what is there. Raises a ZooError as Hub.generate does.
     """
     stop = stop or threading.Event()
-    while not stop.is_set() and any(one.left for one in columns):
-        with hub.turns.place() as ahead:
-            while count := ahead():
-                yield 0, Progress("waiting", columns[0].request, ahead=count)
+    while not stop.is_set() and any(one.remaining for one in columns):
+        costs = [hub.seconds(one.remaining[0]) for one in columns if one.remaining]
+        with hub.turns.place(None if None in costs else sum(costs)) as place:
+            while count := place():
+                yield 0, Progress("waiting", columns[0].request, ahead=count, seconds_left=place.seconds)
                 if stop.is_set():
                     return
             runs = {}
             for k, one in enumerate(columns):
-                if one.left:
-                    yield k, Progress("loading", one.left[0])
+                if one.remaining:
+                    yield k, Progress("loading", one.remaining[0])
                     for needed in filter(None, (one.card.id, one.request.vae)):
                         hub.load(hub.card(needed))  # before anything is timed
-                    runs[k] = hub.run(one.card, one.left[0], preview, stop, visitor, one.trace)
+                    runs[k] = hub.run(one.card, one.remaining[0], preview, stop, visitor, one.trace)
             yield from _in_turn(hub, columns, runs)
             for one in columns:
                 if one.results:
-                    one.judged = _judged(hub, one)
+                    one.quality = _quality(hub, one)
 
 
-def _judged(hub: Hub, column: Setting) -> dict[str, Any]:
+def _quality(hub: Hub, column: Setting) -> dict[str, Any]:
     """What the judge says; where it fails the samples are there all the same."""
     try:
         images = column.images
-        return judged(hub, column.card, images, column.labels[: len(images)])
+        return quality_of(hub, column.card, images, column.labels[: len(images)])
     except ZooError as error:
         return {"not_judged": str(error)}
 

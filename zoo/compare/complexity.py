@@ -14,9 +14,9 @@ from zoo.catalog.card import Card
 from zoo.networks.build import build_module
 
 PARTS = {
-    "patches in": r"(x_embedder|patch_embed|conv_in|pos_embed\.proj)\b",
-    "positions": r"(pos_embed|temp_embed|temp_pos_embed)\b",
-    "time": r"(t_embedder|time_embed|time_embedding|time_proj|adaln_single)\b",
+    "patch embedding": r"(x_embedder|patch_embed|conv_in|pos_embed\.proj)\b",
+    "position embedding": r"(pos_embed|temp_embed|temp_pos_embed)\b",
+    "time embedding": r"(t_embedder|time_embed|time_embedding|time_proj|adaln_single)\b",
     "class or text": r"(y_embedder|label_emb|context_embed|class_embedding|caption_projection)\b",
     "modulation": r".*\b(adaLN_modulation|scale_shift_table)\b",
     "long skips": r".*\bskip_linear\b",
@@ -25,7 +25,7 @@ PARTS = {
     "convolutions": r"(down_blocks|mid_block|up_blocks)\b.*\b(resnets|downsamplers|upsamplers)\b",
     "norms in blocks": r"(blocks|in_blocks|mid_block|out_blocks|transformer_blocks|temporal_transformer_blocks)\b.*\bnorm",
 }
-"""Parts of a denoising network, by the names of its modules; the first that fits; what fits none is `out`."""
+"""Parts of a denoising network, by the names of its modules; the first that fits; what fits none is the output layer."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Complexity:
     facts: Mapping[str, str]
 
 
-_KNOWN: dict[tuple[str, str, int], Complexity] = {}
+_CACHE: dict[tuple[str, str, int], Complexity] = {}
 
 
 def complexity(card: Card, frames: int | None = None) -> Complexity:
@@ -47,9 +47,9 @@ def complexity(card: Card, frames: int | None = None) -> Complexity:
     position tables included.
     """
     key = card.id, card.revision, frames or card.arch.get("num_frames", 1)
-    if key not in _KNOWN:
-        _KNOWN[key] = _count(card, key[-1])
-    return _KNOWN[key]
+    if key not in _CACHE:
+        _CACHE[key] = _count(card, key[-1])
+    return _CACHE[key]
 
 
 def skeleton(card: Card) -> nn.Module:
@@ -63,19 +63,19 @@ def _count(card: Card, frames: int) -> Complexity:
     params: dict[str, int] = {}
     for name, value in module.named_parameters():
         params[_part(name)] = params.get(_part(name), 0) + value.numel()
-    counted = _counted(module, card, frames)
+    by_module = _macs_by_module(module, card, frames)
     macs: dict[str, float] = {}
     for name, part in module.named_modules():
         if (name and not list(part.children())) or isinstance(part, nn.MultiheadAttention):
-            macs[_part(name)] = macs.get(_part(name), 0) + counted.get(name, 0)
-    whole = counted[""]
+            macs[_part(name)] = macs.get(_part(name), 0) + by_module.get(name, 0)
+    whole = by_module[""]
     between = whole - sum(macs.values())  # products of queries, keys and values: functions, no modules
     macs["attention"] = macs.get("attention", 0) + between
     return Complexity(params, {name: value for name, value in macs.items() if value}, _facts(card, frames))
 
 
 def _part(name: str) -> str:
-    return next((part for part, pattern in PARTS.items() if re.match(pattern, name)), "out")
+    return next((part for part, pattern in PARTS.items() if re.match(pattern, name)), "output layer")
 
 
 class _Nowhere:
@@ -89,28 +89,28 @@ class _Nowhere:
 
 
 @torch.no_grad()
-def _counted(module: nn.Module, card: Card, frames: int) -> dict[str, float]:
+def _macs_by_module(module: nn.Module, card: Card, frames: int) -> dict[str, float]:
     """Multiply-adds of every module by its name, "" for the whole."""
     arch = card.arch
     x = torch.empty(1, *(frames,) * card.video, arch["in_channels"], arch["input_size"], arch["input_size"], device="meta")
     y = torch.zeros(1, dtype=torch.long, device="meta") if arch.get("num_classes") else None
     if card.text:
         y = torch.empty(1, arch["num_context_tokens"], arch["context_dim"], device="meta")
-    counter, found = FlopCounterMode(display=False), {}
+    counter, macs = FlopCounterMode(display=False), {}
     counter.mod_tracker = _Nowhere()
     for name, part in module.named_modules():
 
         def before(*_: object, name: str = name) -> None:
-            found[name] = found.get(name, 0) - counter.get_total_flops() / 2
+            macs[name] = macs.get(name, 0) - counter.get_total_flops() / 2
 
         def after(*_: object, name: str = name) -> None:
-            found[name] += counter.get_total_flops() / 2
+            macs[name] += counter.get_total_flops() / 2
 
         part.register_forward_pre_hook(before)
         part.register_forward_hook(after)
     with counter:
         module(x, torch.zeros(1, device="meta"), y)
-    return found
+    return macs
 
 
 def _facts(card: Card, frames: int) -> dict[str, str]:
@@ -125,11 +125,13 @@ def _facts(card: Card, frames: int) -> dict[str, str]:
         "latte": (patches, "scale, shift and gate in every block (adaLN-Zero)", "none"),
         "latte-t2v": (patches, "time: scale, shift, gate; text: attended to in the blocks within a frame", "none"),
         "u-vit": (f"{patches}, and {beside}", "as tokens beside the patches", f"{inner} long skips"),
-        "unet": (f"none: {grid} places", "added in every residual block", "from every level down to its level up"),
+        "unet": (f"none: {grid} grid of features", "added in every residual block", "from every level down to its level up"),
     }[card.family]
     kind, *numbers = card.schedule.values()
     heads = arch.get("num_heads") or f"of {arch['head_dim']} channels"
-    depth = f"{arch.get('depth', '')} a level, {len(arch['channel_mult'])} levels" if card.family == "unet" else str(arch.get("depth", ""))
+    depth = (
+        f"{arch.get('depth', '')} per level, {len(arch['channel_mult'])} levels" if card.family == "unet" else str(arch.get("depth", ""))
+    )
     return {
         "tokens": tokens, "depth": depth, "width": str(arch["hidden_size"]), "heads": str(heads), "time and class": enters, "skips": skips,
         "schedule": f"{kind} {', '.join(f'{number:g}' for number in numbers)}",

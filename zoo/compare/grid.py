@@ -22,6 +22,7 @@ from zoo.compare import compare
 from zoo.engine.hub import Hub
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, SOLVERS, Progress, Request, Result, short
 from zoo.errors import RequestError, ZooError
+from zoo.sampling import takes_eta
 
 AXES = ("model", "solver", "steps", "guidance", "eta", "seed", "class", "autoencoder")
 """What a grid can vary."""
@@ -61,14 +62,14 @@ class Grid:
     cells: list[list[Cell]]
 
     @property
-    def every(self) -> list[Cell]:
+    def all_cells(self) -> list[Cell]:
         """All cells, row by row."""
         return [cell for row in self.cells for cell in row]
 
     def price(self, hub: Hub) -> tuple[float, int]:
         """Seconds that the cells of models measured here will take, and how many cells are of others."""
-        known = [hub.seconds(cell.request) for cell in self.every]
-        return sum(filter(None, known)), known.count(None)
+        seconds = [hub.seconds(cell.request) for cell in self.all_cells]
+        return sum(filter(None, seconds)), seconds.count(None)
 
     def manifest(self) -> dict[str, Any]:
         """The axes, and every cell with its request, its file and its receipt, as JSON values."""
@@ -85,11 +86,11 @@ class Grid:
 
     def files(self) -> dict[str, bytes]:
         """The folder of a grid: the labelled picture, the manifest, and every finished cell's files under cells/."""
-        made = {"grid.png": _png(self.picture()), "manifest.json": json.dumps(self.manifest(), indent=1).encode()}
-        for cell in self.every:
+        contents = {"grid.png": _png(self.picture()), "manifest.json": json.dumps(self.manifest(), indent=1).encode()}
+        for cell in self.all_cells:
             if cell.file:
-                made |= {f"cells/{part.name}": part.read_bytes() for part in sorted(cell.file.parent.glob(f"{cell.file.stem}.*"))}
-        return made
+                contents |= {f"cells/{part.name}": part.read_bytes() for part in sorted(cell.file.parent.glob(f"{cell.file.stem}.*"))}
+        return contents
 
     def archive(self) -> bytes:
         """The folder as one ZIP file."""
@@ -101,32 +102,32 @@ class Grid:
 
     def picture(self) -> Image.Image:
         """All cells with the values of their row and column, a grey place where there is none yet; a video shows its middle frame."""
-        shown = [[_still(cell.image) for cell in row] for row in self.cells]
-        side = max((max(image.shape[:2]) for row in shown for image in row if image is not None), default=64)
-        side = max(min(side, math.isqrt(MOST_PIXELS // len(self.every))), 96 if side < 96 else 1)
+        stills = [[_still(cell.image) for cell in row] for row in self.cells]
+        side = max((max(image.shape[:2]) for row in stills for image in row if image is not None), default=64)
+        side = max(min(side, math.isqrt(MOST_PIXELS // len(self.all_cells))), 96 if side < 96 else 1)
         font, small = ImageFont.load_default(size=15), ImageFont.load_default(size=13)
         rows = [f"{self.down[0]} {words}" for words in self.words(1)] if self.down[0] else [""]
         columns = [f"{self.across[0]} {words}" for words in self.words(0)]
         measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-        left = 24 + round(max(measure.textlength(words, font) for words in rows))
+        margin = 24 + round(max(measure.textlength(words, font) for words in rows))
         wide = max(side, *(round(measure.textlength(words, font)) + 12 for words in columns))
         head, gap, title = 30, 6, self.title()
         sheet = Image.new(
             "RGB",
             (
-                max(left + len(columns) * (wide + gap), left + round(measure.textlength(title, small)) + 12),
+                max(margin + len(columns) * (wide + gap), margin + round(measure.textlength(title, small)) + 12),
                 34 + head + len(rows) * (side + gap),
             ),
             "white",
         )
         draw = ImageDraw.Draw(sheet)
-        draw.text((left, 17), title, (90, 90, 90), small, anchor="lm")
+        draw.text((margin, 17), title, (90, 90, 90), small, anchor="lm")
         for j, words in enumerate(columns):
-            draw.text((left + j * (wide + gap) + wide / 2, 34 + head / 2), words, (30, 30, 30), font, anchor="mm")
+            draw.text((margin + j * (wide + gap) + wide / 2, 34 + head / 2), words, (30, 30, 30), font, anchor="mm")
         for i, words in enumerate(rows):
-            draw.text((left - 12, 34 + head + i * (side + gap) + side / 2), words, (30, 30, 30), font, anchor="rm")
-            for j, image in enumerate(shown[i]):
-                place = (left + j * (wide + gap) + (wide - side) // 2, 34 + head + i * (side + gap))
+            draw.text((margin - 12, 34 + head + i * (side + gap) + side / 2), words, (30, 30, 30), font, anchor="rm")
+            for j, image in enumerate(stills[i]):
+                place = (margin + j * (wide + gap) + (wide - side) // 2, 34 + head + i * (side + gap))
                 if image is None:
                     draw.rectangle([*place, place[0] + side - 1, place[1] + side - 1], (225, 225, 225))
                 else:
@@ -137,27 +138,27 @@ class Grid:
         """The values of the axis across (0) or down (1) as they are shown."""
         cells = self.cells[0] if axis == 0 else [row[0] for row in self.cells]
         name = (self.across, self.down)[axis][0]
-        return [cell.card.label_names[cell.request.labels[0]] if name == "class" else _shown(cell.values[axis]) for cell in cells]
+        return [cell.card.label_names[cell.request.labels[0]] if name == "class" else _text(cell.values[axis]) for cell in cells]
 
     def title(self) -> str:
         """What all cells share, in words."""
-        one, varied = self.cells[0][0], {self.across[0], self.down[0]}
-        asked, card = one.request, one.card
-        label = card.label_names[asked.labels[0]] if asked.labels else asked.prompt
+        one, axes = self.cells[0][0], {self.across[0], self.down[0]}
+        request, card = one.request, one.card
+        label = card.label_names[request.labels[0]] if request.labels else request.prompt
         shared = {
-            "model": card.title, "class": label, "seed": f"seed {asked.seeds[0]}", "steps": f"{asked.steps} steps", "solver": asked.solver,
-            "guidance": f"guidance {asked.guidance:g}",
+            "model": card.title, "class": label, "seed": f"seed {request.seeds[0]}", "steps": f"{request.steps} steps",
+            "solver": request.solver, "guidance": f"guidance {request.guidance:g}",
         }  # fmt: skip
-        own = {"steps", "solver", "guidance"} if "model" in varied else set()
-        told = ", ".join(words for name, words in shared.items() if words and name not in varied | own)
-        return textwrap.shorten(told, 200, placeholder=" ...")
+        own = {"steps", "solver", "guidance"} if "model" in axes else set()
+        words = ", ".join(text for name, text in shared.items() if text and name not in axes | own)
+        return textwrap.shorten(words, 200, placeholder=" ...")
 
 
 def _still(image: np.ndarray | None) -> np.ndarray | None:
     return image if image is None or image.ndim == 3 else image[len(image) // 2]
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -167,27 +168,27 @@ def _png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def values(axis: str, given: Any) -> list[Any]:
+def values(axis: str, value: Any) -> list[Any]:
     """Values of an axis from a list, or a text such as 10,20,50 or 1-8:1, a range with its last value and its step.
 
     Names are separated by commas, or by semicolons where a name holds commas. Raises RequestError for anything else.
     """
     if axis not in AXES:
         raise RequestError(f"A grid cannot vary {short(axis)}: choose one of {', '.join(AXES)}.")
-    if isinstance(given, (list, tuple)):
-        found = [value for one in given for value in (_range(axis, one) if isinstance(one, str) else [one])]
-        if not all(isinstance(value, (str, int, float)) for value in found):
+    if isinstance(value, (list, tuple)):
+        items = [item for one in value for item in (_range(axis, one) if isinstance(one, str) else [one])]
+        if not all(isinstance(item, (str, int, float)) for item in items):
             raise RequestError(f"The values of {axis} are a list of words or numbers, such as {_example(axis)}.")
     else:
-        text = short(given) if not isinstance(given, (str, int, float)) or isinstance(given, bool) else str(given)
+        text = short(value) if not isinstance(value, (str, int, float)) or isinstance(value, bool) else str(value)
         if len(text) > MAX_TEXT:
             raise RequestError(f"The values of {axis} have {len(text)} characters, more than {MAX_TEXT}: give fewer.")
         words = [word.strip() for word in text.split(";" if ";" in text else ",")]
-        found = [value for word in words if word for value in _range(axis, word)]
-    found = list(dict.fromkeys(found))
-    if not 1 <= len(found) <= MOST:
-        raise RequestError(f"{len(found)} values of {axis} were given: choose 1 to {MOST}, such as {_example(axis)}.")
-    return found
+        items = [item for word in words if word for item in _range(axis, word)]
+    items = list(dict.fromkeys(items))
+    if not 1 <= len(items) <= MOST:
+        raise RequestError(f"{len(items)} values of {axis} were given: choose 1 to {MOST}, such as {_example(axis)}.")
+    return items
 
 
 def _example(axis: str) -> str:
@@ -214,11 +215,11 @@ def _value(axis: str, word: str) -> Any:
             if not math.isfinite(number):
                 raise ValueError
         except ValueError:
-            raise RequestError(f"{short(word)} is no value of {axis}: write numbers such as {_example(axis)}.") from None
+            raise RequestError(f"{short(word)} is not a value of {axis}: write numbers such as {_example(axis)}.") from None
         if axis in REAL:
             return number
         if number != int(number) or abs(number) > MAX_SEED:
-            raise RequestError(f"{short(word)} is no value of {axis}: write whole numbers such as {_example(axis)}.")
+            raise RequestError(f"{short(word)} is not a value of {axis}: write whole numbers such as {_example(axis)}.")
         return int(number)
     if axis == "solver" and word not in SOLVERS and not word.startswith("diffusers:"):
         raise RequestError(f"Solver {short(word)} is unknown: choose from {', '.join(SOLVERS)} or diffusers:<Scheduler>.")
@@ -231,45 +232,47 @@ def plan(hub: Hub, setting: Mapping[str, Any], across: tuple[str, Any], down: tu
     Raises RequestError that names the cell that does not fit.
     """
     if across[0] == down[0]:
-        raise RequestError(f"Both axes vary {across[0]}: choose two.")
+        raise RequestError(f"Both axes vary {across[0]}: choose two different ones.")
     columns = values(*across)
     rows = values(*down) if down[0] else [None]
     if len(columns) * len(rows) > MOST_CELLS:
         raise RequestError(f"{len(columns)} x {len(rows)} cells are too many: a grid holds at most {MOST_CELLS}.")
     cells = [[_cell(hub, setting, {across[0]: x} | ({down[0]: y} if down[0] else {}), (x, y)) for x in columns] for y in rows]
     if len({cell.card.video for row in cells for cell in row}) > 1:
-        raise RequestError("Some of these models make pictures and some videos: choose those that make the same.")
+        raise RequestError("Some of these models make pictures and some videos: choose only the ones or the others.")
     return Grid((across[0], columns), (down[0], rows), cells)
 
 
-def _cell(hub: Hub, setting: Mapping[str, Any], varied: Mapping[str, Any], both: tuple[Any, Any]) -> Cell:
-    words = dict(setting) | {WORDS.get(axis, axis): value for axis, value in varied.items()}
-    if "class" in varied:
-        words.pop("labels", None)
+def _cell(hub: Hub, setting: Mapping[str, Any], axis_values: Mapping[str, Any], both: tuple[Any, Any]) -> Cell:
+    words = dict(setting) | {WORDS.get(axis, axis): value for axis, value in axis_values.items()}
+    for word in ("labels",) if "class" in axis_values else ():
+        words.pop(word, None)
+    for word in ("seed", "count") if "seed" in axis_values else ():
+        words.pop(word, None)
     try:
         if not isinstance(words.get("model"), str):
-            raise RequestError("The setting names no model: give one, such as tiny-dit.")
-        made = compare.column(hub, words)
-        if "eta" in varied and made.request.solver != "ddim":
-            raise RequestError(f"{made.request.solver} reads no eta: choose ddim.")
-        if len(made.seeds) != 1:
-            raise RequestError(f"a cell holds one sample, and {len(made.seeds)} seeds were given: give one, or vary the seed.")
+            raise RequestError("The setting names no model: choose one, such as tiny-dit.")
+        column = compare.column(hub, words)
+        if "eta" in axis_values and not takes_eta(column.request.solver):
+            raise RequestError(f"{column.request.solver} takes no eta: choose the solver ddim.")
+        if len(column.seeds) != 1:
+            raise RequestError(f"a cell holds one sample, and {len(column.seeds)} seeds were given: give one, or vary the seed.")
     except RequestError as error:
-        place = ", ".join(f"{axis} {_shown(value)[:40]}" for axis, value in varied.items())
+        place = ", ".join(f"{axis} {_text(value)[:40]}" for axis, value in axis_values.items())
         raise RequestError(f"At {place}: {error}") from None
-    return Cell(made.card, made.request, both)
+    return Cell(column.card, column.request, both)
 
 
 def batches(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Cells that differ in seed and class only, which one request makes, at most MAX_IMAGES at once."""
-    found: dict[Request, list[Cell]] = {}
+    groups: dict[Request, list[Cell]] = {}
     for cell in cells:
-        found.setdefault(replace(cell.request, seeds=(), labels=()), []).append(cell)
-    return [together[k : k + MAX_IMAGES] for together in found.values() for k in range(0, len(together), MAX_IMAGES)]
+        groups.setdefault(replace(cell.request, seeds=(), labels=()), []).append(cell)
+    return [group[k : k + MAX_IMAGES] for group in groups.values() for k in range(0, len(group), MAX_IMAGES)]
 
 
 def run(
-    hub: Hub, sweep: Grid, stop: threading.Event | None = None, visitor: str = ""
+    hub: Hub, grid: Grid, stop: threading.Event | None = None, visitor: str = ""
 ) -> Iterator[tuple[list[Cell], Progress | Result | None]]:
     """Fill the cells that are empty: (cells that are being made, Progress) as it comes, (cells, Result) once they are there.
 
@@ -277,14 +280,14 @@ def run(
     its error, told with None, and the others are made.
     """
     stop = stop or threading.Event()
-    for cells in batches([cell for cell in sweep.every if cell.image is None]):
-        asked = replace(
+    for cells in batches([cell for cell in grid.all_cells if cell.image is None]):
+        request = replace(
             cells[0].request,
             seeds=tuple(seed for cell in cells for seed in cell.request.seeds),
             labels=tuple(label for cell in cells for label in cell.request.labels),
         )
         try:
-            for item in hub.generate(asked, stop=stop, visitor=visitor):
+            for item in hub.generate(request, stop=stop, visitor=visitor):
                 if isinstance(item, Result) and item.stopped_at is None:
                     for cell, image, file, receipt in zip(cells, item.images, item.files, item.receipts, strict=True):
                         cell.image, cell.file, cell.receipt, cell.error = image, file, receipt, ""

@@ -27,16 +27,20 @@ class Judge:
 
     model: str
     enough: int
-    every: bool = False
+    all_classes: bool = False
 
 
-JUDGES = {"shapes": Judge("tiny-vit", 128), "motions": Judge("tiny-vivit", 128), "imagenet-1k": Judge("inception-v3", 1024, every=True)}
+JUDGES = {
+    "shapes": Judge("tiny-vit", 128),
+    "motions": Judge("tiny-vivit", 128),
+    "imagenet-1k": Judge("inception-v3", 1024, all_classes=True),
+}
 """By the label list of what is judged. The bundled ones have features of 96 numbers and know their reference by class; Inception's
 2,048 are compared with the statistics that a user brought with its weights."""
 
 
 @torch.no_grad()
-def looked_at(judge: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def logits_and_features(judge: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (b, classes) and features (b, d), the class token after the last block, of pixels in [-1, 1]."""
     part = judge(pixels.to(next(judge.parameters()).device), output_hidden_states=True)
     return part.logits.cpu(), part.hidden_states[-1][:, 0].cpu()
@@ -50,10 +54,10 @@ def _inception(judge: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _over(hub: Hub, own: Card, images: np.ndarray) -> tuple[Tensor, Tensor]:
     """What a judge makes of all samples, some at a time."""
-    look, module = _inception if own.family == "inception" else looked_at, hub.load(own).module
+    look, module = _inception if own.family == "inception" else logits_and_features, hub.load(own).module
     parts = torch.from_numpy(images).movedim(-1, -3).split(16)
-    said = [hub.compute(look, module, part.float() / 127.5 - 1) for part in parts]
-    return torch.cat([logits for logits, _ in said]), torch.cat([features for _, features in said])
+    outputs = [hub.compute(look, module, part.float() / 127.5 - 1) for part in parts]
+    return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,31 +82,31 @@ def reference(file: Path, labels: Sequence[int]) -> tuple[Tensor, Tensor] | None
     """
     if not file.is_file():
         return None
-    with np.load(file) as kept:
-        means, covariances = (torch.from_numpy(kept[name]).double() for name in ("means", "covariances"))
+    with np.load(file) as arrays:
+        means, covariances = (torch.from_numpy(arrays[name]).double() for name in ("means", "covariances"))
     share = torch.bincount(torch.tensor(labels), minlength=len(means)).double() / len(labels)
     mean = share @ means
     apart = means - mean
     return mean, torch.einsum("k,kij->ij", share, covariances) + torch.einsum("k,ki,kj->ij", share, apart, apart)
 
 
-def judged(hub: Hub, card: Card, images: np.ndarray, labels: Sequence[int]) -> dict[str, Any]:
+def quality_of(hub: Hub, card: Card, images: np.ndarray, labels: Sequence[int]) -> dict[str, Any]:
     """What a judge says of samples (b, h, w, 3) or (b, f, h, w, 3) uint8: how many show their class, where it knows classes, and once
     there are enough their Frechet distance to held-out data; empty where nobody judges such samples."""
     if card.labels not in JUDGES or not hub.local(own := hub.card(JUDGES[card.labels].model)):
         return {}
     judge = JUDGES[card.labels]
-    whole = len(images) >= judge.enough and (not judge.every or len(set(labels)) == len(card.label_names))
-    said = {"judge": own.id, "judged": len(images), "enough": judge.enough, "frechet": None}
+    whole = len(images) >= judge.enough and (not judge.all_classes or len(set(labels)) == len(card.label_names))
+    figures = {"judge": own.id, "judged": len(images), "enough": judge.enough, "frechet": None}
     if own.family == "inception":
         if whole:
-            known = statistics(hub.store.find(own).also[STATISTICS])
-            said["frechet"] = round(frechet(moments(_over(hub, own, images)[1]), known), 3)
-        return said
+            reference_moments = statistics(hub.store.find(own).also[STATISTICS])
+            figures["frechet"] = round(frechet(moments(_over(hub, own, images)[1]), reference_moments), 3)
+        return figures
     if images.shape[-3:-1] != (own.arch["input_size"],) * 2 or images.shape[1:-3] != ((own.arch["num_frames"],) if card.video else ()):
         return {}
     logits, features = _over(hub, own, images)
-    said["recognised"] = int((logits.argmax(-1) == torch.tensor(labels)).sum())
-    if whole and (known := reference(DATA / f"{card.labels}-features.npz", labels)):
-        said["frechet"] = round(frechet(moments(features), known), 3)
-    return said
+    figures["recognised"] = int((logits.argmax(-1) == torch.tensor(labels)).sum())
+    if whole and (reference_moments := reference(DATA / f"{card.labels}-features.npz", labels)):
+        figures["frechet"] = round(frechet(moments(features), reference_moments), 3)
+    return figures

@@ -35,19 +35,19 @@ def entries(columns: Sequence[Setting]) -> list[dict[str, Any]]:
 
 def setting(column: Setting) -> str:
     """What a column runs, in words that tell any two settings apart."""
-    asked, card = column.request, column.card
-    words = [card.title, f"{asked.steps} steps {asked.solver}", f"guidance {asked.guidance:g}" if card.guidable else "no guidance"]
-    words += [f"eta {asked.eta:g}"] if asked.eta else []
-    words += [asked.vae] if card.latent and asked.vae != card.latent.vae else []
-    words += [f"{asked.frames} frames"] if card.video else []
+    request, card = column.request, column.card
+    words = [card.title, f"{request.steps} steps {request.solver}", f"guidance {request.guidance:g}" if card.guidable else "no guidance"]
+    words += [f"eta {request.eta:g}"] if request.eta else []
+    words += [request.vae] if card.latent and request.vae != card.latent.vae else []
+    words += [f"{request.frames} frames"] if card.video else []
     return ", ".join(words)
 
 
 def subject(column: Setting) -> str:
     """What the samples of a column show: the class or classes, or the prompt."""
-    shown = list(dict.fromkeys(column.card.label_names[label] for label in column.labels))
-    whole = len(shown) == len(column.card.label_names) > 1
-    return column.request.prompt or ("every class in turn" if whole else ", ".join(shown)) or "unconditional samples"
+    classes = list(dict.fromkeys(column.card.label_names[label] for label in column.labels))
+    whole = len(classes) == len(column.card.label_names) > 1
+    return column.request.prompt or ("every class in turn" if whole else ", ".join(classes)) or "unconditional samples"
 
 
 def rows(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
@@ -55,17 +55,17 @@ def rows(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
     figures = [one.figures() for one in columns]
     per = [max(one["samples"], 1) for one in figures]
     cells = [
-        ("Time", [f"{one['seconds']:.2f} s, {one['seconds'] / count:.2f} s a sample" for one, count in zip(figures, per, strict=True)]),
-        ("Time to the first preview", [f"{one['first_preview']:.2f} s" if one["first_preview"] else "none was shown" for one in figures]),
-        ("Network evaluations a sample", [f"{one['evaluations']}" for one in figures]),
-        ("Forward passes a sample, guidance included", [f"{one['passes']}" for one in figures]),
+        ("Time", [f"{one['seconds']:.2f} s, {one['seconds'] / count:.2f} s per sample" for one, count in zip(figures, per, strict=True)]),
+        ("Time to first preview", [f"{one['first_preview']:.2f} s" if one["first_preview"] else "no preview" for one in figures]),
+        ("Network evaluations per sample", [f"{one['evaluations']}" for one in figures]),
+        ("Forward passes per sample, with guidance", [f"{one['passes']}" for one in figures]),
         ("Parameters", [f"{one['parameters'] / 1e6:.1f} M" for one in figures]),
-        ("Multiply-adds a sample, of the network", [work(one["multiply_adds"]) for one in figures]),
-        ("Memory at most, weights included", [f"{one['memory'] / 1e6:.0f} MB" if one["memory"] else "not told here" for one in figures]),
+        ("Multiply-adds per sample, network only", [work(one["multiply_adds"]) for one in figures]),
+        ("Peak memory, weights included", [f"{one['memory'] / 1e6:.0f} MB" if one["memory"] else "not measured" for one in figures]),
         ("Recognised, measured on these samples", [_recognised(one) for one in figures]),
         ("Frechet distance, measured on these samples", [_distance(one) for one in figures]),
         ("Reported by the authors, not measured here", [_reported(one) for one in figures]),
-        ("Not judged", [one.get("not_judged", "") for one in figures]),
+        ("Not measured", [one.get("not_judged", "") for one in figures]),
         ("Stopped", [f"after step {one['stopped_at']}" if one["stopped_at"] else "" for one in figures]),
     ]  # fmt: skip
     return [(name, values) for name, values in cells if any(values)]
@@ -91,24 +91,25 @@ def _reported(figures: dict[str, Any]) -> str:
 def _distance(figures: dict[str, Any]) -> str:
     if "judged" not in figures:
         return ""
-    known = figures["frechet"]
-    return f"{known:.2f} from {figures['judged']} samples" if known is not None else f"told from {figures['enough']} samples on"
+    distance = figures["frechet"]
+    return f"{distance:.2f} from {figures['judged']} samples" if distance is not None else f"needs {figures['enough']} samples or more"
 
 
 def architectures(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
     """The architectures side by side: facts from the cards, parameters and multiply-adds by part as counted."""
-    found = [complexity(one.card, one.request.frames) for one in columns]
-    facts = [(word, [one.facts[word] for one in found]) for word in found[0].facts]
-    counted = []
-    for what, written in (("params", lambda count: f"{count / 1e6:.3g} M"), ("macs", work)):
-        wholes = [sum(getattr(one, what).values()) for one in found]
-        title = {"params": "parameters", "macs": "multiply-adds a pass"}[what]
-        counted.append((f"{title}, in all", [written(whole) for whole in wholes]))
-        for part in dict.fromkeys(part for one in found for part in getattr(one, what)):
-            shares = [getattr(one, what).get(part, 0) for one in found]
-            told = [f"{written(share)}, {100 * share / whole:.1f} %" if share else "" for share, whole in zip(shares, wholes, strict=True)]
-            counted.append((f"{title}: {part}", told))
-    return [*facts, *counted]
+    networks = [complexity(one.card, one.request.frames) for one in columns]
+    facts = [(word, [one.facts[word] for one in networks]) for word in networks[0].facts]
+    counts = []
+    for what, in_words in (("params", lambda count: f"{count / 1e6:.3g} M"), ("macs", work)):
+        wholes = [sum(getattr(one, what).values()) for one in networks]
+        title = {"params": "parameters", "macs": "multiply-adds per pass"}[what]
+        counts.append((f"{title}, total", [in_words(whole) for whole in wholes]))
+        for part in dict.fromkeys(part for one in networks for part in getattr(one, what)):
+            shares = [getattr(one, what).get(part, 0) for one in networks]
+            pairs = zip(shares, wholes, strict=True)
+            cells = [f"{in_words(share)}, {100 * share / whole:.1f} %" if share else "" for share, whole in pairs]
+            counts.append((f"{title}: {part}", cells))
+    return [*facts, *counts]
 
 
 def drawings(columns: Sequence[Setting]) -> str:
@@ -120,13 +121,15 @@ def drawings(columns: Sequence[Setting]) -> str:
     return f'<div class="columns">{cells}</div>'
 
 
-def table(cells: Sequence[tuple[str, list[str]]], heads: Sequence[str]) -> str:
-    """Rows as an HTML table under the names of the columns."""
-    top = "".join(f"<th>{html.escape(head)}</th>" for head in ("", *heads))
+def table(cells: Sequence[tuple[str, list[str]]], heads: Sequence[str], title: str = "Cost and quality") -> str:
+    """Rows as an HTML table under the names of the columns, in a box of its own that scrolls where the page is narrow."""
+    top = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in heads)
     body = "".join(
-        f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{html.escape(value)}</td>' for value in values)}</tr>" for name, values in cells
+        f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{html.escape(value)}</td>" for value in values)}</tr>'
+        for name, values in cells
     )
-    return f'<div class="wide"><table class="compared"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    whole = f'<table class="compared"><thead><tr><td></td>{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide" role="region" aria-label="{html.escape(title)}" tabindex="0">{whole}</div>'
 
 
 def heading(name: str, column: Setting) -> str:
@@ -137,24 +140,24 @@ def heading(name: str, column: Setting) -> str:
 def page(columns: Sequence[Setting]) -> str:
     """A whole comparison as one HTML file that needs nothing else."""
     heads = [heading(name, one) for name, one in zip(names(len(columns)), columns, strict=True)]
-    shown = "".join(
+    samples = "".join(
         f'<div><h2>{html.escape(head)}</h2><div class="samples">{"".join(map(_picture, one.receipts, one.images))}</div></div>'
         for head, one in zip(heads, columns, strict=True)
     )
     seeds = columns[0].seeds
-    told = (
+    seed_words = (
         f"seed {seeds[0]}"
         if len(seeds) == 1
         else f"{len(seeds)} samples, seeds {', '.join(map(str, seeds[:8]))}{' ...' * (len(seeds) > 8)}"
     )
     versions = columns[0].receipts[0]["versions"]
-    made = f"Made by Patchwork {zoo.__version__} with torch {versions['torch']} on {columns[0].receipts[0]['device']}."
+    origin = f"Made by Patchwork {zoo.__version__} with torch {versions['torch']} on {columns[0].receipts[0]['device']}."
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>Patchwork: {html.escape(subject(columns[0]))}</title><style>{STYLE}</style></head><body>"
-        f"<h1>{html.escape(subject(columns[0]))}</h1><p>{html.escape(told)}. {html.escape(noise(columns))} {html.escape(made)}</p>"
-        f'<div class="columns">{shown}</div><h2>What it took and what came of it</h2>{table(rows(columns), heads)}'
-        f"<h2>Architectures</h2>{drawings(columns)}{table(architectures(columns), names(len(columns)))}</body></html>"
+        f"<h1>{html.escape(subject(columns[0]))}</h1><p>{html.escape(seed_words)}. {html.escape(noise(columns))} {html.escape(origin)}</p>"
+        f'<div class="columns">{samples}</div><h2>Cost and quality</h2>{table(rows(columns), heads)}'
+        f"<h2>Architectures</h2>{drawings(columns)}{table(architectures(columns), names(len(columns)), 'Architectures')}</body></html>"
     )
 
 
@@ -179,8 +182,8 @@ def files(columns: Sequence[Setting]) -> dict[str, bytes]:
             for name, one, entry in zip(names(len(columns)), columns, entries(columns), strict=True)
         ],
         "architectures": [
-            {"model": one.card.id, "parameters": dict(found.params), "multiply_adds": dict(found.macs), **found.facts}
-            for one in columns for found in [complexity(one.card, one.request.frames)]
+            {"model": one.card.id, "parameters": dict(network.params), "multiply_adds": dict(network.macs), **network.facts}
+            for one in columns for network in [complexity(one.card, one.request.frames)]
         ],
     }  # fmt: skip
     for entry in facts["columns"]:

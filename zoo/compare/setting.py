@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ class Setting:
     card: Card
     rounds: list[Request]
     """Resolved requests, no larger than all columns' together may be at once, which differ in seeds and labels only."""
-    every: bool = False
+    each_class: bool = False
     """Whether its samples take all classes in turn."""
     results: list[Result] = field(default_factory=list)
     """Of as many rounds as were run."""
-    judged: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     """What the bundled judge says of all samples so far."""
     first_preview: float | None = None
     """Seconds of its own until the first picture of it could be seen."""
@@ -80,19 +80,19 @@ class Setting:
         return [receipt for one in self.results for receipt in one.receipts]
 
     @property
-    def left(self) -> list[Request]:
+    def remaining(self) -> list[Request]:
         """The rounds that were not run yet."""
         return self.rounds[len(self.results) :]
 
     @property
-    def stopped(self) -> int | None:
+    def stopped_at(self) -> int | None:
         """The step after which it was stopped, None where it was not."""
         return next((one.stopped_at for one in self.results if one.stopped_at is not None), None)
 
     @property
     def finished(self) -> bool:
         """Whether all rounds were run to their end."""
-        return not self.left and self.stopped is None
+        return not self.remaining and self.stopped_at is None
 
     @property
     def evaluations(self) -> int:
@@ -105,13 +105,18 @@ class Setting:
         schedule = Schedule.from_card(self.card.schedule)
         return schedule.sigma((self.trace.times[-1] - schedule.time_shift) / schedule.time_scale) if self.trace.times else 1.0
 
+    def copy(self) -> Setting:
+        """The same with lists of its own, so that more samples of it leave this one as it is."""
+        trace = replace(self.trace, inputs=[*self.trace.inputs], times=[*self.trace.times])
+        return replace(self, rounds=[*self.rounds], results=[*self.results], trace=trace)
+
     def figures(self) -> dict[str, Any]:
         """What the table says of it, as JSON values; passes and multiply_adds are of one sample, guidance included."""
-        counted = complexity(self.card, self.request.frames)
+        network = complexity(self.card, self.request.frames)
         passes = self.evaluations * (1 if self.request.guidance == 1 else 2)
         return {
             "samples": sum(len(one.images) for one in self.results), "seconds": round(self.seconds, 3),
             "first_preview": self.first_preview and round(self.first_preview, 3), "evaluations": self.evaluations, "passes": passes,
-            "parameters": sum(counted.params.values()), "multiply_adds": round(passes * sum(counted.macs.values())),
-            "memory": self.memory, "stopped_at": self.stopped, "reported": dict(self.card.reported),
-        } | self.judged  # fmt: skip
+            "parameters": sum(network.params.values()), "multiply_adds": round(passes * sum(network.macs.values())),
+            "memory": self.memory, "stopped_at": self.stopped_at, "reported": dict(self.card.reported),
+        } | self.quality  # fmt: skip

@@ -25,7 +25,7 @@ def read(path: Path) -> Any:
     """What a YAML or JSON file says. Raises RequestError where it cannot be read."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise RequestError(f"{path} has {path.stat().st_size} bytes, too many for a comparison: name the file that describes it.")
+            raise RequestError(f"{path} has {path.stat().st_size} bytes, too many for a description of a comparison: give the YAML file.")
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except RequestError:
         raise
@@ -33,7 +33,7 @@ def read(path: Path) -> Any:
         raise RequestError(f"{path} cannot be read ({error.strerror}): name a YAML file that says what to compare.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        raise RequestError(f"{path} is no YAML{where}: write columns, each with a model, as the README shows.") from None
+        raise RequestError(f"{path} is not valid YAML{where}: list columns, each with a model, as the README shows.") from None
 
 
 def plan(hub: Hub, words: Any) -> list[Setting] | Grid:
@@ -44,9 +44,7 @@ def plan(hub: Hub, words: Any) -> list[Setting] | Grid:
     if isinstance(words, list):
         words = {"columns": words}
     if not isinstance(words, Mapping) or ("columns" in words) == ("across" in words):
-        raise RequestError(
-            "A comparison needs either columns, a list of settings, or the axes of a grid: across, and down where it has two."
-        )
+        raise RequestError("A comparison needs either columns, a list of settings, or the axes of a grid: across, and down if it has two.")
     shared = {str(word): value for word, value in words.items() if word not in ("columns", "across", "down")}
     if "columns" not in words:
         axes = [_axis(words[side]) if words.get(side) is not None else ("", "") for side in ("across", "down")]
@@ -58,16 +56,18 @@ def plan(hub: Hub, words: Any) -> list[Setting] | Grid:
 
 
 def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A column's words over the shared ones; its own label or labels take the place of either."""
-    spare = {"label", "labels"} if {"label", "labels"} & own.keys() else set()
-    return {word: value for word, value in shared.items() if word not in spare} | dict(own)
+    """A column's words over the shared ones; its own label or labels, seed or seeds, take the place of either."""
+    replaced = {"label", "labels"} if {"label", "labels"} & own.keys() else set()
+    replaced |= {"seed", "seeds"} if {"seed", "seeds"} & own.keys() else set()
+    replaced |= {"count"} if "seeds" in own else set()
+    return {word: value for word, value in shared.items() if word not in replaced} | dict(own)
 
 
 def _axis(words: Any) -> tuple[str, Any]:
     if not isinstance(words, Mapping) or len(words) != 1:
         raise RequestError(f'An axis is one name with its values, such as {{steps: "10,20,50"}}, not {short(words)}.')
-    [(name, given)] = words.items()
-    return str(name), given
+    [(name, value)] = words.items()
+    return str(name), value
 
 
 def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable[[str, Progress], None]) -> Iterator[Path]:
@@ -89,11 +89,11 @@ def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable
     try:
         for _, item in grid.run(hub, study):
             if isinstance(item, Progress):
-                say(f"{sum(cell.file is not None for cell in study.every)} of {len(study.every)} cells", item)
+                say(f"{sum(cell.file is not None for cell in study.all_cells)} of {len(study.all_cells)} cells", item)
     finally:
-        made = study.files()
-        put({Path(name).name: content for name, content in made.items() if name.startswith("cells/")}, folder / "cells")
-        paths = put({name: content for name, content in made.items() if "/" not in name}, folder)
+        contents = study.files()
+        put({Path(name).name: content for name, content in contents.items() if name.startswith("cells/")}, folder / "cells")
+        paths = put({name: content for name, content in contents.items() if "/" not in name}, folder)
     yield from paths
-    if wrong := next((cell.error for cell in study.every if cell.error), ""):
+    if wrong := next((cell.error for cell in study.all_cells if cell.error), ""):
         raise RequestError(f"Some cells are missing: {wrong}")

@@ -28,11 +28,11 @@ seeds text not null, settings text not null, chosen integer)"""
 class Vote:
     """One choice: between which settings, in words, shown on which class or prompt and seeds; `chosen` is None where none was better."""
 
-    made: str
+    time: str
     subject: str
     seeds: tuple[int, ...]
     settings: tuple[str, ...]
-    chosen: int | None
+    choice: int | None
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class Rate:
     """How often one setting was preferred: wins of `decided` choices, with the bounds of a 95 % confidence interval; ties besides."""
 
     setting: str
-    against: str
+    other: str
     wins: int
-    decided: int
+    decisions: int
     ties: int
 
     @property
     def share(self) -> float:
         """Wins of the decided choices."""
-        return self.wins / self.decided if self.decided else math.nan
+        return self.wins / self.decisions if self.decisions else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
         """Bounds of the 95 % interval of `share` after Wilson (1927), which holds for few choices as well."""
-        return wilson(self.wins, self.decided)
+        return wilson(self.wins, self.decisions)
 
 
 def wilson(wins: int, count: int) -> tuple[float, float]:
@@ -84,47 +84,47 @@ class Votes:
                 f"The choices in {self.path} cannot be read or written ({error}): free some space, or move the file away."
             ) from None
 
-    def add(self, visitor: str, subject: str, seeds: Sequence[int], settings: Sequence[str], chosen: int | None) -> None:
+    def add(self, visitor: str, subject: str, seeds: Sequence[int], settings: Sequence[str], choice: int | None) -> None:
         """Keep one choice. Raises VotesError."""
-        _known(visitor)
-        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        row = (made, visitor, subject, json.dumps(list(seeds)), json.dumps(list(settings)), chosen)
+        _check_visitor(visitor)
+        time = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        row = (time, visitor, subject, json.dumps(list(seeds)), json.dumps(list(settings)), choice)
         with self._open() as file:
             file.execute("insert into votes (made, visitor, subject, seeds, settings, chosen) values (?, ?, ?, ?, ?, ?)", row)
 
     def all(self, visitor: str | None = None) -> list[Vote]:
         """Choices in their order, of one visitor or of all. Raises VotesError."""
         if visitor is not None:
-            _known(visitor)
+            _check_visitor(visitor)
         where, values = ("where visitor = ?", (visitor,)) if visitor is not None else ("", ())
         with self._open() as file:
             rows = file.execute(f"select made, subject, seeds, settings, chosen from votes {where} order by id", values).fetchall()
         return [
-            Vote(made, subject, tuple(json.loads(s)), tuple(json.loads(settings)), chosen) for made, subject, s, settings, chosen in rows
+            Vote(time, subject, tuple(json.loads(s)), tuple(json.loads(settings)), choice) for time, subject, s, settings, choice in rows
         ]
 
     def delete(self, visitor: str) -> int:
         """Forget what a visitor chose; how many choices that were. Raises VotesError."""
-        _known(visitor)
+        _check_visitor(visitor)
         with self._open() as file:
             return file.execute("delete from votes where visitor = ?", (visitor,)).rowcount
 
     def export(self, visitor: str) -> dict[str, bytes]:
         """A visitor's choices as CSV and as JSON."""
         rows: list[dict[str, Any]] = [
-            {"made": one.made, "subject": one.subject, "seeds": list(one.seeds), "settings": list(one.settings), "chosen": one.chosen}
+            {"made": one.time, "subject": one.subject, "seeds": list(one.seeds), "settings": list(one.settings), "chosen": one.choice}
             for one in self.all(visitor)
         ]
         text = io.StringIO()
         table = csv.writer(text)
         table.writerow(["made", "subject", "seeds", "settings", "chosen"])
         for row in rows:
-            chosen = "no difference" if row["chosen"] is None else row["settings"][row["chosen"]]
-            table.writerow([row["made"], row["subject"], " ".join(map(str, row["seeds"])), " | ".join(row["settings"]), chosen])
+            choice = "no difference" if row["chosen"] is None else row["settings"][row["chosen"]]
+            table.writerow([row["made"], row["subject"], " ".join(map(str, row["seeds"])), " | ".join(row["settings"]), choice])
         return {"choices.csv": text.getvalue().encode(), "choices.json": json.dumps(rows, indent=1).encode()}
 
 
-def _known(visitor: str) -> None:
+def _check_visitor(visitor: str) -> None:
     """Raises VotesError for what is no name that a browser was given: 32 hex digits."""
     if not re.fullmatch(r"[0-9a-f]{32}", visitor):
         raise VotesError("This browser has no name here yet, so its choices cannot be told from others': reload the page.")
@@ -135,17 +135,17 @@ def rates(votes: Sequence[Vote]) -> list[Rate]:
 
     A choice among three is one between the chosen and each of the others; between the others it says nothing.
     """
-    found: dict[tuple[str, str], list[int]] = {}
+    counts: dict[tuple[str, str], list[int]] = {}
     for vote in votes:
         for a, b in combinations(range(len(vote.settings)), 2):
             pair = tuple(sorted((vote.settings[a], vote.settings[b])))
-            wins = found.setdefault(pair, [0, 0, 0])
-            if vote.chosen is None:
+            wins = counts.setdefault(pair, [0, 0, 0])
+            if vote.choice is None:
                 wins[2] += 1
-            elif vote.chosen in (a, b):
-                wins[vote.settings[vote.chosen] != pair[0]] += 1
-    made = []
-    for (one, other), (first, second, ties) in found.items():
+            elif vote.choice in (a, b):
+                wins[vote.settings[vote.choice] != pair[0]] += 1
+    result = []
+    for (one, other), (first, second, ties) in counts.items():
         left, right = Rate(one, other, first, first + second, ties), Rate(other, one, second, first + second, ties)
-        made.append(left if first >= second else right)
-    return sorted(made, key=lambda rate: (-rate.interval[0], -rate.decided))
+        result.append(left if first >= second else right)
+    return sorted(result, key=lambda rate: (-rate.interval[0], -rate.decisions))

@@ -149,7 +149,9 @@ def _number(what: str, value: Any, low: float, high: float) -> None:
 
 
 def short(value: Any) -> str:
-    """What was given, as an error may quote it: one line of at most 40 characters."""
+    """What was given, as an error may quote it: one line of at most 40 characters; (empty) where nothing was."""
+    if value is None:
+        return "(empty)"
     try:
         text = repr(value) if isinstance(value, (str, int, float)) else reprlib.repr(value)  # which looks only at a few things inside
     except ValueError:  # Python writes no whole number of more than 4,300 digits

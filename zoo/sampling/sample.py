@@ -14,14 +14,14 @@ from zoo.errors import RequestError
 from zoo.sampling.diffusers_solvers import FRIENDLY, borrowed
 from zoo.sampling.guidance import Level, Predict, denoise
 from zoo.sampling.schedule import Schedule
-from zoo.sampling.solvers import Leg, Noise, Step, chain, ddim, ddpm, dpm_solver, euler_maruyama, grid, legs, log_snr_grid
+from zoo.sampling.solvers import Noise, SdeStep, Step, chain, ddim, ddpm, dpm_solver, euler_maruyama, grid, log_snr_grid, sde_steps
 
 
 class Solver(NamedTuple):
     """How a solver walks, over which levels, and the defaults of the options that each takes."""
 
     walk: Callable[..., Iterator[Step]]
-    levels: Callable[..., list[Level] | list[Leg]]
+    levels: Callable[..., list[Level] | list[SdeStep]]
     walk_options: dict[str, Any]
     level_options: dict[str, Any]
     fewest: int = 1
@@ -32,7 +32,7 @@ SOLVERS = {
     "dpm-solver": Solver(partial(dpm_solver, clean=False), log_snr_grid, {"order": 3}, {"order": 3}),
     "ddim": Solver(ddim, chain, {"eta": 0.0}, {"spacing": "even"}, fewest=2),
     "ddpm": Solver(ddpm, chain, {}, {"spacing": "even"}, fewest=2),
-    "euler-maruyama": Solver(euler_maruyama, legs, {"eta": 1.0}, {}, fewest=2),
+    "euler-maruyama": Solver(euler_maruyama, sde_steps, {"eta": 1.0}, {}, fewest=2),
 }
 """The solvers of the published models, by name; those of diffusers are called `diffusers:<SchedulerClass>`."""
 NAMES = (*SOLVERS, *FRIENDLY)
@@ -85,11 +85,16 @@ def _taken(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     return {name: options.get(name, default) for name, default in defaults.items()}
 
 
+def takes_eta(solver: Any) -> bool:
+    """Whether a request's eta reaches a solver of this name: only ddim's; euler-maruyama keeps the 1 of the published SDE."""
+    return solver == "ddim"
+
+
 def solver_options(schedule: Schedule, solver: str, steps: int, eta: float, spacing: str) -> dict[str, Any]:
     """What a solver is told besides: ddim's eta, and the spacing of its steps where it keeps a chain that can be cut so."""
-    found: dict[str, Any] = {"eta": eta} if solver == "ddim" else {}
+    options: dict[str, Any] = {"eta": eta} if takes_eta(solver) else {}
     if solver in ("ddim", "ddpm") and spacing == "stride":
         with suppress(RequestError):
             schedule.respaced(steps, "stride")
-            found["spacing"] = "stride"
-    return found
+            options["spacing"] = "stride"
+    return options

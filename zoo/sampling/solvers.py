@@ -72,7 +72,7 @@ def rounded_half_log_snr(schedule: Schedule, tau: float) -> float:
     return float(log_alpha - np.float32(0.5) * np.log(np.float32(1) - np.exp(np.float32(2) * log_alpha)))
 
 
-class Leg(NamedTuple):
+class SdeStep(NamedTuple):
     """A step of Euler-Maruyama: the level it starts at, the rate beta there, and the time that it takes."""
 
     start: Level
@@ -80,10 +80,10 @@ class Leg(NamedTuple):
     span: float
 
 
-def legs(schedule: Schedule, steps: int) -> list[Leg]:
+def sde_steps(schedule: Schedule, steps: int) -> list[SdeStep]:
     """From tau 1 evenly down to 1/N, and from there to 0 (U-ViT sde.py: 1/N = 1e-3)."""
     times = [*np.linspace(1.0, 1 / schedule.steps, steps).tolist(), 0.0]
-    return [Leg(Level.at(schedule, now), schedule.beta(now), now - to) for now, to in pairwise(times)]
+    return [SdeStep(Level.at(schedule, now), schedule.beta(now), now - to) for now, to in pairwise(times)]
 
 
 def ddpm(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise) -> Iterator[Step]:
@@ -126,7 +126,7 @@ def ddim(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | None, 
         yield Step(k, total, now.t, x, said.x0)
 
 
-def euler_maruyama(denoise: Denoise, x: Tensor, levels: list[Leg], noise: Noise | None, eta: float) -> Iterator[Step]:
+def euler_maruyama(denoise: Denoise, x: Tensor, levels: list[SdeStep], noise: Noise | None, eta: float) -> Iterator[Step]:
     """Euler steps of the reverse SDE with eta times its noise: 1 is the SDE itself, 0 the probability-flow ODE with the same
     marginals (Song et al., arXiv 2011.13456, eq. 6 and 13; U-ViT sde.py). The last step adds no noise."""
     total = len(levels)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from zoo.catalog.card import Card
-from zoo.compare.metrics import looked_at, moments
+from zoo.compare.metrics import logits_and_features, moments
 from zoo.engine.hub import Hub
 from zoo.media import pictures, video
 from zoo.networks import autoencoders
@@ -102,7 +102,7 @@ def features(hub: Hub, card: Card) -> dict[str, np.ndarray]:
     for index in range(FEATURES // 64):
         x, y = motions.batch(32, 3, index)[:2] if film else shapes.batch(64, 3, index)
         whole = ((x + 1) * 127.5).round() / 127.5 - 1  # in levels, as samples are
-        found.append(looked_at(judge, whole)[1])
+        found.append(logits_and_features(judge, whole)[1])
         labels.append(y)
     every, y = torch.cat(found), torch.cat(labels)
     both = [moments(every[y == k]) for k in range(card.arch["num_classes"])]

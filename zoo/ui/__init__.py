@@ -16,8 +16,8 @@ import gradio as gr
 from zoo.inside.inspector import Looker
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
+from zoo.ui.help import HELP
 from zoo.ui.parts.controls import first_generator
-from zoo.ui.parts.help import HELP
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
@@ -46,13 +46,13 @@ def build(hub: Hub) -> gr.Blocks:
             if any(card.video for card in hub.offered):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
-            with gr.Tab("Compare", id="compare"), gr.Tabs():
-                with gr.Tab("Side by side"):
+            with gr.Tab("Compare", id="compare"), gr.Tabs() as views:
+                with gr.Tab("Side by side", id="side-by-side"):
                     beside = CompareTab(hub, image.visitor)
-                with gr.Tab("X/Y grid"):
+                with gr.Tab("X/Y grid", id="grid"):
                     grid = GridTab(hub, image.visitor)
-                with gr.Tab("Votes") as votes:
-                    beside.wire(VotesTab(hub, image.visitor, votes))
+                with gr.Tab("Votes", id="votes") as votes:
+                    beside.wire(VotesTab(hub, image.visitor, votes), views)
             looker = Looker(hub)
             with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
                 look = look_tab(hub, looker, inside)
@@ -65,7 +65,7 @@ def build(hub: Hub) -> gr.Blocks:
                 there.then(handler, subject, look.all, **PRIVATE)
             for button, path in [(image.beside, image.download), *([(film.beside, film.file)] if film else [])]:
                 there = button.click(lambda: gr.Tabs(selected="compare"), None, tabs, queue=False, **PRIVATE)
-                there.then(beside.take, path, beside.taken, **PRIVATE)
+                there.then(beside.take, path, beside.take_outputs, **PRIVATE)
             for part in (beside, grid):
                 part.open.click(_opener(image, film, tabs), part.path, [tabs, *image.back, *(film.back if film else [])], **PRIVATE)
         with gr.Row(elem_classes="dropped"):

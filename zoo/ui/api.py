@@ -16,7 +16,7 @@ from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.inside import attention_figures
 from zoo.media import figures
-from zoo.ui.parts import controls
+from zoo.ui.parts import controls, runs
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -121,16 +121,17 @@ def _compares(hub: Hub) -> Callable[..., Any]:
         """Compare settings on the same class and noise: of each, in their order, its receipts, its files and its figures. Earlier answers
         hold the figures so far.
 
-        settings: a JSON list of requests, each with a model of /list_models; a request that names no seeds or no class takes those of
-        the first, its class by name. label may name a class instead of labels, or be "each" for all in turn.
+        settings: a JSON list of settings, each with a model of /list_models and the words of /generate_image (label, count, seed, steps,
+        solver, guidance) or of a request (labels and seeds as lists, eta, vae, prompt, frames ...). One that names no seed or no class
+        takes those of the first, its class by name. label may be "each" for all classes in turn. A client that cancels ends the run.
         """
         try:
             columns = aligned(hub, _json(settings) if isinstance(settings, str) else settings)
             for _ in together(hub, columns, preview=False):
                 yield [{"receipt": [], "files": [], "figures": column.figures()} for column in columns]
             yield [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
-        except ZooError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        except Exception as error:
+            raise gr.Error(runs.sentence(error), print_exception=False) from None
 
     return compare
 
@@ -139,7 +140,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise RequestError("The settings are no JSON: send a list of requests.") from None
+        raise RequestError("The settings are not valid JSON: send a list of settings, each with a model.") from None
 
 
 def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:

@@ -105,7 +105,7 @@ def random_seed() -> int:
 def whole(what: str, value: Any, low: int, high: int) -> int:
     """A whole number of a control, which may arrive as 4.0. Raises RequestError that names the range."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value != int(value):
-        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {str(value)[:40]}.")
+        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {'(empty)' if value is None else str(value)[:40]}.")
     return int(value)
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from zoo.ui.parts import settings
+<<<<<<< HEAD
 from zoo.ui.tabs import image, models, video
+=======
+from zoo.ui.tabs import image, video
+from zoo.ui.tabs.compare import components, grid, votes
+>>>>>>> compare
 
 HELP: dict[str, str] = {
     **{f"{prefix}{word}": sentence for prefix in ("", "video-") for word, sentence in settings.HELP.items()},
     **image.HELP,
     **video.HELP,
+<<<<<<< HEAD
     **models.HELP,
     **{f"{tab}-{word}": models.HELP[word] for tab in ("image", "video") for word in ("accept", "cancel")},
+=======
+    **components.HELP,
+    **grid.HELP,
+    **votes.HELP,
+>>>>>>> compare
 }

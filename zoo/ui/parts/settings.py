@@ -9,6 +9,7 @@ import gradio as gr
 
 from zoo.engine.request import MAX_PROMPT, SOLVERS, Request, short
 from zoo.errors import RequestError, ZooError
+from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from zoo.ui.parts.download import Offer
 
 OWN = "model default"
-ETA_SOLVERS = ("ddim",)
-"""Solvers whose share of fresh noise a request can set."""
 HELP = {
     "model": "The network that removes the noise: its family, size of its file, and licence.",
     "label": "Class condition y: what the picture shall show. Type to search.",
@@ -96,7 +95,7 @@ class Settings:
     def request(self, model, label, prompt, negative, count, seed, steps, solver, guidance, eta, vae, frames, fps) -> tuple[Card, Request]:
         """The card and the checked request of these values. Raises RequestError."""
         card = self.hub.card(model)
-        words = {"eta": eta if solver in ETA_SOLVERS else 0, "vae": vae or None, "negative_prompt": negative if card.text else ""} | (
+        words = {"eta": eta if takes_eta(solver) else 0, "vae": vae or None, "negative_prompt": negative if card.text else ""} | (
             {"frames": frames, "fps": fps} if self.video else {}
         )
         return card, controls.make_request(card, prompt if card.text else label, count, seed, steps, solver, guidance, **words)
@@ -121,7 +120,7 @@ class Settings:
     @staticmethod
     def eta_for(solver: str) -> Any:
         """Eta stands where the solver has it."""
-        return gr.update(visible=solver in ETA_SOLVERS)
+        return gr.update(visible=takes_eta(solver))
 
     @staticmethod
     def place(receipt: dict, request: Request) -> int:
@@ -137,7 +136,7 @@ class Settings:
         first, count = controls.repeated(request) or (request.seeds[place], 1)
         shown = self.choose(card.id) | {
             self.model: card.id, self.count: count, self.seed: str(first), self.guidance: request.guidance,
-            self.eta: gr.update(value=request.eta, visible=request.solver in ETA_SOLVERS),
+            self.eta: gr.update(value=request.eta, visible=takes_eta(request.solver)),
             self.frames: request.frames, self.fps: request.fps,
             self.steps: request.steps,
             self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
@@ -225,7 +224,7 @@ class Settings:
             "solver": {"choices": list(SOLVERS), "value": wanted.solver},
             "guidance": {"value": guidance, "visible": card.guidable},
             "frames": {"value": card.arch.get("num_frames", 1)},
-            "eta": {"value": 0, "visible": wanted.solver in ETA_SOLVERS},
+            "eta": {"value": 0, "visible": takes_eta(wanted.solver)},
             "preset": {"choices": [OWN, *card.presets], "value": preset or OWN, "visible": True},
             "vae": {"choices": others, "value": vae, "visible": len(others) > 1},
         }

@@ -1,44 +1,62 @@
-"""The X/Y grid on the Compare tab: two axes of values, priced, filled in live, kept as a picture or a folder; every cell can be opened."""
+"""The X/Y grid on the Compare tab: two axes of values, priced, filled in live, saved as a picture or a folder; every cell can be opened."""
 
 from __future__ import annotations
 
-import html
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo.catalog.card import Card
 from zoo.compare import grid
-from zoo.compare.grid import AXES, Cell, Grid
+from zoo.compare.grid import AXES, Grid
 from zoo.engine.request import Progress, Result
 from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import figures
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.download import Offer, sizes
 from zoo.ui.parts.runs import PRIVATE
-from zoo.ui.tabs.compare import columns
+from zoo.ui.tabs.compare.columns_html import PICKING, grid_table
+from zoo.ui.tabs.compare.components import STATE_SECONDS, choices, classes
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
 NOTHING = "nothing"
 EXAMPLES = {"solver": "dpm-solver++, ddim", "steps": "5,10,25", "guidance": "1-4:1", "eta": "0-1:0.5", "seed": "0-3"}
-CELL = """const choose = (event) => {
-  const found = event.target.closest("[data-cell]");
-  if (found && (event.type === "click" || event.key === "Enter")) { trigger("click", { cell: Number(found.dataset.cell) }); }
-};
-element.addEventListener("click", choose);
-element.addEventListener("keydown", choose);"""
 EMPTY = '<div class="frame empty"><p>No grid yet. Choose what to vary and press Run.</p></div>'
+DEFAULT = "default"
+
+HELP: dict[str, str] = {
+    "grid-model": "The network that denoises, unless an axis varies it.",
+    "grid-label": "The class y of every cell, unless an axis varies it.",
+    "grid-prompt": "The text that every cell draws.",
+    "grid-seed": "Seed of every cell: the same seed is the same noise x_T.",
+    "grid-steps": "Network evaluations (NFE) of every cell; empty takes what the model's card recommends.",
+    "grid-guidance": "w of eps = uncond + w (cond - uncond) in every cell; 1 is off; empty takes what the card recommends.",
+    "grid-solver": "How the reverse process is integrated in every cell, such as ddim; empty takes what the card recommends.",
+    "grid-x": "What changes from column to column.",
+    "grid-xs": "Values of the columns: a list such as 10,20,50, or first-last:step such as 1-8:1.",
+    "grid-y": "What changes from row to row, or nothing.",
+    "grid-ys": "Values of the rows: a list such as 10,20,50, or first-last:step such as 1-8:1.",
+    "grid-go": "Fills the grid cell by cell; cells that differ in seed and class only are made together.",
+    "grid-stop": "Ends the run within one step; finished cells stay.",
+    "grid-rest": "Makes the cells that are still empty; finished cells stay.",
+    "grid-table": "Click a cell, or walk with the arrow keys and press Enter, to see its setting and to open it.",
+    "grid-save": "Makes one labelled picture, and a ZIP of all cells with a manifest of their settings.",
+    "grid-open": "Puts the settings of the chosen cell on the tab that makes such.",
+    "grid-inside": "Shows where the model of the chosen cell looks.",
+}
 
 
 class GridTab:
     """The components of the grid and what they do; a grid stands in the visitor's own state."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
-        self.hub, self.visitor, self.switches = hub, visitor, runs.StopFlags()
-        self.sweep, self.path = gr.State(None, time_to_live=columns.KEPT), gr.State("")
+        self.hub, self.visitor, self.stop_flags = hub, visitor, runs.StopFlags()
+        self.grid, self.path = gr.State(None, time_to_live=STATE_SECONDS), gr.State("")
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
                 self._build_controls()
@@ -48,169 +66,206 @@ class GridTab:
 
     def _build_controls(self) -> None:
         card = controls.first_generator(self.hub)
-        self.model = gr.Dropdown(columns.choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
-        names = [name for name, _ in columns.classes(card)[:-1]]
+        self.model = gr.Dropdown(choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
+        names = [name for name, _ in classes(card)[:-1]]
         self.label = gr.Dropdown(names, value=names[0] if names else None, label="Class", elem_id="grid-label", visible=bool(names))
         self.prompt = gr.Textbox(label="Prompt", visible=bool(card.text), elem_id="grid-prompt")
         with gr.Row():
-            self.seed = gr.Textbox("0", label="Seed", max_lines=1, elem_id="grid-seed", min_width=80)
-            self.steps = gr.Textbox("", label="Steps", placeholder="its own", max_lines=1, elem_id="grid-steps", min_width=80)
-            self.guidance = gr.Textbox("", label="Guidance w", placeholder="its own", max_lines=1, elem_id="grid-guidance", min_width=80)
-        self.solver = gr.Textbox("", label="Solver", placeholder="its own", max_lines=1, elem_id="grid-solver")
+            self.seed = gr.Textbox("0", label="Seed", placeholder="random", max_lines=1, elem_id="grid-seed", min_width=80)
+            self.steps = gr.Textbox("", label="Steps", placeholder=DEFAULT, max_lines=1, elem_id="grid-steps", min_width=80)
+            self.guidance = gr.Textbox("", label="Guidance w", placeholder=DEFAULT, max_lines=1, elem_id="grid-guidance", min_width=80)
+        self.solver = gr.Textbox("", label="Solver", placeholder="model default", max_lines=1, elem_id="grid-solver")
         with gr.Group():
             self.x = gr.Dropdown(list(AXES), value="steps", label="Across", elem_id="grid-x")
-            self.xs = gr.Textbox(EXAMPLES["steps"], label="Values, such as 10,20,50 or 1-8:1", max_lines=1, elem_id="grid-xs")
+            self.xs = gr.Textbox(EXAMPLES["steps"], label="Values across, such as 10,20,50 or 1-8:1", max_lines=1, elem_id="grid-xs")
         with gr.Group():
             self.y = gr.Dropdown([NOTHING, *AXES], value="guidance", label="Down", elem_id="grid-y")
-            self.ys = gr.Textbox(EXAMPLES["guidance"], label="Values", max_lines=1, elem_id="grid-ys")
-        self.go = gr.Button("Run", variant="primary", elem_id="grid-go")
-        self.rest = gr.Button("Fill in the rest", elem_id="grid-rest", visible=False)
-        self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", visible=False)
+            self.ys = gr.Textbox(EXAMPLES["guidance"], label="Values down", max_lines=1, elem_id="grid-ys")
+        self.chosen = {"model": gr.State(card.id), "x": gr.State("steps"), "y": gr.State("guidance")}
+        with gr.Row(elem_classes=["bar", "at-hand"]):
+            self.go = gr.Button("Run", variant="primary", elem_id="grid-go", elem_classes="go")
+            self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", elem_classes="halt", visible=False)
+        self.download = Offer(self.hub, self.go, "grid-", "Run", ", then run")
+        self.rest = gr.Button("Run the missing cells", elem_id="grid-rest", visible=False)
         self.cost = gr.HTML(elem_id="grid-cost")
 
     def _build_result(self) -> None:
-        self.table = gr.HTML(EMPTY, js_on_load=CELL, elem_id="grid-table")
-        self.note = gr.HTML(elem_id="grid-note")
+        self.note = gr.HTML(elem_id="grid-note", elem_classes="first")
+        self.table = gr.HTML(EMPTY, js_on_load=PICKING, elem_id="grid-table", elem_classes="first")
         with gr.Row(elem_classes="actions"):
-            self.save = gr.Button("Picture (PNG), folder with manifest (ZIP)", size="sm", elem_id="grid-save")
-        self.saved = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="grid-saved")
+            self.save = gr.Button("Save as picture (PNG) and folder (ZIP)", size="sm", elem_id="grid-save")
+        self.files = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="grid-saved")
         self.facts = gr.HTML(elem_id="grid-facts")
         with gr.Row(elem_classes="actions", visible=False) as self.actions:
-            self.open = gr.Button("Cell to its own tab", size="sm", elem_id="grid-open")
-            self.inside = gr.Button("Look inside the cell", size="sm", elem_id="grid-inside")
+            self.open = gr.Button("Open this cell on its tab", size="sm", elem_id="grid-open")
+            self.inside = gr.Button("Look inside this cell", size="sm", elem_id="grid-inside")
 
     def _wire(self) -> None:
-        asked = [self.model, self.label, self.prompt, self.seed, self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys]
-        made = [
-            self.table,
-            self.note,
-            self.saved,
-            self.facts,
-            self.actions,
-            self.sweep,
-            self.path,
-            self.go,
-            self.rest,
-            self.halt,
-        ]
-        self.go.click(self.run, [self.visitor, *asked], made, **PRIVATE)
-        self.rest.click(self.go_on, [self.visitor, self.sweep], made, **PRIVATE)
-        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
-        self.model.input(self.choose, self.model, [self.label, self.prompt], queue=False, **PRIVATE)
-        for axis, values in ((self.x, self.xs), (self.y, self.ys)):
-            axis.input(self.example, [axis, self.model], values, queue=False, **PRIVATE)
-        gr.on([part.change for part in asked], self.price, asked, self.cost, queue=False, **PRIVATE)
-        self.save.click(self.keep, self.sweep, [self.saved, self.note], **PRIVATE)
-        self.table.click(self.select, self.sweep, [self.facts, self.actions, self.path], **PRIVATE)
+        inputs = [self.model, self.label, self.prompt, self.seed, self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys]
+        outputs = [self.table, self.note, self.files, self.facts, self.actions, self.grid, self.path, self.go, self.rest, self.halt]
+        self.download.click(self.run, [self.visitor, self.grid, *inputs], outputs, self._needed)
+        self.rest.click(self.go_on, [self.visitor, self.grid], outputs, **PRIVATE)
+        self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
+        chosen = self.chosen["model"]
+        self.model.input(
+            self.choose, [self.model, chosen, self.label], [self.label, self.prompt, chosen, self.note], queue=False, **PRIVATE
+        )
+        for axis, values, handler, state in (
+            (self.x, self.xs, self.example_across, self.chosen["x"]),
+            (self.y, self.ys, self.example_down, self.chosen["y"]),
+        ):
+            axis.input(handler, [axis, state, self.model], [values, state, self.note], queue=False, **PRIVATE)
+        gr.on([part.change for part in inputs], self.price, inputs, [self.cost, self.go], queue=False, **PRIVATE)
+        self.save.click(self.keep, self.grid, [self.files, self.note], **PRIVATE)
+        self.table.click(self.select, self.grid, [self.facts, self.actions, self.path, self.note], **PRIVATE)
+
+    def idle(self) -> dict:
+        """What the buttons show when nothing runs."""
+        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+
+    def say(self, text: str, kind: str = "plain") -> dict:
+        """One sentence over the grid."""
+        return {self.note: markup.note(text, kind)}
 
     # ---- what is asked
 
-    def choose(self, model: str) -> tuple[Any, Any]:
-        """Offer the classes of a model."""
+    @runs.answers
+    def choose(self, model: str, before: str, label: str | None) -> dict:
+        """Offer the classes of a model, of which the same one stays; where it is the same as before nothing changes."""
+        if model == before:
+            return {self.chosen["model"]: before}
         card = self.hub.card(model)
         names = list(card.label_names)
-        return gr.update(choices=names, value=names[0] if names else None, visible=bool(names)), gr.update(visible=bool(card.text))
+        label = label if label in names else names[0] if names else None
+        return {
+            self.label: gr.update(choices=names, value=label, visible=bool(names)), self.prompt: gr.update(visible=bool(card.text)),
+            self.chosen["model"]: model,
+        }  # fmt: skip
 
-    def example(self, axis: str, model: str) -> Any:
-        """Values that an axis could take."""
+    @runs.answers
+    def example_across(self, axis: str, before: str, model: str) -> dict:
+        """Values that another axis across could take; where it is the same as before the typed ones stay."""
+        return {self.chosen["x"]: axis} | ({} if axis == before else {self.xs: self._example(axis, model)})
+
+    @runs.answers
+    def example_down(self, axis: str, before: str, model: str) -> dict:
+        """Values that another axis down could take; where it is the same as before the typed ones stay."""
+        return {self.chosen["y"]: axis} | ({} if axis == before else {self.ys: self._example(axis, model)})
+
+    def _example(self, axis: str, model: str) -> str:
         if axis in (NOTHING, *EXAMPLES):
-            return gr.update(value=EXAMPLES.get(axis, ""))
+            return EXAMPLES.get(axis, "")
         card = self.hub.card(model)
         if axis == "class":
             return "; ".join(card.label_names[:3])
         if axis == "autoencoder":
             return card.latent.vae if card.latent else ""
-        same = [one.id for one in self.hub.offered if one.generates and one.labels == card.labels and one.video == card.video]
-        return ", ".join([one for one in same if self.hub.local(self.hub.card(one))][:3])
+        same = [one for one in self.hub.offered if one.generates and one.labels == card.labels and one.video == card.video]
+        return ", ".join([one.id for one in same if self.hub.local(one)][:3])
 
     def plan(self, model, label, prompt, seed, steps, guidance, solver, x, xs, y, ys) -> Grid:
         """The grid of these values. Raises RequestError."""
         card = self.hub.card(model)
         setting = {"model": model, "seeds": [controls.first_seed(seed, 1)]}
-        setting |= {axis: _one(axis, text) for axis, text in (("steps", steps), ("guidance", guidance), ("solver", solver)) if text}
+        setting |= {axis: _single(axis, text) for axis, text in (("steps", steps), ("guidance", guidance), ("solver", solver)) if text}
         setting |= {"label": label} if card.label_names else {}
         setting |= {"prompt": prompt} if card.text else {}
         return grid.plan(self.hub, setting, (x, xs), ("", "") if y == NOTHING else (y, ys))
 
-    def price(self, *asked: Any) -> str:
-        """Say beforehand how many cells there are and what they will cost."""
+    def price(self, *values: Any) -> tuple[str, Any]:
+        """Say beforehand how many cells there are and what they will cost, or what must be downloaded first."""
         try:
-            made = self.plan(*asked)
+            plan = self.plan(*values)
         except ZooError as error:
-            return markup.note(str(error), "error")
-        parts = [part for card in {cell.card.id: cell.card for cell in made.every}.values() for part in self.hub.parts(card)]
-        if words := controls.missing(self.hub, parts):
-            return markup.note(words)
-        seconds, unknown = made.price(self.hub)
-        cells = f"{len(made.cells)} x {len(made.cells[0])} cells"
-        known = f", about {controls.duration(seconds)} here, from measured steps" if unknown < len(made.every) else ""
-        for card in {cell.card.id for cell in made.every if self.hub.seconds(cell.request) is None}:
+            return markup.note(str(error), "error"), gr.skip()
+        parts = self._parts(plan)
+        words = self.download.downloads.words(parts)
+        return markup.note(words or self._cost(plan)), self.download.label(parts)
+
+    def _cost(self, plan: Grid) -> str:
+        """How many cells, and what they will cost, as far as steps were measured."""
+        seconds, unknown = plan.price(self.hub)
+        cells = f"{len(plan.cells)} x {len(plan.cells[0])} cells"
+        cost = f", about {controls.duration(seconds)} here, from measured steps" if unknown < len(plan.all_cells) else ""
+        for card in {cell.card.id for cell in plan.all_cells if self.hub.seconds(cell.request) is None}:
             self.hub.prepare(card)
-        return markup.note(f"{cells}{known}{f'; {unknown} of models not measured here yet' if unknown else ''}")
+        rest = f"; for {unknown} of them it is known after the first run" if unknown else ""
+        return f"{cells}{cost}{rest}"
+
+    def _parts(self, plan: Grid) -> list[Card]:
+        """The models that a grid needs, each once."""
+        cards = {cell.card.id: cell.card for cell in plan.all_cells}.values()
+        parts = [part for card in cards for part in self.hub.parts(card)]
+        parts += [self.hub.card(vae) for vae in {cell.request.vae for cell in plan.all_cells} if vae]
+        return list({part.id: part for part in parts}.values())
+
+    def _needed(self, *values: Any) -> list[Card]:
+        """The models that the values of `run` need. Raises RequestError."""
+        return self._parts(self.plan(*values[2:]))
 
     # ---- what happens
 
-    def run(self, session: gr.Request, visitor: str, *asked: Any) -> Iterator[dict]:
-        """Fill a new grid."""
-        try:
-            made = self.plan(*asked)
-        except ZooError as error:
-            yield {self.note: markup.note(str(error), "error")}
-            return
-        yield from self._fill(session, visitor, made)
+    @runs.always_ends
+    def run(self, session: gr.Request, visitor: str, before: Grid | None, *values: Any) -> Iterator[dict]:
+        """Fill a new grid; the one before comes back where nothing comes of it."""
+        yield from self._fill(session, visitor, self.plan(*values), before)
 
-    def go_on(self, session: gr.Request, visitor: str, made: Grid | None) -> Iterator[dict]:
+    @runs.always_ends
+    def go_on(self, session: gr.Request, visitor: str, current: Grid | None) -> Iterator[dict]:
         """Fill in the cells that are still empty."""
-        if made is None:
-            yield {self.note: markup.note("There is no grid to go on with: press Run.", "error")}
-            return
-        yield from self._fill(session, visitor, made)
+        if current is None:
+            raise RequestError("There is no grid to complete yet: press Run.")
+        yield from self._fill(session, visitor, current, None)
 
-    def _fill(self, session: gr.Request, visitor: str, made: Grid) -> Iterator[dict]:
-        idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        with self.switches.held(session) as stop:
+    def _fill(self, session: gr.Request, visitor: str, current: Grid, before: Grid | None) -> Iterator[dict]:
+        if missing := self.download.downloads.missing(self._parts(current)):
+            raise RequestError(f"{sizes(missing)} must be downloaded first: press {self.download.plain} to do so.")
+        with self.stop_flags.held(session) as stop:
             yield {
                 self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True),
-                self.table: _table(made), self.facts: "", self.actions: gr.update(visible=False), self.sweep: made,
-                self.saved: gr.update(visible=False),
+                self.table: grid_table(current), self.facts: "", self.actions: gr.update(visible=False), self.grid: current,
+                self.files: gr.update(visible=False),
             }  # fmt: skip
-            for cells, item in grid.run(self.hub, made, stop, visitor):
-                if isinstance(item, Progress):
-                    ready = sum(cell.image is not None for cell in made.every)
-                    words = markup.progress_line(item, cells[0].card)
-                    shown = {self.table: _table(made, cells, item)} if item.preview is not None else {}
-                    yield shown | {self.note: words + markup.note(f"{ready} of {len(made.every)} cells are there")}
-                elif isinstance(item, Result):
-                    yield {self.table: _table(made)}
-            yield idle | self._ended(made)
+            problem = ""
+            try:
+                for cells, item in grid.run(self.hub, current, stop, visitor):
+                    if isinstance(item, Progress):
+                        ready = sum(cell.image is not None for cell in current.all_cells)
+                        words = markup.progress_line(item, cells[0].card)
+                        changes = {self.table: grid_table(current, cells, item)} if item.preview is not None else {}
+                        yield changes | {self.note: words + markup.note(f"{ready} of {len(current.all_cells)} cells finished")}
+                    elif isinstance(item, Result):
+                        yield {self.table: grid_table(current)}
+            except Exception as error:
+                problem = runs.sentence(error)
+            problem = problem or next((cell.error for cell in current.all_cells if cell.error), "")
+            nothing = not any(cell.image is not None for cell in current.all_cells)
+            yield self.idle() | self._ended(before if nothing and before else current, problem)
 
-    def _ended(self, made: Grid) -> dict:
-        """What a grid can be kept as, and how much of it is there."""
-        ready, errors = [cell for cell in made.every if cell.image is not None], [cell.error for cell in made.every if cell.error]
-        words = f"{len(ready)} of {len(made.every)} cells are there; click one to open it."
-        kind = "plain"
-        if errors:
-            words, kind = f"{words} {errors[0]}", "error"
-        more = gr.update(visible=len(ready) < len(made.every))
-        return {self.table: _table(made), self.note: markup.note(words, kind), self.rest: more}
+    def _ended(self, current: Grid, problem: str) -> dict:
+        """A grid at its end, how much of it is there, and what went wrong."""
+        ready = sum(cell.image is not None for cell in current.all_cells)
+        words = f"{ready} of {len(current.all_cells)} cells finished{'; click one to open it' if ready else ''}."
+        more = gr.update(visible=ready < len(current.all_cells))
+        sentence = self.say(f"{words} {problem}" if problem else words, "error" if problem else "plain")
+        return {self.table: grid_table(current), self.rest: more, self.grid: current} | sentence
 
-    def keep(self, made: Grid | None) -> dict:
+    @runs.answers
+    def keep(self, current: Grid | None) -> dict:
         """The grid as a picture and as a folder."""
-        try:
-            if made is None or not any(cell.file for cell in made.every):
-                raise RequestError("There is no grid to keep yet: press Run.")
-            contents = {"grid.png": figures.png(made.picture()), "grid.zip": made.archive()}
-            files = put(contents, self.hub.results.folder / uuid.uuid4().hex)
-        except ZooError as error:
-            return {self.note: markup.note(str(error), "error")}
-        return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
+        if current is None or not any(cell.file for cell in current.all_cells):
+            raise RequestError("There is no grid to save yet: press Run.")
+        contents = {"grid.png": figures.png(current.picture()), "grid.zip": current.archive()}
+        files = put(contents, self.hub.results.folder / uuid.uuid4().hex)
+        return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
-    def select(self, made: Grid | None, event: gr.EventData) -> dict:
+    @runs.answers
+    def select(self, current: Grid | None, event: gr.EventData) -> dict:
         """Say what a cell is, and make it the one that can be opened elsewhere."""
-        index = int(event.cell)
-        if made is None or not 0 <= index < len(made.every) or made.every[index].file is None:
+        index = int(event.index)
+        if current is None or not 0 <= index < len(current.all_cells) or current.all_cells[index].file is None:
             return {self.facts: markup.note("This cell is still empty."), self.actions: gr.update(visible=False)}
-        cell = made.every[index]
+        cell = current.all_cells[index]
         label = cell.card.label_names[cell.request.labels[0]] if cell.request.labels else cell.request.prompt
         path = cell.file.with_suffix(".webp") if cell.card.video else cell.file
         return {
@@ -219,34 +274,9 @@ class GridTab:
         }  # fmt: skip
 
 
-def _one(axis: str, text: str) -> Any:
+def _single(axis: str, text: str) -> Any:
     """The one value of a setting that no axis varies. Raises RequestError."""
-    found = grid.values(axis, text)
-    if len(found) > 1:
+    values = grid.values(axis, text)
+    if len(values) > 1:
         raise RequestError(f"Give one value of {axis} here, or vary it across or down.")
-    return found[0]
-
-
-def _table(made: Grid, forming: list[Cell] | None = None, item: Progress | None = None) -> str:
-    """The grid under the values of its axes; cells in the making show their preview."""
-    previews = {id(cell): item.preview[k] for k, cell in enumerate(forming or [])} if item is not None else {}
-    top = "".join(f"<th>{html.escape(words)}</th>" for words in made.words(0))
-    body, number = "", 0
-    sides = made.words(1) if made.down[0] else [""]
-    for words, row in zip(sides, made.cells, strict=True):
-        body += f"<tr><th>{html.escape(words)}</th>"
-        for cell in row:
-            body += f'<td data-cell="{number}" tabindex="0">{_content(cell, previews.get(id(cell)))}</td>'
-            number += 1
-        body += "</tr>"
-    corner = f"<th>{' / '.join(filter(None, (made.down[0], made.across[0])))}</th>"
-    table = f'<table class="grid"><thead><tr>{corner}{top}</tr></thead><tbody>{body}</tbody></table>'
-    return f'{markup.note(made.title())}<div class="wide">{table}</div>'
-
-
-def _content(cell: Cell, preview: Any) -> str:
-    if cell.file is not None:
-        return f'<img alt="finished cell" src="{columns.url(cell.file.with_suffix(".webp") if cell.card.video else cell.file)}">'
-    if preview is not None:
-        return f'<img alt="cell forming" class="forming" src="{markup.picture_url(preview if preview.ndim == 3 else preview[-1])}">'
-    return f'<i title="{html.escape(cell.error)}">{"not made" if cell.error else ""}</i>'
+    return values[0]

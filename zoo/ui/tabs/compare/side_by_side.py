@@ -1,25 +1,29 @@
-"""The Compare tab: settings side by side on the same class and noise, a grid of settings, and blind choices between them."""
+"""The side-by-side view of the Compare tab: settings on the same class and noise, run together, compared in detail, chosen blindly."""
 
 from __future__ import annotations
 
 import random
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo.catalog.card import Card
 from zoo.compare import compare, report
 from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, Progress, Request, Result
 from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
+from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings, autoencoders
-from zoo.ui.tabs.compare import columns
-from zoo.ui.tabs.compare.columns import COLUMNS, EMPTY, CompareComponents, Comparison
+from zoo.ui.tabs.compare import columns_html
+from zoo.ui.tabs.compare.comparison import Comparison, pair
+from zoo.ui.tabs.compare.components import COLUMNS, EMPTY, CompareComponents, classes, more_samples
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -33,90 +37,115 @@ class CompareTab(CompareComponents):
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
         super().__init__(hub)
-        self.visitor, self.switches = visitor, runs.StopFlags()
+        self.visitor, self.stop_flags = visitor, runs.StopFlags()
 
-    def wire(self, votes: VotesTab) -> None:
-        """Let the components act, once those that count the choices stand as well."""
-        self.votes = votes
+    def wire(self, votes: VotesTab, views: gr.Tabs) -> None:
+        """Let the components act, once those that count the choices stand as well; views: the tabs among which this one is."""
+        self.votes, self.views = votes, views
         of_two = [self.left, self.right, self.which, self.frame]
-        closely = [self.slider, self.difference, self.path]
-        made = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.seen, self.saved]
-        made += [*of_two, *closely, self.go, self.halt, self.again]
-        asked = [self.visitor, self.seen, self.blind, self.number, self.label, self.prompt, self.count, self.seed, self.carried]
-        asked += [part for six in self.settings for part in six]
-        self.go.click(self.generate, asked, made, **PRIVATE)
-        self.again.click(self.go_on, [self.visitor, self.seen], made, **PRIVATE)
-        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
-        self.number.input(lambda n: [gr.update(visible=k < n) for k in range(COLUMNS)], self.number, self.groups, queue=False, **PRIVATE)
-        offered = [self.label, self.prompt, self.carried, self.also]
-        for k, (model, *rest) in enumerate(self.settings):
-            model.input(self.choose, model, rest, queue=False, **PRIVATE)
-            if k == 0:
-                model.input(self.offer, model, offered, queue=False, **PRIVATE)
+        detail = [self.slider, self.difference, self.path, self.detail_shown]
+        outputs = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.comparison, self.files]
+        outputs += [*of_two, *detail, self.go, self.halt, self.again]
+        common = [self.label, self.prompt, self.count, self.seed, self.other_settings]
+        inputs = [self.visitor, self.comparison, self.blind, self.number, *common, *(part for six in self.settings for part in six)]
+        self.download.click(self.generate, inputs, outputs, self._needed)
+        models = [part for six in self.settings for part in (six[0], six[5])]
+        gr.on([part.change for part in (self.number, *models)], self._label, [self.number, *models], self.go, queue=False, **PRIVATE)
+        self.again.click(self.go_on, [self.visitor, self.comparison], outputs, **PRIVATE)
+        self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
+        self.number.input(self.groups_of, self.number, self.groups, queue=False, **PRIVATE)
+        options = [self.label, self.prompt, self.other_settings, self.other_settings_note]
+        for k, (model, steps, solver, guidance, eta, vae) in enumerate(self.settings):
+            own = [model, steps, solver, guidance, eta, vae, self.chosen[k]]
+            model.input(self._choosing(k), [model, self.chosen[k], self.label], [*own, *options, self.note], queue=False, **PRIVATE)
+            solver.change(lambda name: gr.update(visible=takes_eta(name)), solver, eta, queue=False, **PRIVATE)
         same = PRIVATE | {"trigger_mode": "always_last"}
+        shown = [self.comparison, self.detail_shown, *of_two]
         for part in of_two:
-            part.input(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
+            part.input(self.detail, shown, [*detail, self.note], **same)
         for cell in self.cells:
-            chosen = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
-            chosen.then(self.closely, [self.seen, *of_two], [*closely, self.note], **same)
-        self.report.click(self.save, self.seen, [self.saved, self.note], **PRIVATE)
-        self.choice.input(self.vote, [self.visitor, self.seen, self.choice], [*made, *self.votes.shown], **PRIVATE)
-        self.taken = [*offered, self.count, self.seed, *self.settings[0], *self.settings[1], self.note]
+            sample = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
+            sample.then(self.detail, shown, [*detail, self.note], **same)
+        self.report.click(self.save, self.comparison, [self.files, self.note], **PRIVATE)
+        self.choice.input(self.vote, [self.visitor, self.comparison, self.choice], [*outputs, *self.votes.outputs], **PRIVATE)
+        self.take_outputs = [*options, self.count, self.seed, self.number, *self.groups, *self.settings[0], *self.settings[1]]
+        self.take_outputs += [*self.chosen[:2], self.note, self.views]
 
     # ---- what is asked
 
-    def choose(self, model: str) -> list:
-        """A column's settings become its model's own."""
-        card = self.hub.card(model)
-        others = autoencoders(self.hub, card)
-        return [
-            card.sampling.steps, card.sampling.solver, gr.update(value=card.guidance.default, visible=card.guidable),
-            0,
-            gr.update(choices=others, value=card.latent and card.latent.vae, visible=len(others) > 1),
-        ]  # fmt: skip
+    def groups_of(self, number: int) -> list:
+        """As many columns' settings as were asked for."""
+        return [gr.update(visible=k < number) for k in range(COLUMNS)]
 
-    def offer(self, model: str) -> dict:
-        """The classes of the first column's model, or its prompt; what was taken over from another tab is left."""
+    def _choosing(self, k: int) -> Any:
+        """The handler of column k's list of models."""
+
+        def choose(model: str, before: str, label: Any) -> dict:
+            return self.choose(k, model, before, label)
+
+        return choose
+
+    @runs.answers
+    def choose(self, k: int, model: str, before: str, label: Any) -> dict:
+        """A column's settings become its model's defaults; the first column's decides on the classes, of which the same one stays.
+        Where the model is the same as before nothing changes."""
+        if model == before:
+            return {self.chosen[k]: before}
         card = self.hub.card(model)
-        offered = columns.classes(card)
+        kept = label if self.hub.card(before).labels == card.labels else None
+        return self._shown(k, card, _defaults(card)) | (self._offer(card, kept) if k == 0 else {})
+
+    def _offer(self, card: Card, label: Any = None) -> dict:
+        """The classes of the first column's model, or its prompt; what was taken over from another tab is gone."""
+        options = classes(card)
+        first = options[0][1] if options else None
         return {
-            self.label: gr.update(choices=offered, value=offered[0][1] if offered else None, visible=bool(offered)),
-            self.prompt: gr.update(visible=bool(card.text)), self.carried: {}, self.also: gr.update(value="", visible=False),
+            self.label: gr.update(choices=options, value=first if label is None else label, visible=bool(options)),
+            self.prompt: gr.update(visible=bool(card.text)), self.other_settings: {},
+            self.other_settings_note: gr.update(value="", visible=False),
         }  # fmt: skip
 
-    def take(self, path: str | None) -> dict:
-        """Compare the setting of a picture or video of another tab with another model on the same class and noise."""
-        try:
-            if not path:
-                raise RequestError("Generate a picture first, then compare its setting with another.")
-            receipt = (pictures.read_png if str(path).endswith(".png") else video.read)(path)[1]
-            request = Request.from_dict(receipt["request"])
-            card = self.hub.card(request.model)
-            request = request.resolved(card)
-            place = Settings.place(receipt, request)
-            first, count = controls.repeated(request) or (request.seeds[place], 1)  # of a mixed batch this one only
-        except ZooError as error:
-            return {self.note: markup.note(str(error), "error")}
-        near = [other for other in controls.makers(self.hub, card.video) if other.id != card.id and other.labels == card.labels]
-        near = [other for other in near if self.hub.local(other)] or [card]
-        model, steps, solver, guidance, eta, vae = self.settings[0]
-        own, other, offered = self.choose(card.id), self.choose(near[0].id), self.offer(card.id)
-        if request.labels:
-            offered[self.label] |= {"value": request.labels[place]}
-        carried = {"frames": request.frames, "fps": request.fps} if card.video else {}
-        carried |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
-        said = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in carried.items())
-        words = f"A is the setting of that result. B is {near[0].title}: change what you like, then press Compare."
-        return offered | {
-            self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: count,
-            self.seed: str(first), model: card.id, steps: request.steps, solver: request.solver,
+    def _shown(self, k: int, card: Card, request: Request) -> dict:
+        """What the controls of column k show for a setting of a model."""
+        model, steps, solver, guidance, eta, vae = self.settings[k]
+        others = autoencoders(self.hub, card)
+        return {
+            model: card.id, self.chosen[k]: card.id, steps: request.steps, solver: request.solver,
             guidance: gr.update(value=request.guidance, visible=card.guidable),
-            eta: request.eta, vae: own[4] | {"value": request.vae},
-            self.carried: carried, self.note: markup.note(words, "good"), self.settings[1][0]: near[0].id,
-            self.also: gr.update(value=markup.note(f"In all, from that result: {said}"), visible=bool(carried)),
-        } | dict(zip(self.settings[1][1:], other, strict=True))  # fmt: skip
+            eta: gr.update(value=request.eta, visible=takes_eta(request.solver)),
+            vae: gr.update(choices=others, value=request.vae, visible=len(others) > 1),
+        }  # fmt: skip
 
-    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, carried: dict, values: tuple) -> list[Setting]:
+    @runs.answers
+    def take(self, path: str | None) -> dict:
+        """Compare the setting of one sample of another tab with another model on the same class and noise: only the model differs,
+        as far as the other one allows."""
+        if not path:
+            raise RequestError("Generate a picture or a video first, then compare its setting with another.")
+        receipt = (pictures.read_png if str(path).endswith(".png") else video.read)(path)[1]
+        request = Request.from_dict(receipt["request"])
+        card = self.hub.card(request.model)
+        request = request.resolved(card)
+        place = Settings.place(receipt, request)
+        request = replace(request, seeds=request.seeds[place : place + 1], labels=request.labels[place : place + 1])
+        rival = self._rival(card)
+        other, refused = _on_another(self.hub, request, rival)
+        more = {"frames": request.frames, "fps": request.fps} if card.video else {}
+        more |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
+        words = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in more.items())
+        return self._offer(card, request.labels[0] if request.labels else None) | {
+            self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: 1, self.seed: str(request.seeds[0]),
+            self.number: 2, **dict(zip(self.groups, self.groups_of(2), strict=True)),
+            self.other_settings: more, self.views: gr.Tabs(selected="side-by-side"),
+            self.other_settings_note: gr.update(value=markup.note(f"For all columns, from that result: {words}"), visible=bool(more)),
+        } | self._shown(0, card, request) | self._shown(1, rival, other) | self.say(_difference(card, rival, refused), "good")  # fmt: skip
+
+    def _rival(self, card: Card) -> Card:
+        """Another model on this machine that draws the same classes, or reads text as well; the same one where there is none."""
+        same = [one for one in controls.makers(self.hub, card.video) if one.labels == card.labels and bool(one.text) == bool(card.text)]
+        return next((one for one in same if one.id != card.id and self.hub.local(one)), card)
+
+    def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, other_settings: dict, values: tuple) -> list[Setting]:
         samples = controls.whole("Samples", count, 1, compare.MOST_SAMPLES)
         first = controls.first_seed(seed, samples)
         settings = []
@@ -126,165 +155,199 @@ class CompareTab(CompareComponents):
             words = {"model": model, "solver": solver or None, "vae": vae or None, "seeds": list(range(first, first + samples))}
             words |= {"steps": None if steps is None else controls.whole("Steps", steps, 1, 1000)}
             words |= {"guidance": guidance} if card.guidable else {}
-            words |= {"eta": eta or 0} if solver == "ddim" else {}
-            words |= {word: value for word, value in carried.items() if (card.video if word in ("frames", "fps") else card.text)}
+            words |= {"eta": eta or 0} if takes_eta(solver or card.sampling.solver) else {}
+            words |= {word: value for word, value in other_settings.items() if (card.video if word in ("frames", "fps") else card.text)}
             words |= {"prompt": prompt or ""} if card.text else {}
             if k == 0 and card.label_names:
                 words["label"] = label
             settings.append(words)
-        columns = compare.aligned(self.hub, settings)
-        needed = [self.hub.card(name) for one in columns for name in (one.card.id, one.request.vae, one.card.text) if name]
-        if words := controls.missing(self.hub, needed):
-            raise RequestError(words)
-        return columns
+        return compare.aligned(self.hub, settings)
+
+    def _needed(self, *values: Any) -> list[Card]:
+        """The models that the values of `generate` need, once they are known to fit together. Raises RequestError."""
+        number, label, prompt, count, seed, other_settings = values[3:9]
+        columns = self._columns(int(number), label, prompt, count, seed, other_settings or {}, values[9:])
+        return _parts(self.hub, [(one.card.id, one.request.vae) for one in columns])
+
+    def _label(self, number: int, *values: Any) -> Any:
+        """What the Compare button says: that models are downloaded first, where some are not on this machine."""
+        try:
+            return self.download.label(_parts(self.hub, [values[2 * k : 2 * k + 2] for k in range(int(number))]))
+        except ZooError:  # such as an autoencoder that somebody typed: pressing the button says it
+            return gr.skip()
 
     # ---- what happens
 
+    @runs.always_ends
     def generate(
-        self, session: gr.Request, visitor, before, blind, number, label, prompt, count, seed, carried, *values: Any
+        self, session: gr.Request, visitor, before, blind, number, label, prompt, count, seed, other_settings, *values: Any
     ) -> Iterator[dict]:
         """Run all columns together and show them as they come; every ending gives the button back."""
-        try:
-            columns = self._columns(int(number), label, prompt, count, seed, carried or {}, values)
-            order = list(range(len(columns)))
-            if blind:
-                if len({report.setting(one) for one in columns}) < len(columns):
-                    raise RequestError("Two columns have the same setting: a blind choice between them would say nothing.")
-                if len(columns[0].seeds) > MAX_IMAGES:
-                    raise RequestError(f"Nobody looks at {len(columns[0].seeds)} samples blindly: choose at most {MAX_IMAGES}.")
-                random.shuffle(order)
-        except ZooError as error:
-            yield {self.note: markup.note(str(error), "error")}
-            return
+        columns = self._columns(int(number), label, prompt, count, seed, other_settings or {}, values)
+        order = list(range(len(columns)))
+        if blind:
+            if len({report.setting(one) for one in columns}) < len(columns):
+                raise RequestError("Two columns have the same setting: a blind choice between them would say nothing.")
+            if len(columns[0].seeds) > MAX_IMAGES:
+                raise RequestError(
+                    f"A blind test shows at most {MAX_IMAGES} samples of a column, not {len(columns[0].seeds)}: choose fewer."
+                )
+            random.shuffle(order)
         yield from self._run(session, visitor, Comparison(columns, order, blind), before)
 
-    def go_on(self, session: gr.Request, visitor: str, seen: Comparison | None) -> Iterator[dict]:
-        """As many samples more of every column, of the seeds that follow."""
-        try:
-            if seen is None or not all(one.finished for one in seen.columns):
-                raise RequestError("There is no finished comparison to go on with: press Compare and let it finish.")
-            compare.more(seen.columns)
-        except ZooError as error:
-            yield {self.note: markup.note(str(error), "error")}
-            return
-        yield from self._run(session, visitor, Comparison(seen.columns, seen.order, False), seen)
+    @runs.always_ends
+    def go_on(self, session: gr.Request, visitor: str, before: Comparison | None) -> Iterator[dict]:
+        """As many samples more of every column, of the seeds that follow; those that are there stay, whatever happens."""
+        if before is None or not all(one.finished for one in before.columns):
+            raise RequestError("There is no finished comparison to add samples to: press Compare and let it finish.")
+        columns = [one.copy() for one in before.columns]
+        compare.more(columns)
+        yield from self._run(session, visitor, Comparison(columns, before.order, False), before)
 
-    def _run(self, session: gr.Request, visitor: str, seen: Comparison, before: Comparison | None) -> Iterator[dict]:
-        idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        places = {k: place for place, k in enumerate(seen.order)}
-        ready = [column.left for column in seen.columns]
-        done, noise = [0.0] * len(places), markup.note(compare.noise(seen.columns))
-        with self.switches.held(session) as stop:
+    def _run(self, session: gr.Request, visitor: str, comparison: Comparison, before: Comparison | None) -> Iterator[dict]:
+        with self.stop_flags.held(session) as stop:
             try:
-                yield self._cells([seen.empty(place) for place in places.values()]) | {
+                yield self._cells([comparison.empty(place) for place in range(len(comparison.order))]) | {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.details: gr.update(visible=False),
-                    self.choice: gr.update(visible=False), self.note: noise,
+                    self.choice: gr.update(visible=False), self.note: markup.note(compare.noise(comparison.columns)),
                 }  # fmt: skip
-                for k, item in compare.together(self.hub, seen.columns, stop, visitor, preview=not seen.blind):
-                    column, place = seen.columns[k], places[k]
-                    part = item.step / item.total if isinstance(item, Progress) and item.total else 0
-                    done[k] = (len(ready[k]) - len(column.left) + part) / max(len(ready[k]), 1)
-                    if seen.blind:
-                        yield {self.note: markup.bar(sum(done) / len(done), compare.noise(seen.columns))}
-                    elif isinstance(item, Result):
-                        yield {self.cells[place]: seen.finished(place)}
-                    else:
-                        words = markup.progress_line(item, column.card)
-                        shown = {self.cells[place]: self._forming(seen, place, item, words), self.note: noise}
-                        yield shown if item.preview is not None else {self.note: words}
-                _trim(seen)
-                if not all(column.results for column in seen.columns):
-                    words = "stopped before there was something of every column; what was drawn is in the history of the Image tab"
-                    yield idle | self._restored(before) | {self.note: markup.note(words)}
+                for k, item in compare.together(self.hub, comparison.columns, stop, visitor, preview=not comparison.blind):
+                    yield self._step(comparison, k, item)
+                for column in comparison.columns:  # what was not begun is not missing
+                    del column.rounds[max(len(column.results), 1) :]
+                if all(column.results for column in comparison.columns):
+                    yield self.idle() | self._finished(comparison)
                     return
-                yield idle | self._finished(seen)
-            except ZooError as error:
-                _trim(seen)
-                yield idle | self._restored(before) | {self.note: markup.note(str(error), "error")}
+                words, kind = "Stopped before every column had a result; finished pictures are in the history of the Image tab.", "plain"
+            except Exception as error:
+                words, kind = runs.sentence(error), "error"
+            yield self.idle() | self._restored(before) | self.say(words, kind)
+
+    def _step(self, comparison: Comparison, k: int, item: Progress | Result) -> dict:
+        """What is new on the page once column k has come further."""
+        column, place = comparison.columns[k], comparison.order.index(k)
+        if isinstance(item, Result) and not comparison.blind:
+            return {self.cells[place]: comparison.finished(place)}
+        if comparison.blind and (isinstance(item, Result) or item.stage != "waiting"):
+            rounds = sum(len(one.rounds) for one in comparison.columns)
+            part = item.step / item.total if isinstance(item, Progress) and item.total else 0
+            share = (sum(len(one.results) for one in comparison.columns) + part) / rounds
+            return {self.note: markup.bar(min(share, 1.0), compare.noise(comparison.columns))}
+        words = markup.progress_line(item, column.card)
+        if item.preview is None:
+            return {self.note: words}
+        run_id = f"{comparison.run_id}-{len(column.results)}"
+        forming = columns_html.forming_column(place, run_id, comparison.name(place), item.preview, column, words, column.noise)
+        return {self.cells[place]: forming, self.note: markup.note(compare.noise(comparison.columns))}
 
     def _restored(self, before: Comparison | None) -> dict:
         """The comparison that stood there earlier."""
         return self._finished(before) if before is not None else self._cells([EMPTY])
-
-    def _forming(self, seen: Comparison, place: int, item: Progress, words: str) -> str:
-        column = seen.columns[seen.order[place]]
-        run = f"{seen.run}-{len(column.results)}"
-        return columns.shown(place, run, seen.name(place), item.preview, column, words, column.noise)
 
     def _cells(self, contents: list[str]) -> dict:
         """The columns' places; those that are not needed vanish."""
         spare = contents + [""] * COLUMNS
         return {cell: gr.update(value=spare[k], visible=k < len(contents)) for k, cell in enumerate(self.cells)}
 
-    def _finished(self, seen: Comparison) -> dict:
+    def _finished(self, comparison: Comparison) -> dict:
         """All columns at their end; what tells them apart only where nobody chooses blindly."""
-        shown = self._cells([seen.finished(place) for place in range(len(seen.order))]) | {self.seen: seen}
-        whole = all(column.finished for column in seen.columns)
-        if seen.blind and whole:
-            names = [seen.name(place) for place in range(len(seen.order))]
+        complete = all(column.finished for column in comparison.columns)
+        comparison.blind = comparison.blind and complete
+        changes = self._cells([comparison.finished(place) for place in range(len(comparison.order))]) | {self.comparison: comparison}
+        if comparison.blind:
+            names = [comparison.name(place) for place in range(len(comparison.order))]
             choice = gr.update(choices=[*names, UNSURE], value=None, visible=True)
-            return shown | {self.choice: choice, self.note: markup.note(f"{compare.noise(seen.columns)} Look, then choose.")}
-        seen.blind = False
-        names, columns = compare.names(len(seen.columns)), seen.columns
+            return changes | {self.choice: choice} | self.say(f"{compare.noise(comparison.columns)} Look, then choose.")
+        names, columns = compare.names(len(comparison.columns)), comparison.columns
         images = columns[0].images
         count, frames = len(images), images.shape[1] if images.ndim == 5 else 1
-        pair = self.closely(seen, "A", names[-1], 1, frames // 2 + 1)
-        return shown | self._cells([seen.finished(place) for place in range(len(seen.order))]) | {
+        return changes | self.say(compare.noise(columns)) | self._detail(comparison, "A", names[-1], 1, frames // 2 + 1) | {
             self.details: gr.update(visible=True), self.table: report.table(report.rows(columns), names),
-            self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names),
+            self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names, "Architectures"),
             self.left: gr.update(choices=names, value="A"), self.right: gr.update(choices=names, value=names[-1]),
             self.which: gr.update(maximum=max(count, 2), value=1),
             self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=frames // 2 + 1),
-            self.slider: pair[0], self.difference: pair[1], self.path: pair[2], self.note: markup.note(compare.noise(columns)),
-            self.saved: gr.update(visible=False),
-            self.again: gr.update(interactive=whole), self.choice: gr.update(visible=False),
+            self.files: gr.update(visible=False), self.choice: gr.update(visible=False),
+            self.again: gr.update(value=more_samples(count), interactive=complete),
         }  # fmt: skip
 
-    def vote(self, visitor: str, seen: Comparison | None, chosen: str) -> dict:
+    @runs.answers
+    def vote(self, visitor: str, comparison: Comparison | None, choice: str) -> dict:
         """Keep a blind choice and say what stood where."""
-        try:
-            if seen is None or not seen.blind:
-                raise RequestError("This choice was made already: compare blindly again for another.")
-            shown = [seen.columns[k] for k in seen.order]
-            index = None if chosen == UNSURE else int(chosen) - 1
-            settings = [report.setting(one) for one in shown]
-            self.votes.keep(visitor, report.subject(shown[0]), shown[0].seeds, settings, index)
-            seen.blind = False
-            words = "You saw no difference." if index is None else f"You chose {chosen}: {settings[index]}."
-            return (
-                self._finished(seen)
-                | {self.note: markup.note(f"{words} LocalFiles; the Votes tab counts.", "good")}
-                | self.votes.show(visitor)
-            )
-        except ZooError as error:
-            return {self.note: markup.note(str(error), "error")}
+        if comparison is None or not comparison.blind:
+            raise RequestError("This choice was made already: compare blindly again for another.")
+        columns = [comparison.columns[k] for k in comparison.order]
+        index = None if choice == UNSURE else int(choice) - 1
+        settings = [report.setting(one) for one in columns]
+        self.votes.keep(visitor, report.subject(columns[0]), columns[0].seeds, settings, index)
+        comparison.blind = False
+        words = "You saw no difference." if index is None else f"You chose {choice}: {settings[index]}."
+        return self._finished(comparison) | self.votes.show(visitor) | self.say(f"{words} Saved; the Votes tab counts it.", "good")
 
-    def save(self, seen: Comparison | None) -> dict:
+    @runs.answers
+    def save(self, comparison: Comparison | None) -> dict:
         """The report as files."""
-        try:
-            if seen is None or seen.blind:
-                raise RequestError("There is nothing to report yet: press Compare and let it finish.")
-            files = put(report.files(seen.columns), self.hub.results.folder / uuid.uuid4().hex)
-        except ZooError as error:
-            return {self.note: markup.note(str(error), "error")}
-        return {self.saved: gr.update(value=[str(path) for path in files], visible=True)}
+        if comparison is None or comparison.blind:
+            raise RequestError("There is nothing to report yet: press Compare and let it finish.")
+        files = put(report.files(comparison.columns), self.hub.results.folder / uuid.uuid4().hex)
+        return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
-    def closely(self, seen: Comparison | None, left: str, right: str, which: int, frame: int) -> tuple[Any, Any, Any, Any]:
-        """Two columns' same sample under a line to drag, and where they differ; the left one's file."""
-        if seen is not None and seen.blind:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+    @runs.answers
+    def detail(self, comparison: Comparison | None, before: list, left: str, right: str, which: float, frame: float) -> dict:
+        """Two columns' same sample under a line to drag, and where they differ; nothing changes where they are shown already."""
+        if comparison is None or comparison.blind or before == [left, right, which, frame]:
+            return {self.detail_shown: before}
+        return self._detail(comparison, left, right, int(which), int(frame)) | self.say(compare.noise(comparison.columns))
+
+    def _detail(self, comparison: Comparison, left: str, right: str, which: int, frame: int) -> dict:
         try:
-            return *columns.closely(seen, left, right, int(which) - 1, int(frame) - 1), markup.note(compare.noise(seen.columns))
+            images, difference, path = pair(comparison, left, right, which - 1, frame - 1)
         except RequestError as error:
-            return None, "", "", markup.note(str(error), "error")
+            images, difference, path = None, markup.note(str(error), "error"), ""
+        return {self.slider: images, self.difference: difference, self.path: path, self.detail_shown: [left, right, which, frame]}
 
 
-def _trim(seen: Comparison) -> None:
-    """What was not begun is not missing."""
-    for column in seen.columns:
-        del column.rounds[max(len(column.results), 1) :]
+def _defaults(card: Card) -> Request:
+    """The setting that a card recommends."""
+    own = card.sampling
+    return Request(card.id, steps=own.steps, solver=own.solver, guidance=card.guidance.default, vae=card.latent and card.latent.vae)
+
+
+def _parts(hub: Hub, chosen: list[tuple[str, str | None]]) -> list[Card]:
+    """Models, each with the autoencoder that was chosen for it, and what they need besides; each once."""
+    parts = [part for model, vae in chosen for part in [*hub.parts(hub.card(model)), *([hub.card(vae)] if vae else [])]]
+    return list({part.id: part for part in parts}.values())
+
+
+def _on_another(hub: Hub, request: Request, card: Card) -> tuple[Request, list[str]]:
+    """A resolved request on another model, and the words of it that this one does not allow: they are its defaults then."""
+    words = {word: getattr(request, word) for word in ("solver", "steps", "guidance", "eta", "vae")}
+    refused = []
+    if words["vae"] not in autoencoders(hub, card):
+        words["vae"] = None
+    if not card.guidable and request.guidance != 1:
+        words["guidance"], refused = 1.0, ["guidance"]
+    for more in ([], ["steps"], ["solver", "steps"]):
+        defaults = dict.fromkeys(more) | ({"eta": 0.0} if "solver" in more else {})
+        try:
+            return replace(request, model=card.id, **words | defaults).resolved(card), [*more, *refused]
+        except RequestError:
+            continue
+    return _defaults(card), ["solver", "steps", "guidance"]
+
+
+def _difference(card: Card, rival: Card, refused: list[str]) -> str:
+    """What A and B are after a result was taken over."""
+    words = f"A is the setting of that result. B is {rival.title} with the same solver, steps and guidance, so only the model differs."
+    if refused:
+        words = (
+            f"A is the setting of that result. B is {rival.title}, with its own default {' and '.join(refused)}, for it cannot take A's."
+        )
+    if rival is card:
+        words = "A and B are both the setting of that result, because no other model here draws the same: change one of them."
+    return f"{words} Then press Compare."
 
 
 def _sample(event: gr.EventData) -> int:
     """The sample that was clicked."""
-    return int(event.sample) + 1
+    return int(event.index) + 1

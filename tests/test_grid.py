@@ -86,7 +86,7 @@ def test_values_that_make_no_sense_are_refused_in_a_sentence(axis: str, text: st
         (SETTING | {"seeds": [1, 2]}, ("steps", "4"), ("", ""), ["one sample", "2 seeds"]),
         ({"label": "star"}, ("steps", "4"), ("", ""), ["names no model"]),
         (SETTING, ("autoencoder", "tiny-vae, tiny-dit"), ("", ""), ["At autoencoder tiny-dit", "does not decode"]),
-        (SETTING, ("eta", "0, 0.5"), ("", ""), ["At eta 0", "dpm-solver++ reads no eta"]),
+        (SETTING, ("eta", "0, 0.5"), ("", ""), ["At eta 0", "dpm-solver++ takes no eta"]),
         (SETTING, ("steps", [[1, 2]]), ("", ""), ["list of words or numbers"]),
         (SETTING, ("steps", "9" * 400 + "-" + "9" * 400), ("", ""), ["first-last:step"]),
         (SETTING, ("steps", "1," * 4000), ("", ""), ["characters"]),
@@ -111,13 +111,13 @@ def test_every_cell_is_what_its_setting_gives_alone(hub: Hub) -> None:
 
 def test_cells_that_differ_in_seed_and_class_only_are_made_in_one_batch(hub: Hub) -> None:
     made = grid.plan(hub, SETTING, ("seed", "0-3"), ("class", "star; heart; circle"))
-    assert [len(cells) for cells in grid.batches(made.every)] == [12]
+    assert [len(cells) for cells in grid.batches(made.all_cells)] == [12]
     results = [item for _, item in grid.run(hub, made) if isinstance(item, Result)]
     assert len(results) == 1
-    assert {cell.receipt["seed"] for cell in made.every} == {0, 1, 2, 3}
-    assert [cell.receipt["label"] for cell in made.every] == ["star"] * 4 + ["heart"] * 4 + ["circle"] * 4
+    assert {cell.receipt["seed"] for cell in made.all_cells} == {0, 1, 2, 3}
+    assert [cell.receipt["label"] for cell in made.all_cells] == ["star"] * 4 + ["heart"] * 4 + ["circle"] * 4
     apart = grid.plan(hub, SETTING, ("seed", "0-3"), ("steps", "2,4"))
-    assert [len(cells) for cells in grid.batches(apart.every)] == [4, 4]
+    assert [len(cells) for cells in grid.batches(apart.all_cells)] == [4, 4]
 
 
 def test_a_grid_stopped_midway_keeps_its_finished_cells_and_can_be_filled_in(hub: Hub) -> None:
@@ -127,19 +127,19 @@ def test_a_grid_stopped_midway_keeps_its_finished_cells_and_can_be_filled_in(hub
         ready += isinstance(item, Result) and item.stopped_at is None
         if ready == 5 and isinstance(item, Progress) and item.step == 2:
             stop.set()
-    kept = [cell.image for cell in made.every]
+    kept = [cell.image for cell in made.all_cells]
     assert [image is not None for image in kept] == [True] * 5 + [False] * 7
     assert made.manifest()["cells"][5]["file"] is None
     assert made.picture().width > 4 * 64
     filled(hub, made)
-    assert all(cell.image is not None for cell in made.every)
-    assert all(cell.image is image for cell, image in zip(made.every[:5], kept[:5], strict=True))
+    assert all(cell.image is not None for cell in made.all_cells)
+    assert all(cell.image is image for cell, image in zip(made.all_cells[:5], kept[:5], strict=True))
 
 
 def test_a_model_axis_keeps_the_class_by_name_and_each_models_own_defaults(hub: Hub) -> None:
     made = grid.plan(hub, {"model": "tiny-dit", "label": "star", "seeds": [1]}, ("model", "tiny-dit, tiny-uvit, tiny-unet"))
-    assert [cell.request.steps for cell in made.every] == [hub.card(cell.card.id).sampling.steps for cell in made.every]
-    assert {cell.card.label_names[cell.request.labels[0]] for cell in made.every} == {"star"}
+    assert [cell.request.steps for cell in made.all_cells] == [hub.card(cell.card.id).sampling.steps for cell in made.all_cells]
+    assert {cell.card.label_names[cell.request.labels[0]] for cell in made.all_cells} == {"star"}
     assert made.title() == "star, seed 1"
     assert made.words(0) == ["tiny-dit", "tiny-uvit", "tiny-unet"]
 
@@ -222,7 +222,7 @@ def test_the_command_line_fills_a_grid(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("columns: [", ["no YAML", "line"]),
+        ("columns: [", ["not valid YAML", "line"]),
         ("", ["either columns"]),
         ("tiny-dit", ["either columns"]),
         ("model: tiny-dit", ["either columns"]),
@@ -232,8 +232,8 @@ def test_the_command_line_fills_a_grid(tmp_path: Path, capsys: pytest.CaptureFix
         ("across: {steps: 4, seed: 1}\nmodel: tiny-dit", ["An axis is one name"]),
         ("across: {steps: 4}\ndown: {steps: 5}\nmodel: tiny-dit\nlabel: star", ["Both axes"]),
         ("columns: [{model: tiny-dit, label: star}, {model: tiny-uvit, label: heart}]", ["Column B", "one class"]),
-        ("!!python/object/apply:os.system ['true']", ["no YAML"]),
-        ("seeds: 2024-13-45\ncolumns: [{model: tiny-dit, label: star}]", ["no YAML"]),
+        ("!!python/object/apply:os.system ['true']", ["not valid YAML"]),
+        ("seeds: 2024-13-45\ncolumns: [{model: tiny-dit, label: star}]", ["not valid YAML"]),
         ("columns: [{model: tiny-dit, label: star, vae: [1]}]", ["Column A", "An autoencoder is named"]),
     ],
 )
@@ -256,6 +256,16 @@ def test_a_grid_with_a_cell_that_fails_writes_the_others_and_says_which(tmp_path
     first, second = json.loads((tmp_path / "out" / "manifest.json").read_text())["cells"]
     assert (tmp_path / "out" / first["file"]).is_file()
     assert (second["file"], second["error"] is not None, "down" in first) == (None, True, False)
+
+
+def test_a_file_takes_the_words_of_the_endpoints(hub: Hub) -> None:
+    shared = {"label": "star", "seed": 3, "count": 2}
+    columns = study.plan(
+        hub, shared | {"columns": [{"model": "tiny-dit"}, {"model": "tiny-uvit", "seeds": [9]}, {"model": "tiny-unet", "seed": 5}]}
+    )
+    assert [column.seeds for column in columns] == [[3, 4], [9], [5, 6]]
+    cells = study.plan(hub, shared | {"model": "tiny-dit", "across": {"seed": "0-2"}}).all_cells
+    assert [cell.request.seeds for cell in cells] == [(0,), (1,), (2,)]
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
