@@ -145,14 +145,16 @@ def overlay(recording: Recording, layer: int, query: Query, way: str, heads: Seq
 
 
 def facts(recording: Recording) -> dict[str, Any]:
-    """Shapes and predictions as JSON values."""
-    tokens = recording.tokens
+    """Shapes, predictions, how many classes the model knows, and how far the picture is from its data, as JSON values."""
+    tokens, distance = recording.tokens, recording.data_distance
     return {
         "model": recording.card.id, "picture": list(recording.shown.shape), "patch": list(tokens.size), "grid": list(tokens.grid),
         "tokens": len(recording.extra) + tokens.grid[0] * tokens.grid[1] * tokens.grid[2], "extra": list(recording.extra),
         "width": tokens.sequence.shape[-1],
         "layers": [{"name": one.name, "attends": one.kind, "grid": list(one.grid), "heads": one.heads} for one in recording.layers],
         "predictions": [{"label": name, "probability": round(share, 6)} for name, share, _ in recording.predictions],
+        "classes": recording.card.arch.get("num_classes", 0),
+        "data_distance": distance and distance.as_dict(),
     }  # fmt: skip
 
 

@@ -22,9 +22,10 @@ from zoo.inside import attention, modulation
 from zoo.inside.attention import record_attention
 from zoo.inside.byte_cache import ByteCache
 from zoo.inside.forward_record import Layer, Recording, extra_of, layers_of
-from zoo.inside.patch_tokens import record_tokens
+from zoo.inside.patch_tokens import Tokens, record_tokens
 from zoo.media import pictures, video
 from zoo.networks import autoencoders, vision
+from zoo.networks.out_of_distribution import DataDistance, held_out, judge_of
 from zoo.sampling import Level, Schedule, Trace, denoise
 
 BUDGET, RUNS = 1 << 30, 256 << 20
@@ -82,6 +83,8 @@ class Looker:
     def _see(self, card: Card, path: str | Path, layers: Sequence[Layer], layer: int) -> Recording:
         brought, shown, pixels = self._pixels(card, path)
         module, extra = self.hub.load(card).module, extra_of(card)
+        judge = self._judge(card)
+        judged = pixels if judge == card or judge is None else self._pixels(judge, path)[-1]
 
         @torch.no_grad()
         def run() -> Recording:
@@ -89,9 +92,24 @@ class Looker:
             with record_tokens(module) as tokens, record_attention(module, _some(layers, len(extra), layer)) as maps:
                 output = module(pixels[None].to(self.hub.device, next(module.parameters()).dtype))
             named = _named(card, getattr(output, "logits", None))
-            return Recording(card, shown, tokens, layers, maps, extra, named, brought=brought)
+            distance = self._data_distance(judge, judged, tokens if judge == card else None) if judge else None
+            return Recording(card, shown, tokens, layers, maps, extra, named, brought=brought, data_distance=distance)
 
         return self._alone(run)
+
+    def _judge(self, card: Card) -> Card | None:
+        """The model whose features say how far a picture is from the data of a classifier, where there is one and it is here."""
+        identity = judge_of(card)
+        judge = self.hub.cards.get(identity or "")
+        return judge if judge and self.hub.local(judge) else None
+
+    def _data_distance(self, judge: Card, pixels: Tensor, tokens: Tokens | None) -> DataDistance:
+        """How far what was prepared for a judge is from its data; tokens: those of its pass, where it was just recorded."""
+        if tokens is None:
+            module = self.hub.load(judge).module
+            with record_tokens(module) as tokens:
+                module(pixels[None].to(self.hub.device, next(module.parameters()).dtype))
+        return held_out(judge.labels).measure(tokens.features[0])
 
     def _pixels(self, card: Card, path: str | Path) -> tuple[Image.Image, np.ndarray, Tensor]:
         size = card.pixels.crop or card.arch["input_size"]
