@@ -148,15 +148,27 @@ class Looker:
     def file(self, identity: str, path: str | Path, layer: int | None = None, step: int | None = None) -> Recording:
         """Look into any file: with a vision model into a picture or clip, with a generator into the run that made a picture or video
         here, at a step of 1 to its number (None: the last). Raises a ZooError as `picture` and `made` do."""
+        *_, recording = self.open(identity, path, layer, step)
+        return recording
+
+    def open(
+        self, identity: str, path: str | Path, layer: int | None = None, step: int | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Progress | Recording]:
+        """As `file`, telling how far a run is: Progress as from the hub, then the Recording. Closing it, or stop, ends the run."""
         if self.hub.card(identity).task in SEEING:
-            return self.picture(identity, path, layer)
+            yield self.picture(identity, path, layer)
+            return
         card, request = self._card(identity, seeing=False), self.made(path)
         if request.model != card.id:
             raise RequestError(f"This file was made by {request.model}, not by {card.id}: choose {request.model}.")
-        run = self.run(request)
-        if step is not None and not 1 <= step <= len(run.trace.inputs):
-            raise RequestError(f"There is no step {short(step)} in a run of {len(run.trace.inputs)}: choose 1 to {len(run.trace.inputs)}.")
-        return self.step(run, (step or len(run.trace.inputs)) - 1, layer)
+        for item in self.generate(request, stop):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                total = len(item.trace.inputs)
+                if step is not None and not 1 <= step <= total:
+                    raise RequestError(f"There is no step {short(step)} in a run of {total}: choose 1 to {total}.")
+                yield self.step(item, (step or total) - 1, layer)
 
     # ---- generations
 
@@ -294,9 +306,14 @@ def _there(layers: Sequence[Layer], layer: int) -> int:
     return layer
 
 
+def holds_all(layers: Sequence[Layer], extra: int, rows: int = 1) -> bool:
+    """Whether a recording can hold the maps of all layers, of so many rows of a batch."""
+    return rows * sum(layer.bytes(extra) for layer in layers) <= attention.BUDGET
+
+
 def _some(layers: Sequence[Layer], extra: int, chosen: int, rows: int = 1) -> list[int] | None:
-    """All layers, where a recording can hold their maps, else the chosen one."""
-    return None if rows * sum(layer.bytes(extra) for layer in layers) <= attention.BUDGET else [chosen]
+    """All layers (None), where a recording can hold their maps, else the chosen one."""
+    return None if holds_all(layers, extra, rows) else [chosen]
 
 
 def _named(card: Card, logits: Tensor | None) -> tuple[tuple[str, float, int], ...]:

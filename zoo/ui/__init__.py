@@ -56,7 +56,7 @@ def build(hub: Hub) -> gr.Blocks:
             taken = [(image.inside, look.take, image.download), (cards.inside, look.come, cards.list)]
             taken += [(part.inside, look.take, part.path) for part in (beside, grid)]
             for button, handler, subject in [*taken, *([(film.inside, look.take, film.file)] if film else [])]:
-                there = button.click(lambda: (gr.Tabs(selected="look"), {"model": ""}), None, [tabs, look.subject], queue=False, **PRIVATE)
+                there = button.click(lambda: (gr.Tabs(selected="look"), True), None, [tabs, look.coming], queue=False, **PRIVATE)
                 there.then(handler, subject, look.all, **PRIVATE)
             for button, path in [(image.beside, image.download), *([(film.beside, film.file)] if film else [])]:
                 there = button.click(lambda: gr.Tabs(selected="compare"), None, tabs, queue=False, **PRIVATE)
