@@ -60,9 +60,9 @@ def test_the_first_example_is_open_and_a_click_moves_where_is_looked_from(inside
     before = source(inside, "look-heat")
     box = inside.locator("#look-picture img").bounding_box()
     inside.locator("#look-picture img").click(position={"x": box["width"] * 0.3, "y": box["height"] * 0.8})
-    expect(inside.locator(CAPTION)).to_contain_text("row 7, column 3")
+    expect(inside.locator(CAPTION)).to_contain_text("row 6, column 2")
     changed(inside, "look-heat", before)
-    expect(inside.locator("#look-position")).to_contain_text("row 7, column 3")
+    expect(inside.locator("#look-position")).to_contain_text("row 6, column 2")
     red = (np.abs(shown(inside, "look-heat") - (255, 64, 64)).sum(-1) < 20).nonzero()
     assert (red[0].min(), red[1].min()) == (6 * 64, 2 * 64)  # the frame of that very patch
 
@@ -105,7 +105,7 @@ def test_a_picture_of_ones_own_is_opened_and_a_text_is_refused_with_nothing_lost
 
 def test_a_generation_is_recorded_scrubbed_and_compared(inside: Page) -> None:
     choose(inside, "look-model", "tiny U-ViT")
-    expect(inside.locator("#look-note")).to_contain_text("press Generate and look")
+    expect(inside.locator("#look-note")).to_contain_text("press Look inside")
     inside.locator("#look-steps input").fill("6")
     choose(inside, "look-beside", "tiny-dit")
     inside.locator("#look-go").click()
@@ -116,7 +116,7 @@ def test_a_generation_is_recorded_scrubbed_and_compared(inside: Page) -> None:
     inside.locator("#look-step input[type=number]").fill("2")
     changed(inside, "look-picture", before[0])
     changed(inside, "look-heat", before[1])
-    expect(inside.locator("#look-second")).to_contain_text("as much noise is left")
+    expect(inside.locator("#look-second")).to_contain_text("most similar noise level")
     choose(inside, "look-query", "all patches, onto the time token")
     expect(inside.locator(CAPTION)).to_contain_text("onto time")
     inside.locator("#look-through").click()
@@ -124,7 +124,7 @@ def test_a_generation_is_recorded_scrubbed_and_compared(inside: Page) -> None:
     inside.locator("#look-free input").check()
     expect(inside.locator(CAPTION)).to_contain_text("onto time")
     inside.locator("#look-factor input[type=number]").fill("0.5")
-    expect(inside.locator("#look-carried")).to_contain_text("0.5 times what it carries")
+    expect(inside.locator("#look-carried")).to_contain_text("scaled by 0.5")
     inside.locator("#look-pack").click()
     expect(inside.locator("#look-file")).to_contain_text("tiny-uvit-inside")
 

@@ -165,7 +165,7 @@ def take(arguments: argparse.Namespace) -> None:
 
 
 def look(arguments: argparse.Namespace) -> None:
-    """Write what a model does with a picture, or did when it made one: figures, arrays and shapes into a folder; print the paths."""
+    """Write how a model sees a picture, or generated one: figures, arrays and shapes into a folder; print the paths."""
     from zoo.engine.hub import Hub
     from zoo.engine.results import put
     from zoo.inside import attention_figures
@@ -173,10 +173,10 @@ def look(arguments: argparse.Namespace) -> None:
 
     looker = Looker(Hub(device=arguments.device))
     recording = looker.file(arguments.model, arguments.image, arguments.layer, arguments.step)
-    traced = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.way == "relevance" else None
+    traced = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.combine == "relevance" else None
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
-    way, heads = (arguments.way, ()) if arguments.head is None else ("mean of chosen heads", arguments.head)
-    files = attention_figures.everything(recording, layer, recording.query(arguments.patch), way, heads, traced)
+    combination, heads = (arguments.combine, ()) if arguments.head is None else ("mean of chosen heads", arguments.head)
+    files = attention_figures.everything(recording, layer, recording.query(arguments.patch), combination, heads, traced)
     paths = put(files, Path(arguments.out or f"{arguments.image.stem}-inside-{arguments.model}"), arguments.image)
     print(json.dumps(attention_figures.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
@@ -240,11 +240,14 @@ def parser() -> argparse.ArgumentParser:
     looking = commands.add_parser("look", help="look inside: tokens, attention, figures", epilog=example)
     looking.add_argument("image", metavar="IMAGE", type=Path, help="any picture or clip; for a generator, one that it made here")
     looking.add_argument("--model", required=True, metavar="ID")
-    looking.add_argument("--layer", type=int, help="default: the last")
-    looking.add_argument("--head", type=int, nargs="+", help="one head, or the mean of several; default: --way")
-    looking.add_argument("--way", default="mean of all heads", help="or max of all heads, rollout, relevance (of the likeliest class)")
-    looking.add_argument("--patch", help="who looks: a patch by its number, row by row, or a token such as class")
-    looking.add_argument("--step", type=int, help="of a generation; default: the last")
+    looking.add_argument("--layer", type=int, help="counted from 0; default: the last")
+    looking.add_argument("--head", type=int, nargs="+", help="one head, counted from 0, or the mean of several; default: --combine")
+    looking.add_argument(
+        "--combine", "--way", metavar="HEADS", default="mean of all heads",
+        help="mean of all heads, max of all heads, rollout, or relevance of the likeliest class; default: %(default)s",
+    )  # fmt: skip
+    looking.add_argument("--patch", help="the query: a patch by its number, row by row from 0, or a token such as class")
+    looking.add_argument("--step", type=int, help="of a generation, 1 is pure noise; default: the last")
     looking.add_argument("--out", metavar="DIR", help="where the files go; default: a folder named after IMAGE and ID")
     looking.set_defaults(run=look)
     comparing = commands.add_parser(

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo.catalog.card import Card
+from zoo.engine.request import short
 from zoo.errors import RequestError
 from zoo.inside.forward_record import ONTO, Query, Recording
 from zoo.inside.modulation import MODULATIONS
@@ -20,36 +21,45 @@ from zoo.inside.tokenization import position, stages
 from zoo.media import figures
 from zoo.media.figures import Figure
 
-WAYS = ("mean of all heads", "max of all heads", "one head", "mean of chosen heads", "rollout", "relevance")
+MEAN, MAXIMUM, ONE, CHOSEN, ROLLOUT, RELEVANCE = (
+    "mean of all heads",
+    "max of all heads",
+    "one head",
+    "mean of chosen heads",
+    "rollout",
+    "relevance",
+)
+COMBINATIONS = (MEAN, MAXIMUM, ONE, CHOSEN, ROLLOUT, RELEVANCE)
 """How heads, or layers, become one map."""
 
 
 def chosen(
-    recording: Recording, layer: int, query: Query, way: str, heads: Sequence[int], traced: Tensor | None = None
+    recording: Recording, layer: int, query: Query, combination: str, heads: Sequence[int], traced: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One map (frames, rows, columns), and the extra tokens' share, of one way to look; traced: the relevance, where that is the way.
+    """One map (frames, rows, columns), and the extra tokens' share, of heads combined; traced: the relevance, where that is asked for.
 
-    Raises RequestError for a way, layer or head that there is not.
+    Raises RequestError for a combination, layer or head that there is not.
     """
-    if way == "relevance" and traced is not None:
+    if combination == RELEVANCE and traced is not None:
         return traced, torch.zeros(0)
-    if way == "rollout":
+    if combination == ROLLOUT:
         return recording.rollout(query, layer + 1), torch.zeros(0)
-    if way not in WAYS or way == "relevance":
-        raise RequestError(f"There is no way {way!r} to look: choose one of {', '.join(WAYS[:-1])}, and relevance for a classifier.")
-    found, rest = recording.looks(layer, query)
-    return joined(found, way, heads), joined(rest, way, heads)
+    if combination not in COMBINATIONS or combination == RELEVANCE:
+        words = f"{', '.join(COMBINATIONS[:-1])}, and {RELEVANCE} for a classifier"
+        raise RequestError(f"Heads cannot be combined by {short(combination)}: choose one of {words}.")
+    patches, rest = recording.looks(layer, query)
+    return joined(patches, combination, heads), joined(rest, combination, heads)
 
 
-def joined(found: Tensor, way: str, heads: Sequence[int]) -> Tensor:
-    """Heads (k, ...) as one map: all, or of the ways that say so the chosen ones. Raises RequestError for a head that there is not."""
-    if way.endswith("all heads"):
-        return found.amax(0) if way.startswith("max") else found.mean(0)
-    if wrong := [head for head in heads if not 0 <= head < len(found)]:
-        raise RequestError(f"There is no head {wrong[0]} in a layer of {len(found)}: choose 0 to {len(found) - 1}.")
+def joined(maps: Tensor, combination: str, heads: Sequence[int]) -> Tensor:
+    """Heads (k, ...) as one map: all of them, or the chosen ones. Raises RequestError for a head that there is not."""
+    if combination in (MEAN, MAXIMUM):
+        return maps.amax(0) if combination == MAXIMUM else maps.mean(0)
+    if wrong := [head for head in heads if not 0 <= head < len(maps)]:
+        raise RequestError(f"There is no head {wrong[0]} in a layer of {len(maps)}: choose 0 to {len(maps) - 1}.")
     if not heads:
-        raise RequestError(f"No head is chosen: choose some of 0 to {len(found) - 1}.")
-    return found[list(heads)].mean(0)
+        raise RequestError(f"No head is chosen: choose some of 0 to {len(maps) - 1}.")
+    return maps[list(heads)].mean(0)
 
 
 def contact(recording: Recording, query: Query, frame: int = 0) -> Image.Image:
@@ -97,19 +107,19 @@ def arrays(recording: Recording) -> bytes:
     return file.getvalue()
 
 
-def through(recordings: Mapping[int, Recording], layer: int, query: Query, way: str, heads: Sequence[int]) -> list[Figure]:
+def through(recordings: Mapping[int, Recording], layer: int, query: Query, combination: str, heads: Sequence[int]) -> list[Figure]:
     """What changes on the way from noise to picture, from recordings by step: one map over the steps, and entropy by step and layer;
     for a U-ViT what its long skips carry, and how much its patches look at its other tokens."""
     steps = sorted(recordings)
     ticks = [str(step + 1) for step in steps]
     some = [recordings[step] for step in steps]
-    maps = [chosen(one, layer, query, way, heads)[0] for one in some]
+    maps = [chosen(one, layer, query, combination, heads)[0] for one in some]
     middle = maps[0].shape[0] // 2 if isinstance(query, str) else some[0].layers[layer].token(query)[0]
     frames = [one.shown[min(middle * len(one.shown) // len(maps[0]), len(one.shown) - 1)] for one in some]
     top = max(float(values[middle].max()) for values in maps)
     over = [np.asarray(figures.overlay(picture, v[middle].numpy(), 128, high=top)) for picture, v in zip(frames, maps, strict=True)]
     clean = [np.asarray(figures.enlarged(picture, 128, smooth=True)) for picture in frames]
-    title = f"Steps {', '.join(ticks)}: the clean prediction, and where is looked, from 0 to {top:.2g} in all"
+    title = f"Clean prediction and attention at steps {', '.join(ticks)}, on one scale from 0 to {top:.2g}"
     made = [Figure("forming", title, figures.png(figures.sheet([*clean, *over], len(some), 128)))]
     layers = sorted(set.intersection(*(set(one.maps) for one in some)))
     entropies, names = [one.entropies() for one in some], [str(k) for k in layers]
@@ -117,7 +127,7 @@ def through(recordings: Mapping[int, Recording], layer: int, query: Query, way: 
     made.append(figures.matrix("entropy-in-time", "Attention entropy", spread, "step", "layer", "bits", ticks, names))
     if some[0].skips:
         lines = {f"skip {k}": [one.skips[k] for one in some] for k in some[0].skips}
-        made.append(figures.curves("skips", "Share of what the long skips carry", lines, [s + 1 for s in steps], "step", "share"))
+        made.append(figures.curves("skips", "Share that the long skip connections carry", lines, [s + 1 for s in steps], "step", "share"))
     for name in some[0].extra[:2]:
         onto = np.array([[one.looks(k, ONTO + name)[0].mean().item() for one in some] for k in layers])
         title = f"Attention of the patches to the {name} token"
@@ -126,7 +136,7 @@ def through(recordings: Mapping[int, Recording], layer: int, query: Query, way: 
 
 
 def modulated(values: Tensor) -> list[Figure]:
-    """How the class and the time enter a DiT or Latte: scales and gates by block and step, (t, blocks, 6), see inside.modulations."""
+    """How class and time condition a DiT or Latte: scales and gates by block and step, (t, blocks, 6), see inside.modulations."""
     ticks, blocks = [str(k + 1) for k in range(len(values))], [str(k) for k in range(values.shape[1])]
     return [
         figures.matrix(name.replace(" ", "-"), f"Mean {name}", values[:, :, k].T.numpy(), "step", "block", "absolute", ticks, blocks, 0.0)
@@ -135,9 +145,11 @@ def modulated(values: Tensor) -> list[Figure]:
     ]
 
 
-def overlay(recording: Recording, layer: int, query: Query, way: str, heads: Sequence[int], traced: Tensor | None = None) -> Image.Image:
+def overlay(
+    recording: Recording, layer: int, query: Query, combination: str, heads: Sequence[int], traced: Tensor | None = None
+) -> Image.Image:
     """Where one place or token looks, drawn over the picture, the asking patch framed."""
-    values, _ = chosen(recording, layer, query, way, heads, traced)
+    values, _ = chosen(recording, layer, query, combination, heads, traced)
     at = recording.layers[layer].token(query if not isinstance(query, str) else (0.0, 0.5, 0.5))
     shown = recording.shown[at[0] * len(recording.shown) // len(values)]
     made = figures.overlay(shown, values[at[0]].numpy())
@@ -145,23 +157,25 @@ def overlay(recording: Recording, layer: int, query: Query, way: str, heads: Seq
 
 
 def facts(recording: Recording) -> dict[str, Any]:
-    """Shapes and predictions as JSON values."""
-    tokens = recording.tokens
+    """Shapes, predictions, how many classes the model knows, and how far the picture is from its data, as JSON values."""
+    tokens, distance = recording.tokens, recording.data_distance
     return {
         "model": recording.card.id, "picture": list(recording.shown.shape), "patch": list(tokens.size), "grid": list(tokens.grid),
         "tokens": len(recording.extra) + tokens.grid[0] * tokens.grid[1] * tokens.grid[2], "extra": list(recording.extra),
         "width": tokens.sequence.shape[-1],
         "layers": [{"name": one.name, "attends": one.kind, "grid": list(one.grid), "heads": one.heads} for one in recording.layers],
         "predictions": [{"label": name, "probability": round(share, 6)} for name, share, _ in recording.predictions],
+        "classes": recording.card.arch.get("num_classes", 0),
+        "data_distance": distance and distance.as_dict(),
     }  # fmt: skip
 
 
 def everything(
-    recording: Recording, layer: int, query: Query, way: str, heads: Sequence[int], traced: Tensor | None = None
+    recording: Recording, layer: int, query: Query, combination: str, heads: Sequence[int], traced: Tensor | None = None
 ) -> dict[str, bytes]:
     """All figures of a recording, and its arrays, as files by name."""
     at = query if not isinstance(query, str) else (0.0, 0.5, 0.5)
-    files = {"looks.png": figures.png(overlay(recording, layer, query, way, heads, traced))}
+    files = {"looks.png": figures.png(overlay(recording, layer, query, combination, heads, traced))}
     files["layers-by-heads.png"] = figures.png(contact(recording, query, recording.layers[layer].token(at)[0]))
     drawn = [stage.figure for stage in [*stages(recording), position(recording, at)]]
     for figure in [*drawn, *plots(recording)]:

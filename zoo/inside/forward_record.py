@@ -18,6 +18,7 @@ from zoo.engine.request import short
 from zoo.errors import RequestError
 from zoo.inside import attention
 from zoo.inside.patch_tokens import Tokens
+from zoo.networks.out_of_distribution import DataDistance
 
 Query = str | tuple[float, float, float]
 """Who looks: a place (time, down, across), each in [0, 1) of the picture or clip, or a token that is no patch by its name; "onto" and
@@ -113,6 +114,8 @@ class Recording:
     """Of a U-ViT: the share of each long skip, see inside.record_skips."""
     brought: Image.Image | None = None
     """What somebody brought, small, before it was cropped."""
+    data_distance: DataDistance | None = None
+    """How far it is from the data of a classifier, where features of held-out data are at hand."""
 
     @property
     def bytes(self) -> int:

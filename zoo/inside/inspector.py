@@ -22,9 +22,10 @@ from zoo.inside import attention, modulation
 from zoo.inside.attention import record_attention
 from zoo.inside.byte_cache import ByteCache
 from zoo.inside.forward_record import Layer, Recording, extra_of, layers_of
-from zoo.inside.patch_tokens import record_tokens
+from zoo.inside.patch_tokens import Tokens, record_tokens
 from zoo.media import pictures, video
 from zoo.networks import autoencoders, vision
+from zoo.networks.out_of_distribution import DataDistance, held_out, judge_of
 from zoo.sampling import Level, Schedule, Trace, denoise
 
 BUDGET, RUNS = 1 << 30, 256 << 20
@@ -82,6 +83,8 @@ class Looker:
     def _see(self, card: Card, path: str | Path, layers: Sequence[Layer], layer: int) -> Recording:
         brought, shown, pixels = self._pixels(card, path)
         module, extra = self.hub.load(card).module, extra_of(card)
+        judge = self._judge(card)
+        judged = pixels if judge == card or judge is None else self._pixels(judge, path)[-1]
 
         @torch.no_grad()
         def run() -> Recording:
@@ -89,9 +92,24 @@ class Looker:
             with record_tokens(module) as tokens, record_attention(module, _some(layers, len(extra), layer)) as maps:
                 output = module(pixels[None].to(self.hub.device, next(module.parameters()).dtype))
             named = _named(card, getattr(output, "logits", None))
-            return Recording(card, shown, tokens, layers, maps, extra, named, brought=brought)
+            distance = self._data_distance(judge, judged, tokens if judge == card else None) if judge else None
+            return Recording(card, shown, tokens, layers, maps, extra, named, brought=brought, data_distance=distance)
 
         return self._alone(run)
+
+    def _judge(self, card: Card) -> Card | None:
+        """The model whose features say how far a picture is from the data of a classifier, where there is one and it is here."""
+        identity = judge_of(card)
+        judge = self.hub.cards.get(identity or "")
+        return judge if judge and self.hub.local(judge) else None
+
+    def _data_distance(self, judge: Card, pixels: Tensor, tokens: Tokens | None) -> DataDistance:
+        """How far what was prepared for a judge is from its data; tokens: those of its pass, where it was just recorded."""
+        if tokens is None:
+            module = self.hub.load(judge).module
+            with record_tokens(module) as tokens:
+                module(pixels[None].to(self.hub.device, next(module.parameters()).dtype))
+        return held_out(judge.labels).measure(tokens.features[0])
 
     def _pixels(self, card: Card, path: str | Path) -> tuple[Image.Image, np.ndarray, Tensor]:
         size = card.pixels.crop or card.arch["input_size"]
@@ -130,15 +148,27 @@ class Looker:
     def file(self, identity: str, path: str | Path, layer: int | None = None, step: int | None = None) -> Recording:
         """Look into any file: with a vision model into a picture or clip, with a generator into the run that made a picture or video
         here, at a step of 1 to its number (None: the last). Raises a ZooError as `picture` and `made` do."""
+        *_, recording = self.open(identity, path, layer, step)
+        return recording
+
+    def open(
+        self, identity: str, path: str | Path, layer: int | None = None, step: int | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Progress | Recording]:
+        """As `file`, telling how far a run is: Progress as from the hub, then the Recording. Closing it, or stop, ends the run."""
         if self.hub.card(identity).task in SEEING:
-            return self.picture(identity, path, layer)
+            yield self.picture(identity, path, layer)
+            return
         card, request = self._card(identity, seeing=False), self.made(path)
         if request.model != card.id:
             raise RequestError(f"This file was made by {request.model}, not by {card.id}: choose {request.model}.")
-        run = self.run(request)
-        if step is not None and not 1 <= step <= len(run.trace.inputs):
-            raise RequestError(f"There is no step {short(step)} in a run of {len(run.trace.inputs)}: choose 1 to {len(run.trace.inputs)}.")
-        return self.step(run, (step or len(run.trace.inputs)) - 1, layer)
+        for item in self.generate(request, stop):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                total = len(item.trace.inputs)
+                if step is not None and not 1 <= step <= total:
+                    raise RequestError(f"There is no step {short(step)} in a run of {total}: choose 1 to {total}.")
+                yield self.step(item, (step or total) - 1, layer)
 
     # ---- generations
 
@@ -276,9 +306,14 @@ def _there(layers: Sequence[Layer], layer: int) -> int:
     return layer
 
 
+def holds_all(layers: Sequence[Layer], extra: int, rows: int = 1) -> bool:
+    """Whether a recording can hold the maps of all layers, of so many rows of a batch."""
+    return rows * sum(layer.bytes(extra) for layer in layers) <= attention.BUDGET
+
+
 def _some(layers: Sequence[Layer], extra: int, chosen: int, rows: int = 1) -> list[int] | None:
-    """All layers, where a recording can hold their maps, else the chosen one."""
-    return None if rows * sum(layer.bytes(extra) for layer in layers) <= attention.BUDGET else [chosen]
+    """All layers (None), where a recording can hold their maps, else the chosen one."""
+    return None if holds_all(layers, extra, rows) else [chosen]
 
 
 def _named(card: Card, logits: Tensor | None) -> tuple[tuple[str, float, int], ...]:

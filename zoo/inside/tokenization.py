@@ -38,27 +38,27 @@ def stages(recording: Recording, frame: int = 0) -> list[Stage]:
     colours = "" if channels == 3 else ", three of the channels as colours"
     vector = f"{channels} x {r} x {p} x {q} = {flat}" if r > 1 else f"{channels} x {p} x {q} = {flat}"
     made = [] if recording.brought is None else [_brought(recording)]
-    made.append(_stage("picture", "The picture as the model takes it", f"{whole}, {channels} channels; {shown}.", picture))
-    made.append(_stage("grid", f"Cut into {what}", f"{count} {what} of {piece}.", figures.marked(picture, (rows, columns), None)))
-    words = f"{place} patches, read row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
-    made.append(_stage("sequence", "One after the other", words, figures.sheet(_tiles(recording), 2 * columns, 20)))
-    words = f"Each is a vector of {vector} numbers. All of them: {n} x {flat}, a row each."
-    made.append(_stage("vectors", "Flattened", words, _rows(tokens.patches)))
-    words = f"One learned matrix, {flat} x {width}, makes each {width} wide. Its main directions, as patches:"
-    made.append(_stage("filters", "Projected", words, _filters(tokens)))
-    words = f"{n} x {width}. The three main directions among them as colours:"
-    made.append(_stage("projected", "What was projected", words, _map(tokens.projected[:place], rows)))
+    made.append(_stage("picture", "Model input", f"{whole}, {channels} channels; {shown}.", picture))
+    made.append(_stage("grid", f"Divided into {what}", f"{count} {what} of {piece}.", figures.marked(picture, (rows, columns), None)))
+    words = f"{place} patches, row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
+    made.append(_stage("sequence", "Sequence of patches", words, figures.sheet(_tiles(recording), 2 * columns, 20)))
+    words = f"Each is a vector of {vector} numbers. All of them: {n} x {flat}, one row per patch."
+    made.append(_stage("vectors", "Flattened patches", words, _rows(tokens.patches)))
+    words = f"One learned matrix, {flat} x {width}, projects each to {width} numbers. Its principal components, drawn as patches:"
+    made.append(_stage("filters", "Linear projection", words, _filters(tokens)))
+    words = f"{n} x {width}. Their first three principal components as colours:"
+    made.append(_stage("projected", "Projected patches", words, _map(tokens.projected[:place], rows)))
     if len(tokens.times):
-        words = f"After the first spatial block each of the {f} frames is told its time. How alike these embeddings are:"
+        words = f"After the first spatial block a temporal embedding is added to each of {f} frames. Their cosine similarity:"
         alike = figures.enlarged(figures.coloured(similarity(tokens.times).numpy(), -1, 1), 256)
-        made.append(_stage("time", "Told when it is", words, alike))
-    made.append(_stage("tokens", "What enters the first block", _entering(recording, n), _rows(tokens.sequence)))
+        made.append(_stage("time", "Temporal embedding", words, alike))
+    made.append(_stage("tokens", "Input of the first block", _entering(recording, n), _rows(tokens.sequence)))
     _, rows, columns = recording.layers[-1].grid
     left = tokens.features[len(tokens.features) % (rows * columns) :][: rows * columns]
     sides = list(dict.fromkeys(f"{one.grid[1]} x {one.grid[2]}" for one in recording.layers))
-    merged = f" Between the stages four patches became one: {', then '.join(sides)}." if len(sides) > 1 else ""
-    words = f"{len(tokens.features)} tokens of {tokens.features.shape[1]} numbers.{merged} What is alike to the model is of one colour:"
-    made.append(_stage("features", "What leaves the last block", words, _map(left, rows)))
+    merged = f" Between stages four patches are merged into one: {', then '.join(sides)}." if len(sides) > 1 else ""
+    words = f"{len(tokens.features)} tokens of {tokens.features.shape[1]} numbers.{merged} Similar tokens have similar colours:"
+    made.append(_stage("features", "Output of the last block", words, _map(left, rows)))
     return made
 
 
@@ -67,16 +67,16 @@ def _stage(name: str, title: str, words: str, picture: Image.Image) -> Stage:
 
 
 def position(recording: Recording, query: tuple[float, float, float]) -> Stage:
-    """How the model tells one place from the others."""
-    tokens, title = recording.tokens, "Told where it stands"
+    """The position embedding of one place, compared with the others."""
+    tokens, title = recording.tokens, "Position embedding"
     rows, columns = tokens.grid[1:]
     row, column = (min(int(at * side), side - 1) for at, side in zip(query[1:], (rows, columns), strict=True))
     if not len(tokens.positions):
-        words = "There is no position embedding: a learned bias between any two places of a window is added to their attention."
+        words = "This model has none: a learned bias for each pair of places in a window is added to their attention instead."
         return _stage("position", title, words, _rows(tokens.projected))
     kind = "fixed sines and cosines" if recording.card.family in ("dit", "latte") else "learned"
-    words = f"A position embedding, {kind}, {tokens.positions.shape[1]} wide, is added to each."
-    words += f" How like that of row {row + 1}, column {column + 1} the others are, from dark (-1) to bright (1, itself):"
+    words = f"A vector of {tokens.positions.shape[1]} numbers ({kind}) is added to each patch."
+    words += f" Cosine similarity to that of row {row}, column {column}: dark is -1, bright is 1."
     return _stage("position", title, words, _alike(tokens, row * columns + column))
 
 
@@ -85,11 +85,11 @@ def _brought(recording: Recording) -> Stage:
     pixels, (width, height) = recording.card.pixels, recording.brought.size
     size = recording.shown.shape[1]
     if not pixels.resize:
-        return _stage("brought", "What was brought", f"It is stretched to {size} x {size} pixels.", recording.brought)
+        return _stage("brought", "Uploaded picture", f"It is resized to {size} x {size} pixels, whatever its shape.", recording.brought)
     side = size / pixels.resize * min(width, height)
     box = [(width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2]
     words = f"Its shorter side is resized to {pixels.resize} pixels, and {size} x {size} in the middle are taken."
-    return _stage("brought", "What was brought", words, figures.framed(recording.brought, box))
+    return _stage("brought", "Uploaded picture", words, figures.framed(recording.brought, box))
 
 
 def _entering(recording: Recording, n: int) -> str:
@@ -101,7 +101,7 @@ def _entering(recording: Recording, n: int) -> str:
     elif extra:
         count = f"{len(extra)} + {n} = {len(extra) + n}"
     first = f", first {', '.join(extra[:3])}{', ...' if len(extra) > 3 else ''}" if extra else ""
-    words = dict.fromkeys(("dit", "latte"), " None is a class token: time and class come in through scales and gates in every block.")
+    words = dict.fromkeys(("dit", "latte"), " There is no class token: time and class act through scales and gates in every block (adaLN).")
     words["u-vit"] = " Time and class, or words, are tokens like the others."
     return f"{count} tokens of {width} numbers{first}.{words.get(recording.card.family, '')}"
 

@@ -12,6 +12,7 @@ from zoo.compare.metrics import logits_and_features, moments
 from zoo.engine.hub import Hub
 from zoo.media import pictures, video
 from zoo.networks import autoencoders
+from zoo.networks.out_of_distribution import ACCEPTED, HeldOut
 from zoo.sampling import Schedule, guided, sample, seeded
 from zoo.training import motions, shapes
 from zoo.training.recipes import HELD_OUT, pixels, videos
@@ -96,15 +97,23 @@ def report(hub: Hub, card: Card, count: int) -> dict[str, float]:
 
 
 def features(hub: Hub, card: Card) -> dict[str, np.ndarray]:
-    """Mean (classes, d) and covariance (classes, d, d) of a judge's features of each class, of data that nothing was trained on."""
-    judge, found, labels = hub.load(card).module, [], []
-    film = card.task == "video-classification"
-    for index in range(FEATURES // 64):
-        x, y = motions.batch(32, 3, index)[:2] if film else shapes.batch(64, 3, index)
-        whole = ((x + 1) * 127.5).round() / 127.5 - 1  # in levels, as samples are
-        found.append(logits_and_features(judge, whole)[1])
-        labels.append(y)
-    every, y = torch.cat(found), torch.cat(labels)
+    """Mean (classes, d) and covariance (classes, d, d) of a judge's features of each class, of data that nothing was trained on; and
+    the limit of their distance, within which nearly all of other such data lie (out_of_distribution)."""
+    every, y = _features(hub, card, 3, FEATURES)
     both = [moments(every[y == k]) for k in range(card.arch["num_classes"])]
-    means, covariances = (torch.stack(parts).float().numpy() for parts in zip(*both, strict=True))
-    return {"means": means, "covariances": covariances}
+    means, covariances = (torch.stack(parts).float() for parts in zip(*both, strict=True))
+    distances = HeldOut(card.id, means, covariances, 0.0).distances(_features(hub, card, 4, FEATURES // 2)[0])
+    limit = np.float64(distances.quantile(ACCEPTED).item())
+    return {"means": means.numpy(), "covariances": covariances.numpy(), "limit": limit, "judge": np.array(card.id)}
+
+
+def _features(hub: Hub, card: Card, seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """A judge's features (n, d) of `count` held-out pictures, or half as many videos, and their classes."""
+    judge, parts, labels = hub.load(card).module, [], []
+    film = card.task == "video-classification"
+    for index in range(count // 64):
+        x, y = motions.batch(32, seed, index)[:2] if film else shapes.batch(64, seed, index)
+        whole = ((x + 1) * 127.5).round() / 127.5 - 1  # in levels, as samples are
+        parts.append(logits_and_features(judge, whole)[1])
+        labels.append(y)
+    return torch.cat(parts), torch.cat(labels)

@@ -58,11 +58,13 @@ def build(hub: Hub) -> gr.Blocks:
                 look = look_tab(hub, looker, inside)
             with gr.Tab("Models", id="models") as models:
                 cards = models_tab(hub, page, tabs, models, image, film)
-            sources = [(image.inside, look.take, image.download), (cards.inside, look.come, cards.list)]
-            sources += [(part.inside, look.take, part.path) for part in (beside, grid)]
-            for button, handler, subject in [*sources, *([(film.inside, look.take, film.file)] if film else [])]:
-                there = button.click(lambda: (gr.Tabs(selected="look"), {"model": ""}), None, [tabs, look.subject], queue=False, **PRIVATE)
-                there.then(handler, subject, look.all, **PRIVATE)
+            results = [(cards.inside, look.come, [cards.list]), *((part.inside, look.take, [part.path]) for part in (beside, grid))]
+            for tab, path in [(image, image.download), *([(film, film.file)] if film else [])]:
+                part = tab.settings
+                results.append((tab.inside, look.take_or_prepare, [path, part.model, part.label, part.prompt, part.seed, part.steps]))
+            for button, handler, inputs in results:
+                there = button.click(lambda: (gr.Tabs(selected="look"), True), None, [tabs, look.coming], queue=False, **PRIVATE)
+                there.then(handler, inputs, look.all, **PRIVATE)
             for button, path in [(image.beside, image.download), *([(film.beside, film.file)] if film else [])]:
                 there = button.click(lambda: gr.Tabs(selected="compare"), None, tabs, queue=False, **PRIVATE)
                 there.then(beside.take, path, beside.take_outputs, **PRIVATE)

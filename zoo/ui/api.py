@@ -11,7 +11,7 @@ import gradio as gr
 
 from zoo.compare.compare import aligned, together
 from zoo.compare.report import entries
-from zoo.engine.request import Result
+from zoo.engine.request import Progress, Result
 from zoo.engine.results import put
 from zoo.errors import RequestError, ZooError
 from zoo.inside import attention_figures
@@ -144,12 +144,13 @@ def _json(text: str) -> Any:
 
 
 def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
-    def look_inside(image, model, layer, head, patch) -> tuple[str, Any]:
-        """Look inside a model: an overlay (PNG) of where one patch looks, and shapes and predictions.
+    def look_inside(image, model, layer, head, patch) -> Iterator[tuple[str | None, Any]]:
+        """Look inside a model: an overlay (PNG) of the attention of one patch, and shapes and predictions. Earlier answers hold no file
+        yet and say how far the run is; a job that is cancelled ends within one step.
 
-        image: a file; any picture or clip for a vision model, for a generator one that it made here; layer: empty takes the last;
-        head: empty takes the mean of all; patch: its number row by row, or a token such as class; empty takes the class
-        token, or the middle.
+        image: a file; any picture or clip for a vision model, for a generator one that it made here; layer: from 0, empty takes the
+        last; head: from 0, empty takes the mean of all; patch: its number row by row from 0, or a token such as class; empty takes
+        the class token, or the middle.
         """
         try:
             card = hub.card(str(model))
@@ -157,15 +158,20 @@ def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
             if not path:
                 raise RequestError("Bring a picture: image is empty.")
             chosen = None if layer in (None, "") else controls.whole("Layer", layer, 0, 1000)
-            recording = looker.file(card.id, path, chosen)
-            chosen = max(recording.maps) if chosen is None else chosen
-            way, heads = ("mean of all heads", ()) if head in (None, "") else ("one head", (controls.whole("Head", head, 0, 1000),))
-            query = recording.query(patch)
-            made = attention_figures.overlay(recording, chosen, query, way, heads)
+            yield None, {"stage": "loading"}
+            for item in looker.open(card.id, path, chosen):
+                if isinstance(item, Progress):
+                    yield None, {"stage": item.stage, "ahead": item.ahead, "step": item.step, "total": item.total}
+                    continue
+                chosen = max(item.maps) if chosen is None else chosen
+                one = head not in (None, "")
+                heads = (controls.whole("Head", head, 0, 1000),) if one else ()
+                query = item.query(patch)
+                overlay = attention_figures.overlay(item, chosen, query, attention_figures.ONE if one else attention_figures.MEAN, heads)
+                name = f"{card.id}-looks-{hashlib.sha256(overlay.tobytes()).hexdigest()[:10]}.png"
+                [file] = put({name: figures.png(overlay)}, hub.results.folder)
+                yield str(file), attention_figures.facts(item) | {"layer": chosen, "head": head, "query": query}
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
-        name = f"{card.id}-looks-{hashlib.sha256(made.tobytes()).hexdigest()[:10]}.png"
-        [file] = put({name: figures.png(made)}, hub.results.folder)
-        return str(file), attention_figures.facts(recording) | {"layer": chosen, "head": head, "query": query}
 
     return look_inside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import math
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -103,9 +104,15 @@ def plate(figure: Figure, words: str = "", number: int = 0) -> str:
     title = f"{number}. {figure.title}" if number else figure.title
     said = f"<p>{html.escape(words)}</p>" if words else ""
     alt = html.escape(f"{figure.title}: {words}" if words else figure.title)
-    kind = "plot" if figure.svg else "raster"
-    shown = f'<figcaption>{html.escape(title)}</figcaption>{said}<img alt="{alt}" src="{image}">'
-    return f'<figure class="plate {kind}">{shown}<p class="get">{links}</p></figure>'
+    kind, drawing = ("plot", plot(figure.svg, alt)) if figure.svg else ("raster", f'<img alt="{alt}" src="{image}">')
+    content = f"<figcaption>{html.escape(title)}</figcaption>{said}{drawing}"
+    return f'<figure class="plate {kind}">{content}<p class="get">{links}</p></figure>'
+
+
+def plot(svg: str, alt: str) -> str:
+    """A plot in the text's colour, on the page's ground: its black lines and words follow the theme."""
+    drawing = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg[svg.index("<svg") :], flags=re.DOTALL)  # that style would be the page's
+    return drawing.replace("#000000", "currentColor").replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
 
 
 def plates(shown: Sequence[Figure]) -> str:
@@ -124,13 +131,16 @@ def picture(image: Image.Image, name: str, title: str, words: str = "") -> str:
     return plate(Figure(name, title, figures.png(image)), words)
 
 
-def image(content: bytes, words: str) -> str:
-    """A PNG in the line."""
-    return f'<img class="inline" alt="{html.escape(words)}" src="{data_url(content, "image/png")}">'
+def scale(high: float, unit: str) -> str:
+    """A colour bar from 0 to `high` with its unit, to stand under an overlay."""
+    stops = ", ".join("#" + bytes(colour).hex() for colour in figures.coloured(np.linspace(0, 1, 17), 0.0, 1.0).tolist())
+    ticks = "".join(f"<span>{high * k / 4:.2g}</span>" for k in range(5))
+    words = f'role="img" aria-label="colour bar from 0 to {high:.2g}: {html.escape(unit)}"'
+    return f'<div class="scale" {words}><i style="background:linear-gradient(90deg, {stops})"></i>{ticks}<b>{html.escape(unit)}</b></div>'
 
 
 def bars(rows: Sequence[tuple[str, float, int]]) -> str:
-    """Names with a share each, as bars: the predictions."""
+    """Names with a share each, as bars, the largest first: the predictions."""
     cells = "".join(
         f'<li><span>{html.escape(name)}</span><i style="width:{60 * share:.1f}%"></i><b>{100 * share:.1f} %</b></li>'
         for name, share, _ in rows

@@ -1,43 +1,31 @@
-"""The Look inside tab: a picture or a generation, its tokens, and where any place of it looks in any layer, head and step."""
+"""The Look inside tab: a picture or a generation, its tokens, and the attention of any place of it in any layer, head and step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from zoo.catalog.card import SEEING, Card
 from zoo.engine.request import Progress, Request, find_label
-from zoo.errors import RequestError, ZooError
-from zoo.inside import attention_figures
-from zoo.inside.forward_record import ONTO, Recording
+from zoo.errors import RequestError
+from zoo.inside.attention_figures import CHOSEN, COMBINATIONS, MEAN, ONE, RELEVANCE, ROLLOUT
+from zoo.inside.forward_record import ONTO, Layer, Recording, extra_of, layers_of
+from zoo.inside.inspector import holds_all
 from zoo.media import pictures
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import labels
-from zoo.ui.tabs.look.components import NOTHING, LookComponents
-from zoo.ui.tabs.look.views import PATCH, SIDE, View, Views, examples, model_choices, price, widest
+from zoo.ui.tabs.look.components import EMPTY, FOLDS, HELP, NOTHING, LookComponents
+from zoo.ui.tabs.look.views import PATCH, SIDE, View, Views, examples, known, model_choices, price, widest
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
     from zoo.inside.inspector import Looker
 
-EMPTY = "Choose a class and press Generate and look: every step of the run can then be opened."
-
-
-def errors_in_place(handler: Callable[..., dict]) -> Callable[..., dict]:
-    """A handler whose errors stand on the page in one sentence."""
-
-    @wraps(handler)
-    def safe(self: LookTab, *values: Any) -> dict:
-        try:
-            return handler(self, *values)
-        except ZooError as error:
-            return {self.note: markup.note(str(error), "error")}
-
-    return safe
+__all__ = ["HELP", "LookTab", "look_tab"]
 
 
 class LookTab(LookComponents):
@@ -45,250 +33,371 @@ class LookTab(LookComponents):
 
     def __init__(self, hub: Hub, looker: Looker, tab: gr.Tab) -> None:
         super().__init__(looker)
-        self.hub, self.tab, self.views, self.switches = hub, tab, Views(looker), runs.StopFlags()
+        self.hub, self.tab, self.views, self.flags = hub, tab, Views(looker), runs.StopFlags()
         self._wire()
 
     def _wire(self) -> None:
         view = [
-            self.subject,
-            self.way,
-            self.layer,
-            self.head,
-            self.some,
-            self.target,
-            self.query,
-            self.place,
-            self.frame,
-            self.step,
+            self.subject, self.combination, self.layer, self.head, self.some, self.target, self.query, self.place, self.frame, self.step,
             self.free,
-        ]
-        drawn = [self.picture, self.heat, self.caption, self.second, self.strip, self.sheet, self.position, self.note]
+        ]  # fmt: skip
+        drawn = [self.picture, self.heat, self.caption, self.second, self.strip, self.sheet, self.position, self.note, self.last_view]
         ranges = [
-            self.place,
-            self.layer,
-            self.head,
-            self.some,
-            self.query,
-            self.frame,
-            self.step,
-            self.free,
-            self.skip,
-            self.steps_part,
-            self.skips_part,
-        ]
-        opened = [*drawn, *ranges, self.subject, self.way, self.target, self.predictions, self.plots, self.patch, self.cost]
-        opened += [self.tokens, self.entering, self.forming, self.carried, self.file]
-        asked = [self.bring, self.example, self.label, self.prompt, self.numbers, self.seed, self.steps, self.beside, self.go]
+            self.place, self.layer, self.head, self.some, self.target, self.query, self.combination, self.frame, self.step, self.free,
+            self.skip, self.steps_part, self.skips_part,
+        ]  # fmt: skip
+        opened = [*drawn, *ranges, self.subject, self.predictions, self.plots, self.patch, self.cost, self.tokens, self.entering]
+        opened += [self.forming, self.carried, self.file]
+        asked = [self.bring, self.example, self.label, self.prompt, self.numbers, self.seed, self.steps, self.rival, self.bar]
+        asked += [self.go, self.halt, self.settings, self.chosen, self.origin, self.coming]
         self.all = [self.model, *asked, *opened]
-        same = PRIVATE | {"trigger_mode": "always_last"}
-        self.model.input(self.choose, self.model, [*asked, *opened], **PRIVATE)
-        self.tab.select(self.arrive, [self.subject, self.model], self.all, **PRIVATE)
-        self.bring.upload(self.open, [self.model, self.bring], opened, **PRIVATE)
-        self.example.input(self.open, [self.model, self.example], opened, **PRIVATE)
-        chosen = [self.model, self.label, self.prompt, self.seed, self.steps, self.beside]
-        self.go.click(self.generate, chosen, [*opened, self.go, self.halt], **PRIVATE)
-        self.halt.click(self.switches.stop, None, None, queue=False, **PRIVATE)
-        for part in (self.layer, self.head, self.some, self.frame, self.step, self.way, self.target, self.query, self.free):
-            part.input(self.draw, view, [*drawn, self.target, self.head, self.some], **same)
+        latest = PRIVATE | {"trigger_mode": "always_last"}
+        self.model.input(self.choose, [self.model, self.chosen], self.all, **latest)
+        self.tab.select(self.arrive, [self.model, self.chosen, self.coming], self.all, **PRIVATE)
+        self.bring.upload(self.upload, [self.model, self.bring, self.chosen, *view], self.all, **latest)
+        self.example.input(self.open, [self.model, self.example, self.chosen, *view], self.all, **latest)
+        wanted = [self.model, self.label, self.prompt, self.seed, self.steps, self.rival, self.origin]
+        self.go.click(self.generate, [*wanted, *view], self.all, **PRIVATE)
+        self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
+        uses = [self.layer, self.head, self.some, self.target, self.query]
+        for part in (self.layer, self.head, self.some, self.frame, self.step, self.combination, self.target, self.query, self.free):
+            part.input(self.draw, [self.last_view, *view], [*drawn, *uses], **latest)
         for part in (self.picture, self.heat):
-            click = part.select(_clicked, None, [self.place, self.query], queue=False, **PRIVATE)
-            click.then(self.draw, view, [*drawn, self.target, self.head, self.some], **same)
+            click = part.select(_clicked, [self.combination, self.query], [self.place, self.query], queue=False, **PRIVATE)
+            click.then(self.draw, [self.last_view, *view], [*drawn, *uses], **latest)
         for event in (self.step.release, self.frame.release, self.free.input):
-            event(self.reopen, view, [self.tokens, self.entering, self.plots, self.note], **same)
-        self.patch.input(self.price, [self.model, self.patch], self.cost, queue=False, **PRIVATE)
+            event(self.reopen, view, [self.tokens, self.entering, self.plots, self.note], **latest)
+        self.patch.input(self.price, [self.model, self.patch], [self.cost, self.note], queue=False, **PRIVATE)
         self.through.click(self.draw_through, view, [self.forming, self.note], **PRIVATE)
         for part in (self.skip, self.factor):
-            part.input(self.cut, [self.skip, self.factor, *view], [self.carried, self.note], **same)
+            part.input(self.cut, [self.skip, self.factor, *view], [self.carried, self.note], **latest)
         self.pack.click(self.save, view, [self.file, self.note], **PRIVATE)
+        folds = [self.sheet_part, self.tokens_part, self.plots_part, self.steps_part, self.skips_part]
+        gr.context.Context.root_block.load(None, None, folds, js=FOLDS, **PRIVATE)
+
+    # ---- what stands on the tab
+
+    def idle(self) -> dict:
+        """What the buttons show when nothing runs."""
+        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+
+    def say(self, text: str, kind: str = "plain") -> dict:
+        """One sentence over the pictures."""
+        return {self.note: markup.note(text, kind)}
+
+    def _controls(self, card: Card) -> dict:
+        """Every control as a model needs it, nothing opened yet."""
+        seeing, ready = card.task in SEEING, examples(card)
+        rivals = [
+            one.id
+            for one in self.looker.models()
+            if one.generates and one.id != card.id and (one.labels, one.text) == (card.labels, card.text) and self.hub.local(one)
+        ]
+        return {
+            self.model: card.id,
+            self.bring: gr.update(visible=seeing, label="Upload a clip" if "num_frames" in card.arch else "Upload a picture"),
+            self.example: gr.update(visible=seeing, choices=ready, value=ready[0][1] if seeing else None),
+            self.label: gr.update(
+                visible=bool(card.label_names) and not seeing, choices=labels(card), value=0 if card.label_names else None
+            ),
+            self.prompt: gr.update(visible=bool(card.text)), self.numbers: gr.update(visible=not seeing),
+            self.steps: card.sampling.steps if card.sampling else 1, self.seed: "0", self.bar: gr.update(visible=not seeing),
+            self.rival: gr.update(visible=not seeing and bool(rivals), choices=[NOTHING, *rivals], value=NOTHING),
+            self.chosen: {"model": card.id, "example": ready[0][1] if seeing else None}, self.origin: None, self.settings: "",
+            self.coming: False,
+        }  # fmt: skip
+
+    def _empty(self, card: Card, words: str) -> dict:
+        """Nothing to look at yet, and why; the controls of the view are those of the model nevertheless."""
+        texts = dict.fromkeys([part for part in self.all if isinstance(part, gr.HTML) and part is not self.settings], "")
+        hidden = dict.fromkeys((self.steps_part, self.skips_part, self.step, self.frame, self.free, self.file), gr.update(visible=False))
+        nothing = {self.picture: None, self.heat: None, self.subject: {}, self.last_view: None, self.place: (0.5, 0.5)}
+        sizes = {
+            self.patch: gr.update(value=card.arch["patch_size"], maximum=widest(card)),
+            self.cost: price(card, card.arch["patch_size"]),
+        }
+        return texts | hidden | nothing | sizes | self._ranges(card, layers_of(card), None)[0] | self.say(words)
+
+    def _ranges(self, card: Card, layers: tuple[Layer, ...], recording: Recording | None, old: View | None = None) -> tuple[dict, View]:
+        """Layers, heads, queries and combinations as a model has them, before a run, too; and the view: as it was, else the first."""
+        extra, last, generates = extra_of(card), len(layers) - 1, card.generates
+        whole = recording.whole if recording else all(one.kind == "full" for one in layers) and holds_all(layers, len(extra), 2)
+        names = [name for name, *_ in recording.predictions] if recording else []
+        lacking = {ROLLOUT: not whole, RELEVANCE: not (extra and names and whole)}
+        combinations = [one for one in COMBINATIONS if not lacking.get(one)]
+        tokens = [(f"{name} token", name) for name in extra[:8]] + [
+            (f"all patches, onto the {name} token", ONTO + name) for name in extra[:2]
+        ]
+        queries = [PATCH, *(name for _, name in tokens)]
+        heads = max(one.heads for one in layers) - 1
+        view = View(
+            {}, MEAN, len(layers) // 2 if generates else last, 0, [0, 1], names[0] if names else None,
+            extra[0] if extra and not generates else PATCH, (0.5, 0.5), 1, 1, False,
+        )  # fmt: skip
+        if old is not None:
+            same = {"layer": min(old.layer, last), "head": min(old.head, heads), "some": [head for head in old.some if head <= heads]}
+            same |= {"combination": old.combination} if old.combination in combinations else {}
+            view = view._replace(**same, **({"query": old.query} if old.query in queries else {}))
+        shown = {
+            self.layer: gr.update(maximum=last, value=view.layer), self.head: gr.update(maximum=heads, value=view.head),
+            self.some: gr.update(choices=list(range(heads + 1)), value=view.some),
+            self.query: gr.update(choices=[PATCH, *tokens], value=view.query),
+            self.combination: gr.update(choices=combinations, value=view.combination),
+            self.target: gr.update(choices=names, value=view.target),
+        }  # fmt: skip
+        uses = self._uses(view)
+        return {part: value | uses.get(part, {}) for part, value in shown.items()}, view
+
+    def _uses(self, view: View) -> dict:
+        """Which controls this combination makes use of; the others are off, and say why."""
+
+        def state(on: bool, reason: str) -> dict:
+            return gr.update(interactive=on, info="" if on else reason)
+
+        relevance = view.combination == RELEVANCE
+        return {
+            self.layer: state(not relevance, "Off: relevance goes through all layers."),
+            self.head: state(view.combination == ONE, f'Off: choose "{ONE}" under Combine heads.'),
+            self.query: state(not relevance, "Off: relevance explains a class, not a query."),
+            self.some: gr.update(visible=view.combination == CHOSEN), self.target: gr.update(visible=relevance),
+        }  # fmt: skip
 
     # ---- what is looked at
 
-    def arrive(self, subject: dict, model: str) -> dict:
+    @runs.always_ends
+    def arrive(self, model: str, chosen: dict, coming: bool) -> Iterator[dict]:
         """Know what is here now, and open the first example when the tab is opened for the first time."""
-        models = {self.model: gr.update(choices=model_choices(self.looker))}
-        return models if subject else models | self.choose(model)
+        yield {self.model: gr.update(choices=model_choices(self.looker))}
+        if not chosen and not coming:
+            yield from self._choose(model)
 
-    @errors_in_place
-    def choose(self, model: str) -> dict:
-        """Show what a model needs to be looked into, and open an example where it only looks."""
+    @runs.always_ends
+    def choose(self, session: gr.Request, model: str | None, chosen: dict) -> Iterator[dict]:
+        """Show what another model needs, and open an example where it is a classifier; what runs of the old one ends."""
+        if not model or model == chosen.get("model"):
+            yield {self.note: gr.skip()}
+            return
+        self.flags.stop(session)
+        yield from self._choose(model)
+
+    def _choose(self, model: str) -> Iterator[dict]:
         card = self.hub.card(model)
-        looks, ready = card.task in SEEING, examples(card)
-        rivals = [
-            one for one in self.looker.models() if one.generates and one.id != model and (one.labels, one.text) == (card.labels, card.text)
-        ]
-        others = [one.id for one in rivals if self.hub.local(one)]
-        shown = {
-            self.bring: gr.update(visible=looks), self.example: gr.update(visible=looks, choices=ready, value=ready[0][1]),
-            self.label: gr.update(visible=bool(card.label_names) and not looks, choices=labels(card), value=0),
-            self.prompt: gr.update(visible=bool(card.text)), self.numbers: gr.update(visible=not looks),
-            self.steps: card.sampling.steps if card.sampling else 1, self.go: gr.update(visible=not looks), self.seed: "0",
-            self.beside: gr.update(visible=not looks and bool(others), choices=[NOTHING, *others], value=NOTHING),
-        }  # fmt: skip
+        yield self._controls(card) | self._empty(card, "Computing ...")
+        yield self._first(card)
+
+    def _first(self, card: Card) -> dict:
+        """What is seen of a model that was just chosen."""
         if words := controls.missing(self.hub, self.hub.parts(card)):
-            return shown | self._cleared(words)
-        return shown | (self.open(model, ready[0][1]) if looks else self._cleared(EMPTY))
+            return self._empty(card, words)
+        return self._opened({"model": card.id, "path": examples(card)[0][1]}) if card.task in SEEING else self._empty(card, EMPTY)
 
-    def come(self, model: str) -> dict:
+    @runs.always_ends
+    def come(self, model: str) -> Iterator[dict]:
         """Come here from the Models tab with one of them."""
-        return self.choose(model) | {self.model: model}
-
-    def _cleared(self, words: str) -> dict:
-        """Nothing to look at yet, and why."""
-        texts = dict.fromkeys([part for part in self.all if isinstance(part, gr.HTML)], "")
-        hidden = dict.fromkeys((self.steps_part, self.skips_part, self.step, self.frame, self.free, self.file), gr.update(visible=False))
-        return texts | hidden | {self.picture: None, self.heat: None, self.note: markup.note(words), self.subject: {}}
-
-    @errors_in_place
-    def open(self, model: str, path: str | None) -> dict:
-        """Look at a picture or clip with a model."""
-        if not path:
-            raise RequestError("Bring a picture first, or take an example.")
-        return self._opened({"model": self.hub.card(model).id, "path": path})
-
-    def generate(self, session: gr.Request, model: str, label: Any, prompt: str, seed: str, steps: Any, beside: str) -> Iterator[dict]:
-        """Run a model, and the one beside it, and keep every step; every ending gives the button back."""
-        idle = {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-        with self.switches.held(session) as stop:
-            try:
-                yield {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.note: markup.note("starting")}
-                card = self.hub.card(model)
-                requests = [controls.make_request(card, prompt if card.text else label, 1, seed or "0", steps, None, None)]
-                if beside != NOTHING:
-                    other = self.hub.card(beside)
-                    name = card.label_names[requests[0].labels[0]] if requests[0].labels else ""
-                    labels = (find_label(other, name),) if other.label_names else ()
-                    requests.append(Request(other.id, labels, requests[0].seeds, requests[0].steps).resolved(other))
-                for request in requests:
-                    for item in self.looker.generate(request, stop):
-                        if isinstance(item, Progress):
-                            yield {self.note: markup.progress_line(item, self.hub.card(request.model))}
-                if stop.is_set():
-                    yield idle | {self.note: markup.note("stopped; nothing was kept")}
-                    return
-                subject = {"model": card.id, "request": requests[0].to_dict()}
-                yield idle | self._opened(subject | ({"beside": requests[1].to_dict()} if requests[1:] else {}))
-            except ZooError as error:
-                yield idle | {self.note: markup.note(str(error), "error")}
-
-    def _opened(self, subject: dict) -> dict:
-        """Everything of a new subject, its controls set to what it has."""
-        made = "request" in subject
-        steps = len(self.views.run(subject["request"]).trace.inputs) if made else 1
-        recording = self.views.recording(subject, None, steps)
-        card, extra, frames = recording.card, recording.extra, len(recording.shown)
-        layer = len(recording.layers) // 2 if made else len(recording.layers) - 1
-        tokens = [(f"the {name} token", name) for name in extra[:8]]
-        tokens += [(f"all patches, onto the {name} token", ONTO + name) for name in extra[:2]]
-        query = extra[0] if extra and not made else PATCH
-        named = [name for name, *_ in recording.predictions]
-        missing = {"rollout": not recording.whole, "relevance": not (extra and named and recording.whole)}
-        ways = [way for way in attention_figures.WAYS if not missing.get(way)]
-        guided, skips, most = made and subject["request"]["guidance"] != 1, sorted(recording.skips or ()), _most(recording)
-        shown = {
-            self.subject: subject, self.place: (0.5, 0.5), self.layer: gr.update(maximum=len(recording.layers) - 1, value=layer),
-            self.head: gr.update(maximum=most, value=0, visible=False),
-            self.some: gr.update(choices=list(range(most + 1)), value=[0, 1], visible=False),
-            self.query: gr.update(choices=[PATCH, *tokens], value=query), self.way: gr.update(choices=ways, value=ways[0]),
-            self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=1),
-            self.step: gr.update(visible=made, maximum=max(steps, 2), value=steps),
-            self.free: gr.update(visible=guided, value=False), self.steps_part: gr.update(visible=made),
-            self.skips_part: gr.update(visible=bool(skips)), self.skip: gr.update(maximum=max(skips, default=1), value=0),
-            self.target: gr.update(visible=False, choices=named, value=named[0] if named else None),
-            self.predictions: _asked(card, subject["request"]) if made else markup.bars(recording.predictions),
-            self.forming: "", self.carried: "", self.file: gr.update(visible=False),
-            self.patch: gr.update(value=card.arch["patch_size"], maximum=widest(card)), self.cost: price(card, card.arch["patch_size"]),
-        }  # fmt: skip
-        view = View(subject, ways[0], layer, 0, [], None, query, (0.5, 0.5), 1, steps, False)
-        return self.reopen(*view) | self.draw(*view) | shown
-
-    # ---- what is drawn
-
-    @errors_in_place
-    def draw(self, *view: Any) -> dict:
-        """Where one place or token looks."""
-        chosen = View(*view)
-        parts = {getattr(self, name): value for name, value in self.views.draw(chosen).items()}
-        uses = {self.target: "relevance", self.head: "one head", self.some: "mean of chosen heads"}
-        shown = {part: gr.update(visible=chosen.way == way) for part, way in uses.items()}
-        return parts | shown | {self.note: ""}
-
-    @errors_in_place
-    def reopen(self, *view: Any) -> dict:
-        """The tokens and the figures by layer, of another step or frame."""
-        return {getattr(self, name): value for name, value in self.views.tokens(View(*view)).items()}
-
-    def price(self, model: str, patch: int) -> str:
-        """What another patch size would cost."""
-        return price(self.hub.card(model), int(patch))
-
-    @errors_in_place
-    def draw_through(self, *view: Any) -> dict:
-        """The same layer, head and place through the run."""
-        return {self.forming: self.views.through(View(*view)), self.note: ""}
-
-    @errors_in_place
-    def cut(self, skip: int, factor: float, *view: Any) -> dict:
-        """What a long skip carried."""
-        return {self.carried: self.views.cut(View(*view), skip, factor), self.note: ""}
-
-    @errors_in_place
-    def save(self, *view: Any) -> dict:
-        """All arrays of this recording as one file."""
-        return {self.file: gr.update(value=self.views.arrays(View(*view), self.hub.results.folder), visible=True), self.note: ""}
-
-    def take(self, path: str | None) -> Iterator[dict]:
-        """Look into the run that made a picture or video of another tab, at its last step."""
-        try:
-            if not path:
-                raise RequestError("Generate a picture first, or click one.")
-            request = self.looker.made(path)
-            asked = {self.seed: str(request.seeds[0]), self.steps: request.steps, self.label: (request.labels or (None,))[0]}
-            yield self.choose(request.model) | asked | {self.model: request.model, self.subject: {"model": request.model}}
-            for item in self.looker.generate(request):
-                if isinstance(item, Progress):
-                    yield {self.note: markup.progress_line(item, self.hub.card(request.model))}
-            yield self._opened({"model": request.model, "request": request.to_dict()})
-        except ZooError as error:
-            yield {self.note: markup.note(str(error), "error")}
+        yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
+        yield from self._choose(model)
 
     def addressed(self, words: Mapping[str, str]) -> dict:
         """What the tab shows for the words of an address, those of the API: model, label, prompt, seed, steps. Raises a ZooError."""
-        card = self.hub.card(words.get("model", self.looker.models()[0].id))
-        shown = self.choose(card.id) | {self.model: card.id}
-        if card.label_names and "label" in words and card.generates:
-            shown[self.label] = gr.update(choices=labels(card), value=find_label(card, words["label"]), visible=True)
-        shown |= {part: words[word] for word, part in (("prompt", self.prompt), ("seed", self.seed)) if word in words}
-        if words.get("steps", "").isdecimal():
-            shown[self.steps] = int(words["steps"])
+        card = self.hub.card(words.get("model") or model_choices(self.looker)[0][1])
+        shown = self._controls(card) | self._first(card)
+        if card.generates:
+            if card.label_names and "label" in words:
+                shown[self.label] = self._label(card, find_label(card, words["label"]))
+            shown |= {part: words[word] for word, part in (("prompt", self.prompt), ("seed", self.seed)) if word in words}
+            if words.get("steps"):
+                shown[self.steps] = controls.whole("Steps", int(words["steps"]) if words["steps"].isdecimal() else words["steps"], 1, 1000)
         return shown
 
     def dropped(self, path: str) -> dict:
-        """Look at a picture or clip that was dropped on the page, with the first classifier that takes such."""
+        """Look into a picture or clip that was dropped on the page, with the first classifier here that takes such."""
         moving = not pictures.is_picture(path)
-        able = [
-            card for card in self.looker.models() if card.task in SEEING and ("num_frames" in card.arch) == moving and self.hub.local(card)
-        ]
-        if not able:
-            raise RequestError("No model of this hub looks at files of this kind.")
-        return self.choose(able[0].id) | self.open(able[0].id, path) | {self.model: able[0].id}
+        for card in self.looker.models():
+            if card.task in SEEING and ("num_frames" in card.arch) == moving and self.hub.local(card):
+                chosen = {self.example: gr.update(visible=True, choices=examples(card), value=None)}
+                chosen |= {self.chosen: {"model": card.id, "example": None}}
+                return self._controls(card) | self._opened({"model": card.id, "path": path}) | chosen
+        raise RequestError("No model here looks at files of this kind: download one on the Models tab.")
+
+    @runs.always_ends
+    def upload(self, model: str, path: str | None, chosen: dict, *view: Any) -> Iterator[dict]:
+        """Look into somebody's own picture or clip."""
+        if not path:
+            raise RequestError("No file arrived: upload a picture, or choose an example.")
+        yield self.say("Computing ...")
+        yield self._opened({"model": self.hub.card(model).id, "path": path}, View.of(*view)) | {
+            self.example: None, self.chosen: chosen | {"example": None},
+        }  # fmt: skip
+
+    @runs.always_ends
+    def open(self, model: str, path: str | None, chosen: dict, *view: Any) -> Iterator[dict]:
+        """Look into an example; the one that is open, or none, changes nothing."""
+        if not path or path == chosen.get("example"):
+            yield {self.note: gr.skip()}
+            return
+        yield self.say("Computing ...")
+        yield self._opened({"model": self.hub.card(model).id, "path": path}, View.of(*view)) | {self.chosen: chosen | {"example": path}}
+
+    @runs.always_ends
+    def generate(
+        self, session: gr.Request, model: str, label: Any, prompt: str, seed: str, steps: Any, rival: str, origin: dict | None, *view: Any
+    ) -> Iterator[dict]:
+        """Run a model, and the one beside it, and keep every step; every ending gives the button back."""
+        with self.flags.held(session) as stop:
+            yield {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)} | self.say("starting")
+            card = self.hub.card(model)
+            requests = [_request(card, prompt if card.text else label, seed, steps, origin)]
+            if rival != NOTHING:
+                other = self.hub.card(rival)
+                name = card.label_names[requests[0].labels[0]] if requests[0].labels else ""
+                classes = (find_label(other, name),) if other.label_names else ()
+                requests.append(Request(other.id, classes, requests[0].seeds, requests[0].steps).resolved(other))
+            for request in requests:
+                yield from self._progress(request, stop)
+            if stop.is_set():
+                yield self.idle() | self.say("Stopped: nothing was kept of this run, and what was here before stays.")
+                return
+            subject = {"model": card.id, "request": requests[0].to_dict()}
+            subject |= {"rival": requests[1].to_dict()} if requests[1:] else {}
+            yield self.idle() | self._opened(subject, View.of(*view))
+
+    def _progress(self, request: Request, stop: Any) -> Iterator[dict]:
+        for item in self.looker.generate(request, stop):
+            if isinstance(item, Progress):
+                yield {self.note: markup.progress_line(item, self.hub.card(request.model))}
+
+    @runs.always_ends
+    def take_or_prepare(self, session: gr.Request, path: str | None, model: str, label: int | None, *rest: Any) -> Iterator[dict]:
+        """Look into a result of another tab; or, before there is any, take over its controls, ready to run here."""
+        if path:
+            yield from self.take(session, path)
+            return
+        yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
+        card = self.hub.card(model)
+        if card not in self.looker.models():
+            raise RequestError(f"{card.title} has no attention that can be recorded: choose another model.")
+        prompt, seed, steps = rest
+        words = {"model": model, "label": str(label), "prompt": prompt, "seed": str(seed or ""), "steps": str(steps or "")}
+        yield self.addressed({name: word for name, word in words.items() if word and (name != "label" or card.label_names)})
+
+    @runs.always_ends
+    def take(self, session: gr.Request, path: str | None) -> Iterator[dict]:
+        """Look into the run that made a picture or video of another tab, at its last step, with the settings of that very sample."""
+        yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
+        if not path:
+            raise RequestError("There is no picture to look into yet: generate one on the other tab, or choose a model and a class here.")
+        request = self.looker.made(path)
+        card = self.hub.card(request.model)
+        shown = self._controls(card) | self._empty(card, "starting")
+        shown |= {self.seed: str(request.seeds[0]), self.steps: request.steps, self.origin: request.to_dict()}
+        shown |= {self.label: self._label(card, request.labels[0])} if request.labels else {}
+        shown |= {self.prompt: gr.update(visible=True, value=request.prompt)} if card.text else {}
+        shown |= {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.settings: _other_settings(card, request)}
+        with self.flags.held(session) as stop:
+            yield shown
+            yield from self._progress(request, stop)
+            if stop.is_set():
+                yield self.idle() | self.say("Stopped: press Look inside to run it again.")
+                return
+            yield self.idle() | self._opened({"model": card.id, "request": request.to_dict()})
+
+    @staticmethod
+    def _label(card: Card, label: int) -> dict:
+        """The list of classes with one chosen."""
+        return gr.update(visible=True, choices=labels(card), value=label)
+
+    def _opened(self, subject: dict, old: View | None = None) -> dict:
+        """Everything of a new subject; the view stays as it was where the model has such."""
+        made = "request" in subject
+        steps = len(self.views.run(subject["request"]).trace.inputs) if made else 1
+        recording = self.views.recording(subject, None, steps)
+        card, frames = recording.card, len(recording.shown)
+        ranges, view = self._ranges(card, recording.layers, recording, old)
+        view = view._replace(subject=subject, step=steps)
+        guided, skips = made and subject["request"]["guidance"] != 1, sorted(recording.skips or ())
+        shown = {
+            self.subject: subject, self.place: view.place, self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=1),
+            self.step: gr.update(visible=made, maximum=max(steps, 2), value=steps, label=f"Step of {steps}, 1 is pure noise"),
+            self.free: gr.update(visible=guided, value=False), self.steps_part: gr.update(visible=made),
+            self.skips_part: gr.update(visible=bool(skips)), self.skip: gr.update(maximum=max(skips, default=1), value=0),
+            self.predictions: _asked(card, subject["request"]) if made else known(recording),
+            self.forming: "", self.carried: "", self.file: gr.update(visible=False),
+            self.patch: gr.update(value=card.arch["patch_size"], maximum=widest(card)), self.cost: price(card, card.arch["patch_size"]),
+        }  # fmt: skip
+        return self._tokens(view) | self._drawn(view) | shown | ranges
+
+    # ---- what is drawn
+
+    @runs.answers
+    def draw(self, last: View | None, *values: Any) -> dict:
+        """The attention of one place or token; the view that is there already changes nothing."""
+        view = View.of(*values)
+        if last is not None and list(view) == list(last):
+            return {self.note: gr.skip()}
+        return (self._drawn(view) if view.subject else {}) | self._uses(view)
+
+    def _drawn(self, view: View) -> dict:
+        parts = {getattr(self, name): value for name, value in self.views.draw(view).items()}
+        return parts | {self.note: "", self.last_view: tuple(view)}
+
+    @runs.answers
+    def reopen(self, *view: Any) -> dict:
+        """The tokens and the figures by layer, of another step or frame."""
+        return self._tokens(View.of(*view))
+
+    def _tokens(self, view: View) -> dict:
+        return {getattr(self, name): value for name, value in self.views.tokens(view).items()}
+
+    @runs.answers
+    def price(self, model: str, patch: int) -> dict:
+        """What another patch size would cost."""
+        return {self.cost: price(self.hub.card(model), controls.whole("Patch size", patch, 1, 9999))}
+
+    @runs.answers
+    def draw_through(self, *view: Any) -> dict:
+        """The same layer, head and place through the run."""
+        return {self.forming: self.views.through(View.of(*view)), self.note: ""}
+
+    @runs.answers
+    def cut(self, skip: int, factor: float, *view: Any) -> dict:
+        """What a long skip carried."""
+        return {self.carried: self.views.cut(View.of(*view), skip, factor), self.note: ""}
+
+    @runs.answers
+    def save(self, *view: Any) -> dict:
+        """All arrays of this recording as one file."""
+        return {self.file: gr.update(value=self.views.arrays(View.of(*view), self.hub.results.folder), visible=True), self.note: ""}
 
 
-def _most(recording: Recording) -> int:
-    """The last head of the layer that has most."""
-    return max(one.heads for one in recording.layers) - 1
+def _request(card: Card, subject: Any, seed: str, steps: Any, origin: dict | None) -> Request:
+    """The request of the controls; what they do not hold comes from the picture that was brought here, where it is of this model."""
+    request = controls.make_request(card, subject, 1, seed or "0", steps, None, None)
+    if not origin or origin["model"] != card.id:
+        return request
+    asked = {"labels": request.labels, "seeds": request.seeds, "steps": request.steps, "prompt": request.prompt}
+    return replace(Request.from_dict(origin), **asked).resolved(card)
+
+
+def _other_settings(card: Card, request: Request) -> str:
+    """What a picture of another tab was made with beside what the controls hold."""
+    words = [f"solver {request.solver}", f"guidance {request.guidance:g}"]
+    words += [f"eta {request.eta:g}"] if request.eta else []
+    words += [f"{request.frames} frames"] if card.video else []
+    words += [f"autoencoder {request.vae}"] if request.vae and card.latent and request.vae != card.latent.vae else []
+    return markup.note(f"Also as that picture was made: {', '.join(words)}.")
 
 
 def _asked(card: Card, request: dict) -> str:
     """What a run was asked for, in one line."""
     asked = Request.from_dict(request)
     name = card.label_names[asked.labels[0]] if asked.labels else asked.prompt
-    return markup.facts(asked, card.title, name, asked.seeds, "the model's own clean prediction at this step")
+    return markup.facts(asked, card.title, name, asked.seeds, "the picture is the clean prediction of this step")
 
 
-def _clicked(event: gr.SelectData) -> tuple[tuple[float, float], str]:
-    """The place of a click, down and across."""
+def _clicked(event: gr.SelectData, combination: str, query: str) -> tuple[tuple[float, float], str]:
+    """The place of a click, down and across, and the query that it makes: relevance is of a class, and keeps its own."""
     across, down = event.index
-    return (min(down / SIDE, 0.999), min(across / SIDE, 0.999)), PATCH
+    return (min(down / SIDE, 0.999), min(across / SIDE, 0.999)), query if combination == RELEVANCE else PATCH
 
 
 def look_tab(hub: Hub, looker: Looker, tab: gr.Tab) -> LookTab:
