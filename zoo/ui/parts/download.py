@@ -112,7 +112,7 @@ class Offer:
 
     def accepted(self, event: gr.EventData, asked: Sequence[str]) -> Sequence[str]:
         """Ids of the models whose licence was shown and has just been accepted."""
-        return asked if getattr(event.target, "_id", None) == self.accept._id else ()
+        return asked if getattr(event.target, "elem_id", None) == self.accept.elem_id else ()
 
     def closed(self) -> dict:
         """Nothing on offer any more."""

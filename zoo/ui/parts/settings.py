@@ -198,7 +198,7 @@ class Settings:
             card = self.hub.card(model)
             needed = self._needed(card, vae)
             label = self.offer.label(needed)
-            if words := self.offer.words(needed):
+            if words := self.offer.downloads.words(needed):
                 return markup.note(words), idle, label
             subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
             seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames))

@@ -70,7 +70,7 @@ class ModelsTab:
         offer, lists = self.offer, [self.list, self.image.settings.model, *([self.video.settings.model] if self.video else [])]
         self.card = [self.facts, self.prose, self.use, self.inside, self.remove, self.sure, self.spare, self.source, *offer.outputs]
         every = list(dict.fromkeys([*self.card, *lists]))
-        chosen = [self.list, self.filter]
+        chosen = [self.list, self.filter, self.offer.asked]
         self.list.input(self.show, self.list, self.card, queue=False, **PRIVATE)
         self.filter.input(self.narrow, [self.filter, self.list], self.list, queue=False, **PRIVATE)
         run = gr.on([self.get.click, offer.accept.click], self.download, [offer.asked, self.list, self.source], every, **PRIVATE)
@@ -110,7 +110,7 @@ class ModelsTab:
         return ({} if self.offer.flags.running(session) else self.offer.closed()) | self._shown(identity, session)
 
     @runs.answers
-    def arrive(self, session: gr.Request, identity: str | None, task: str) -> dict:
+    def arrive(self, session: gr.Request, identity: str | None, task: str, asked: list[str]) -> dict:
         """Show what is on this machine now; what was said last stays."""
         lists = {
             self.list: gr.update(choices=self._choices(task)),
@@ -118,7 +118,10 @@ class ModelsTab:
         }
         if self.video:
             lists[self.video.settings.model] = gr.update(choices=controls.model_choices(self.hub, True))
-        return lists | (self._shown(identity, session) if identity else {})
+        shown = self._shown(identity, session) if identity else {}
+        if asked:  # the licence is to be accepted first
+            shown |= {self.get: gr.update(visible=False)}
+        return lists | shown
 
     def narrow(self, task: str, identity: str | None) -> Any:
         """Show only some of the models; the card that is open stays open."""
