@@ -104,7 +104,7 @@ class CompareComponents:
         with gr.Row(elem_classes=["bar", "at-hand"]):
             self.go = gr.Button("Compare", variant="primary", elem_id="compare-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", elem_classes="halt", visible=False)
-        self.download = Offer(self.hub, self.go, "compare-", "Compare", ", then compare")
+            self.download = Offer(self.hub, self.go, "compare-", "Compare", ", then compare")
 
     def _build_setting(self, name: str, card: Card, solver: str, visible: bool) -> None:
         with gr.Group(visible=visible, elem_classes="setting") as group:
@@ -127,6 +127,7 @@ class CompareComponents:
 
     def _build_result(self) -> None:
         self.note = gr.HTML(elem_id="compare-note", elem_classes="first")
+        self.download.build_text()
         with gr.Row(elem_id="compare-columns", elem_classes="first"):
             self.cells = [
                 gr.HTML(EMPTY if k == 0 else "", js_on_load=PICKING, visible=k == 0, elem_classes="column") for k in range(COLUMNS)

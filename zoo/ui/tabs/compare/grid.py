@@ -85,12 +85,13 @@ class GridTab:
         with gr.Row(elem_classes=["bar", "at-hand"]):
             self.go = gr.Button("Run", variant="primary", elem_id="grid-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", elem_classes="halt", visible=False)
-        self.download = Offer(self.hub, self.go, "grid-", "Run", ", then run")
+            self.download = Offer(self.hub, self.go, "grid-", "Run", ", then run")
         self.rest = gr.Button("Run the missing cells", elem_id="grid-rest", visible=False)
         self.cost = gr.HTML(elem_id="grid-cost")
 
     def _build_result(self) -> None:
         self.note = gr.HTML(elem_id="grid-note", elem_classes="first")
+        self.download.build_text()
         self.table = gr.HTML(EMPTY, js_on_load=PICKING, elem_id="grid-table", elem_classes="first")
         with gr.Row(elem_classes="actions"):
             self.save = gr.Button("Save as picture (PNG) and folder (ZIP)", size="sm", elem_id="grid-save")
