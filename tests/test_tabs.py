@@ -273,7 +273,7 @@ def test_no_control_is_without_help(page: Page, tab: str) -> None:
     bare = page.evaluate(
         """() => [...document.querySelectorAll("[role=tabpanel] :is(input:not([type=file]), textarea, button:not([role=tab]))")]
         .filter((e) => e.offsetParent && !e.closest("[id]:is(" + Object.keys(HELP).map((id) => "#" + CSS.escape(id)).join(",") + ")"))
-        .filter((e) => !e.closest("[role=listbox], .history, #receipt, .label-wrap, #look-file, [class*=accordion]"))
+        .filter((e) => !e.closest("[aria-hidden=true], [role=listbox], .history, #receipt, .label-wrap, #look-file, [class*=accordion]"))
         .map((e) => (e.closest("[id]")?.id || "") + "|" + (e.getAttribute("aria-label") || e.innerText || e.type).slice(0, 40))"""
     )
     assert bare == []
