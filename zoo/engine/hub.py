@@ -24,7 +24,7 @@ from zoo.engine.request import Progress, Request, Result, nearest, short
 from zoo.engine.results import Results, receipts_of
 from zoo.engine.step_timing import StepTiming
 from zoo.engine.turn_queue import TurnQueue
-from zoo.errors import OutOfMemoryError, RequestError, ZooError
+from zoo.errors import OutOfMemoryError, RequestError
 from zoo.media import pictures
 from zoo.networks import autoencoders, text_encoders
 from zoo.sampling import Schedule, Step, Trace, guided, sample, seeded, solver_options
@@ -168,7 +168,7 @@ class Hub:
         """What `generate` does once its turn has come, for whoever holds the line; the time between two of its steps is not counted."""
         try:
             yield from self._run(card, request, preview, stop, visitor, trace)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError):
             raise OutOfMemoryError(
                 f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
             ) from None
@@ -303,7 +303,7 @@ class Hub:
     def _warm_up(self, identity: str) -> None:
         card = self.card(identity)
         request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
-        with contextlib.suppress(ZooError), contextlib.closing(self.generate(request, visitor=None)) as items:
+        with contextlib.suppress(Exception), contextlib.closing(self.generate(request, visitor=None)) as items:
             next(item for item in items if item.step == 6)
 
     def threads(self, card: Card) -> int:

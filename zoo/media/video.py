@@ -27,13 +27,19 @@ MAX_BYTES = 200_000_000
 
 
 def files(frames: np.ndarray, fps: int, receipt: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """(suffix, content) of (f, h, w, 3) uint8 as .mp4, .gif and .webp (lossless), the receipt inside each."""
+    """(suffix, content) of (f, h, w, 3) uint8 as .webp (lossless), .gif and .mp4, the receipt inside each.
+
+    Raises MediaError where ffmpeg cannot make the MP4, which comes last: the others are made by then.
+    """
     text = json.dumps(receipt, ensure_ascii=True)
-    yield ".mp4", _mp4(frames, fps, text)
-    yield ".gif", _gif(frames, fps, text)
     exif = Image.Exif()
     exif[DESCRIPTION] = text
     yield ".webp", _webp(frames, fps, lossless=True, exif=exif.tobytes())
+    yield ".gif", _gif(frames, fps, text)
+    try:
+        yield ".mp4", _mp4(frames, fps, text)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        raise MediaError(f"ffmpeg could not make the MP4 ({str(error)[:120]}): the video is kept as WebP and GIF in the results.") from None
 
 
 def _ffmpeg(*arguments: str, given: bytes | None = None) -> bytes:

@@ -94,9 +94,17 @@ def _images(hub: Hub) -> Callable[..., Any]:
     return generate_image
 
 
+def _progress(item: Progress) -> dict[str, Any]:
+    """How far a run is, as JSON: seconds_left is None where nothing was measured yet."""
+    return {"stage": item.stage, "ahead": item.ahead, "step": item.step, "total": item.total, "seconds_left": item.seconds_left}
+
+
 def _videos(hub: Hub) -> Callable[..., Any]:
-    def generate_video(model, label, prompt, frames, fps, seed, steps, solver, guidance, negative_prompt) -> tuple[str, Any]:
-        """Generate a video: an MP4 file and its receipt.
+    def generate_video(
+        model, label, prompt, frames, fps, seed, steps, solver, guidance, negative_prompt
+    ) -> Iterator[tuple[str | None, Any]]:
+        """Generate a video: an MP4 file and its receipt. Earlier answers hold no file yet and say how far the run is; a job that is
+        cancelled ends within one step.
 
         model: an id of /list_models; label: class name or number; prompt, negative_prompt: for a text-to-video model; frames,
         steps, solver, guidance: empty takes the model's own; fps: 1 to 60; seed: empty draws one.
@@ -108,10 +116,13 @@ def _videos(hub: Hub) -> Callable[..., Any]:
             subject = prompt if card.text else label
             more = {"frames": frames, "fps": fps, "negative_prompt": negative_prompt}
             request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, **more)
-            *_, result = hub.generate(request, preview=False)
+            for item in hub.generate(request, preview=False):
+                if isinstance(item, Result):
+                    yield str(item.files[0]), item.receipts[0]
+                else:
+                    yield None, _progress(item)
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
-        return str(result.files[0]), result.receipts[0]
 
     return generate_video
 
@@ -161,7 +172,7 @@ def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
             yield None, {"stage": "loading"}
             for item in looker.open(card.id, path, chosen):
                 if isinstance(item, Progress):
-                    yield None, {"stage": item.stage, "ahead": item.ahead, "step": item.step, "total": item.total}
+                    yield None, _progress(item)
                     continue
                 chosen = max(item.maps) if chosen is None else chosen
                 one = head not in (None, "")
