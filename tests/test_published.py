@@ -371,7 +371,7 @@ def test_the_page_shows_the_controls_that_a_model_has_and_its_presets(
         page.goto(url)
         for title, label, prompt, guidance in (("Pixels", 0, 0, 0), ("Words", 0, 1, 1), ("tiny DiT", 1, 0, 1), ("Pixels", 0, 0, 0)):
             page.click("#model input")
-            expect(page.get_by_role("option").filter(has_text="Far away")).to_contain_text("not here")
+            expect(page.get_by_role("option").filter(has_text="Far away")).to_contain_text("not downloaded")
             page.get_by_role("option").filter(has_text=title).click()
             for name, there in (("label", label), ("prompt", prompt), ("guidance", guidance)):
                 expect(page.locator(f"#{name}")).to_have_count(there)
