@@ -26,7 +26,7 @@ HELP = {
     "filter": "Show only the models of one task, or those whose weights are on this machine.",
     "models": "Each model with the size of its weights; choose one to read its card.",
     "get": "Download the weights of this model and of what it needs; each file's sha256 is checked.",
-    "cancel": "Stop the download; the next one goes on from there.",
+    "cancel": "Do not download, or stop it: the next download goes on from there.",
     "accept": "Agree to the licences above and start the download.",
     "use": "Open the tab that generates with this model, at its card's defaults.",
     "models-inside": "See attention and tokens of this model.",
