@@ -26,7 +26,7 @@ def test_list_shows_every_model_with_size_and_licence(capsys: pytest.CaptureFixt
     for line, card in zip(lines, cards().values(), strict=True):
         assert card.size in line
         assert card.licence in line
-        assert line.endswith("not here" if card.weights[0].origin != "bundled" else " here")
+        assert line.endswith("not downloaded" if card.weights[0].origin != "bundled" else " included")
 
 
 def test_list_as_json_is_what_the_api_tells(capsys: pytest.CaptureFixture) -> None:
@@ -110,7 +110,7 @@ def test_a_damaged_model_is_one_line_and_exit_1(capsys: pytest.CaptureFixture, t
     (tmp_path / "weights" / "tiny-dit.safetensors").write_bytes(b"<html>")
     monkeypatch.setattr(store, "WEIGHTS", tmp_path / "weights")
     assert main(["sample", "tiny-dit", "--label", "0"]) == 1
-    assert "git checkout zoo/catalog/weights/tiny-dit.safetensors" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("At a terminal: git checkout zoo/catalog/weights/tiny-dit.safetensors\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["sample"], ["paint"], ["sample", "tiny-dit", "--steps", "many"]], ids=str)

@@ -93,7 +93,8 @@ def test_a_damaged_model_leaves_the_page_and_the_other_models_standing(checkout:
     with running(checkout, tmp_path / "cache") as url:
         client = Client(url, verbose=False)
         with pytest.raises(
-            AppError, match=r"tiny-dit.safetensors \(8372640 bytes\) is damaged.*git checkout zoo/catalog/weights/tiny-dit.safetensors"
+            AppError,
+            match=r"tiny-dit.safetensors \(8372640 bytes\) is damaged.*Restore zoo/catalog/weights/tiny-dit",
         ):
             client.predict("tiny-dit", "star", 1, 3, 3, "ddim", 2.0, api_name="/generate_image")
         assert client.predict("tiny-uvit", "star", 1, 3, 3, "ddim", 2.0, api_name="/generate_image")[1][0]["label"] == "star"

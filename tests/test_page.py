@@ -95,7 +95,7 @@ def test_everything_that_a_first_picture_needs_is_in_the_first_view(page: Page) 
     page.click("#model input")
     offered = [text.split("\n")[-1] for text in page.locator("[role=option]").all_inner_texts()]
     assert offered[:3] == [f"tiny {name} · apache-2.0" for name in ("DiT · 8.4 MB", "U-ViT · 6.7 MB", "U-Net · 9.3 MB")]
-    assert all(text.endswith("not here") for text in offered[3:])
+    assert all(text.endswith("not downloaded") for text in offered[3:])
 
 
 def test_a_run_shows_every_step_and_ends_with_pictures_and_their_seeds(page: Page) -> None:

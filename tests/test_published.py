@@ -195,8 +195,9 @@ def result_of(hub: Hub, request: Request) -> Result:
 
 def test_an_unconditional_model_of_pixels_draws_through_the_hub(hub_with, says, tmp_path: Path) -> None:
     hub = hub_with({"pixels": words("u-vit without")})
-    with says(DownloadError, "pixels is not on this machine", "python -m zoo import pixels"):
+    with says(DownloadError, "is not on this machine", "import it") as caught:
         result_of(hub, Request("pixels"))
+    assert "python -m zoo import pixels" in caught.value.command
     assert not hub.local(hub.card("pixels"))
     admit(hub.store, hub.card("pixels"), [file_of(hub, "pixels", tmp_path)])
     assert hub.local(hub.card("pixels"))
@@ -299,7 +300,7 @@ def test_a_file_that_was_carried_here_is_pinned_and_verified_ever_after(hub_with
     kept = admit(hub.store, card, [path])
     assert admit(hub.store, hub.card("same"), [path]).path == kept.path  # one file for both
     path.write_bytes(b"the user's own file may go or change")
-    assert "as when it arrived (imported from mine.pt)" in next(verify(hub.store, card))
+    assert "as when it was stored (imported from mine.pt)" in next(verify(hub.store, card))
     assert "noted here" in list(verify(hub.store, card))[2]
     assert "those of the earlier check" in list(verify(hub.store, card))[2]
     state = torch.load(kept.path)
@@ -370,7 +371,7 @@ def test_the_page_shows_the_controls_that_a_model_has_and_its_presets(
         page.goto(url)
         for title, label, prompt, guidance in (("Pixels", 0, 0, 0), ("Words", 0, 1, 1), ("tiny DiT", 1, 0, 1), ("Pixels", 0, 0, 0)):
             page.click("#model input")
-            expect(page.get_by_role("option").filter(has_text="Far away")).to_contain_text("not here")
+            expect(page.get_by_role("option").filter(has_text="Far away")).to_contain_text("not downloaded")
             page.get_by_role("option").filter(has_text=title).click()
             for name, there in (("label", label), ("prompt", prompt), ("guidance", guidance)):
                 expect(page.locator(f"#{name}")).to_have_count(there)

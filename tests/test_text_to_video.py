@@ -238,7 +238,7 @@ def test_a_cut_checkpoint_arrives_is_verified_and_is_told_apart(film: Hub, hub_s
     told = [item.file for item in film.fetch("words")]
     assert list(dict.fromkeys(told)) == [*(f"text_encoder/model-0000{k}-of-00003.safetensors" for k in (1, 2, 3)), "tokenizer/spiece.model"]
     digest, manifest, _ = verify(film.store, card)
-    assert "3 other files as when they arrived" in digest
+    assert "3 other files as when they were stored" in digest
     assert f"{sum(v.numel() for v in build_module(card).state_dict().values()):,} numbers" in manifest
     files = []
     for (_, name), content in hub_server.files.items():

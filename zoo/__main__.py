@@ -9,9 +9,10 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from zoo import __version__
-from zoo.catalog.card import Card, Source, cards
+from zoo.catalog.card import TASKS, Card, Source, cards
 from zoo.engine.request import SOLVERS, Progress, Request, Result, find_label, parse_seeds
 from zoo.errors import RequestError, ZooError
 
@@ -20,14 +21,15 @@ def list_models(arguments: argparse.Namespace) -> None:
     """Print every card, one a line, or as JSON."""
     from zoo.engine.hub import Hub
 
-    rows = Hub().describe()
+    hub = Hub()
+    rows = hub.describe()
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
     for row in rows:
         card = cards()[row["id"]]
-        here = "here" if row["local"] else "not here"
-        print(f"{card.id:<23} {card.title:<24} {card.task:<31} {card.size:>14}  {card.licence:<13} {here}")
+        state = "included" if card.weights[0].origin == "bundled" else "downloaded" if hub.store.find(card) else "not downloaded"
+        print(f"{card.id:<23} {card.title:<24} {TASKS[card.task]:<36} {card.size:>14}  {card.licence:<33} {state}")
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -40,20 +42,31 @@ def show(arguments: argparse.Namespace) -> None:
         "presets": {name: asdict(preset) for name, preset in card.presets.items()},
         "autoencoder": card.latent.vae if card.latent else None, "text encoder": card.text, "parameters": card.cost.params,
         "bytes": card.bytes, "size": card.size, "labels": "; ".join(card.label_names), "measured": dict(card.measured),
-        "reported": dict(card.reported), "sources": [_words(source) for source in card.weights],
+        "reported": dict(card.reported), "sources": [_place(source) for source in card.weights],
     }  # fmt: skip
     if arguments.json:
         print(json.dumps({"id": card.id} | facts, indent=1))
         return
+    words = facts | {
+        "task": TASKS[card.task], "measured": card.measured_words, "parameters": f"{card.cost.params:,}", "bytes": f"{card.bytes:,}",
+        "reported": ", ".join(f"{name.removesuffix(' (reported)')} {value:g}" for name, value in card.reported.items()),
+        "labels": f"{facts['labels'][:120]} ... ({len(card.label_names)} classes)" if len(facts["labels"]) > 2000 else facts["labels"],
+    }  # fmt: skip
     print(card.id)
-    for key, value in facts.items():
-        if value:
-            text = value if isinstance(value, str) else json.dumps(value)
-            print(f"  {key:<13} {text if len(text) < 2000 else f'{text[:120]} ... ({len(card.label_names)} in all)'}")
+    for key, value in words.items():
+        if value and value != "0":
+            print(f"  {key:<13} {_line(value)}")
     print(f"\n{card.prose}")
 
 
-def _words(source: Source) -> str:
+def _line(value: Any) -> str:
+    """A value of a card in one line."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{key}: {f'({_line(one)})' if isinstance(one, dict) else one}" for key, one in value.items() if one is not None)
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _place(source: Source) -> str:
     return f"{source.origin}: {source.url or '/'.join(filter(None, (source.repo, source.revision, source.file)))}"
 
 
@@ -66,7 +79,7 @@ def sample(arguments: argparse.Namespace) -> None:
     labels = _labels(card, arguments.label) if arguments.label is not None else ()
     if not labels and card.label_names and card.generates:
         count, name = len(card.label_names), shlex.quote(card.label_names[0])
-        raise RequestError(f"{card.id} draws one of {count} classes: choose one with --label, e.g. --label {name}.")
+        raise RequestError(f"{card.id} needs one of its {count} classes: choose one with --label, e.g. --label {name}.")
     asked = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae")}
     if arguments.preset is not None:
         asked = asdict(card.preset(arguments.preset)) | {word: value for word, value in asked.items() if value is not None}
@@ -77,7 +90,7 @@ def sample(arguments: argparse.Namespace) -> None:
         if isinstance(item, Progress) and item.total:
             print(f"\rstep {item.step} of {item.total}, {item.seconds_left:.1f} s left ", end="", file=sys.stderr, flush=True)
         if isinstance(item, Result):
-            print(f"\r{len(item.files)} made in {item.seconds:.1f} s            ", file=sys.stderr)
+            print(f"\r{len(item.files)} in {item.seconds:.1f} s                ", file=sys.stderr)
             files = hub.results.copy(item.files, Path(arguments.out))
             print(json.dumps(item.receipts, indent=1) if arguments.json else "\n".join(map(str, files)))
 
@@ -98,28 +111,28 @@ def verify(arguments: argparse.Namespace) -> None:
     from zoo.engine.verify import verify as checks
 
     card = _card(arguments.id)
-    said = []
+    sentences = []
     for sentence in checks(Hub().store, card):
-        said.append(sentence)
+        sentences.append(sentence)
         if not arguments.json:
             print(sentence, flush=True)
     if arguments.json:
-        print(json.dumps({"id": card.id, "holds": said}, indent=1))
+        print(json.dumps({"id": card.id, "holds": sentences}, indent=1))
 
 
 def fetch(arguments: argparse.Namespace) -> None:
-    """Bring a model and what it needs to this machine, and print where the files lie."""
+    """Download a model and what it needs, and print where the files lie."""
     from zoo.engine.hub import Hub
 
     card, hub = _card(arguments.id), Hub()
     if not hub.local(card):
         for part in hub.parts(card):
             print(f"{part.title}: {part.size}, licence {part.licence}", file=sys.stderr)
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     for item in hub.fetch(card.id, arguments.hub or ""):
-        for note in item.notes[len(said) :]:
+        for note in item.notes[len(notes) :]:
             print(f"\r{note}{' ' * 20}", file=sys.stderr)
-        said = item.notes
+        notes = item.notes
         left = f", {item.speed / 1e6:.1f} MB/s, {item.seconds_left:.0f} s left" if item.speed else ""
         print(f"\r{item.model}: {item.done / 1e6:.1f} of {item.total / 1e6:.1f} MB{left}    ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
@@ -128,7 +141,7 @@ def fetch(arguments: argparse.Namespace) -> None:
 
 
 def cache(arguments: argparse.Namespace) -> None:
-    """Print what is kept on this machine and how large it is; remove a model's files, or what no model needs."""
+    """Print which downloads are on this machine and how large they are; remove a model's files, or what no model needs."""
     from zoo.engine.hub import Hub
 
     hub = Hub()
@@ -149,7 +162,7 @@ def cache(arguments: argparse.Namespace) -> None:
 
 
 def take(arguments: argparse.Namespace) -> None:
-    """Take files into the store as the weights of a model."""
+    """Import files as the weights of a model."""
     from zoo.engine.hub import Hub
     from zoo.engine.verify import admit
 
@@ -212,28 +225,28 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m zoo", description="Patchwork: a hub of diffusion transformers.")
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="every model, its size, licence and whether it is here")
+    listing = commands.add_parser("list", help="every model: its task, size and licence, and whether it is downloaded")
     listing.set_defaults(run=list_models)
     showing = commands.add_parser("show", help="one model's card")
     showing.add_argument("id", metavar="ID")
     showing.set_defaults(run=show)
     sampling = commands.add_parser(
-        "sample", help="make pictures", epilog="example: python -m zoo sample tiny-dit --label star --seed 0-3 --out stars"
+        "sample", help="generate pictures or videos", epilog="example: python -m zoo sample tiny-dit --label star --seed 0-3 --out stars"
     )
     sampling.add_argument("id", metavar="ID")
-    sampling.add_argument("--label", help="class name or number; one, or one an image separated by commas")
+    sampling.add_argument("--label", help="class name or number; one, or one for each image separated by commas")
     sampling.add_argument("--seed", default="random", help="7, 0-3, 0-3,10 or random (default)")
     sampling.add_argument("--steps", type=int, help="default: the card's")
     sampling.add_argument("--solver", help=f"{', '.join(SOLVERS)}; default: the card's")
-    sampling.add_argument("--preset", metavar="NAME", help="settings with a name, such as paper: the published protocol")
-    sampling.add_argument("--prompt", default="", help="what a text-to-image or text-to-video model draws")
+    sampling.add_argument("--preset", metavar="NAME", help="settings by name, such as paper: the published protocol")
+    sampling.add_argument("--prompt", default="", help="the text condition of a text-to-image or text-to-video model")
     sampling.add_argument("--negative-prompt", default="", metavar="TEXT", help="what guidance leads away from")
     sampling.add_argument("--vae", metavar="ID", help="another autoencoder for the same latents")
-    sampling.add_argument("--frames", type=int, help="of a video; default: as many as its model was trained on")
-    sampling.add_argument("--fps", type=int, default=8, help="frames a second of a video")
+    sampling.add_argument("--frames", type=int, help="frames of a video; default: as many as its model was trained on")
+    sampling.add_argument("--fps", type=int, default=8, help="frames per second of a video")
     sampling.add_argument("--guidance", type=float, help="w of eps = uncond + w (cond - uncond), 1 is off; default: the card's")
-    sampling.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 to 1")
-    sampling.add_argument("--out", default=".", metavar="DIR", help="where the PNGs go")
+    sampling.add_argument("--eta", type=float, default=0.0, help="DDIM eta: 0 is deterministic, 1 like DDPM")
+    sampling.add_argument("--out", default=".", metavar="DIR", help="folder for the results")
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     sampling.set_defaults(run=sample)
     example = "example: python -m zoo look cat.jpg --model tiny-vit --out inside"
@@ -256,20 +269,20 @@ def parser() -> argparse.ArgumentParser:
     comparing.add_argument("file", metavar="FILE", type=Path, help="YAML file: what all share, and columns, or across and down")
     comparing.add_argument("--out", metavar="DIR", help="folder for the report and the samples; default: named after FILE")
     comparing.set_defaults(run=compare)
-    fetching = commands.add_parser("fetch", help="bring a model and what it needs to this machine; an interrupted download goes on")
+    fetching = commands.add_parser("fetch", help="download a model and what it needs; an interrupted download goes on where it stopped")
     fetching.add_argument("id", metavar="ID")
     fetching.add_argument(
         "--from", dest="hub", choices=["huggingface", "modelscope", "url"], help="default: ZOO_HUB, else the card's order"
     )
     fetching.set_defaults(run=fetch)
-    caching = commands.add_parser("cache", help="what is kept on this machine; --remove ID, --prune")
+    caching = commands.add_parser("cache", help="which downloads are on this machine; --remove ID, --prune")
     caching.add_argument("--remove", metavar="ID", help="delete a model's files")
     caching.add_argument("--prune", action="store_true", help="delete unfinished downloads and files that no model needs")
     caching.set_defaults(run=cache)
     verifying = commands.add_parser("verify", help="check a model's files: digest, keys and shapes, numbers of one forward")
     verifying.add_argument("id", metavar="ID")
     verifying.set_defaults(run=verify)
-    importing = commands.add_parser("import", help="take a file that was carried here as the weights of a model")
+    importing = commands.add_parser("import", help="import files that were copied to this machine as the weights of a model")
     importing.add_argument("id", metavar="ID")
     importing.add_argument(
         "file", metavar="FILE", type=Path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"

@@ -157,13 +157,14 @@ class Offer:
                 text = markup.note(f"To download: {sizes(missing)}.") + licences(missing)
                 yield {
                     self.text: text, self.accept: gr.update(visible=True), self.asked: [card.id for card in bound],
-                    self.button: gr.update(visible=False), self.cancel: gr.update(value="Not now", visible=True),
+                    self.button: gr.update(visible=False), self.cancel: gr.update(value="Not now", variant="secondary", visible=True),
                 }  # fmt: skip
                 return False
             terms, told = licences(missing), Total(missing)
             yield {
                 self.text: markup.bar(0.0, "asking where the files are") + terms, self.accept: gr.update(visible=False),
-                self.button: gr.update(visible=False), self.cancel: gr.update(value="Cancel the download", visible=True), self.asked: [],
+                self.button: gr.update(visible=False), self.asked: [],
+                self.cancel: gr.update(value="Cancel the download", variant="stop", visible=True),
             }  # fmt: skip
             with self.flags.held(session) as stop:
                 for item in self.hub.download(missing, prefer, stop):

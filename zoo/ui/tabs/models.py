@@ -26,7 +26,7 @@ HELP = {
     "filter": "Show only the models of one task, or those whose weights are on this machine.",
     "models": "Each model with the size of its weights; choose one to read its card.",
     "get": "Download the weights of this model and of what it needs; each file's sha256 is checked.",
-    "cancel": "Stop the download; the next one goes on from there.",
+    "cancel": "Do not download, or stop it: the next download goes on from there.",
     "accept": "Agree to the licences above and start the download.",
     "use": "Open the tab that generates with this model, at its card's defaults.",
     "models-inside": "See attention and tokens of this model.",
@@ -81,7 +81,7 @@ class ModelsTab:
         tab = self.image
         there = self.video.settings.shown if self.video else []
         self.use.click(self.choose, self.list, [self.tabs, *tab.settings.shown, tab.verdict, *there, offer.text], **PRIVATE)
-        page.load(self.arrive, chosen, every, **PRIVATE)
+        page.load(self._lists, self.filter, lists, **PRIVATE)  # the card is the address's to choose
         self.tab.select(self.arrive, chosen, every, **PRIVATE)
 
         self.outputs = [*self.card, self.list, self.filter]
@@ -112,16 +112,10 @@ class ModelsTab:
     @runs.answers
     def arrive(self, session: gr.Request, identity: str | None, task: str, asked: list[str]) -> dict:
         """Show what is on this machine now; what was said last stays."""
-        lists = {
-            self.list: gr.update(choices=self._choices(task)),
-            self.image.settings.model: gr.update(choices=controls.model_choices(self.hub)),
-        }
-        if self.video:
-            lists[self.video.settings.model] = gr.update(choices=controls.model_choices(self.hub, True))
         shown = self._shown(identity, session) if identity else {}
         if asked:  # the licence is to be accepted first
             shown |= {self.get: gr.update(visible=False)}
-        return lists | shown
+        return self._lists(task) | shown
 
     def narrow(self, task: str, identity: str | None) -> Any:
         """Show only some of the models; the card that is open stays open."""
@@ -163,6 +157,13 @@ class ModelsTab:
         return settings.choose(identity) | {self.tabs: gr.Tabs(selected="image"), settings.model: identity}
 
     # ---- what it looks like
+
+    def _lists(self, task: str) -> dict:
+        lists = {self.list: gr.update(choices=self._choices(task))}
+        lists[self.image.settings.model] = gr.update(choices=controls.model_choices(self.hub))
+        if self.video:
+            lists[self.video.settings.model] = gr.update(choices=controls.model_choices(self.hub, True))
+        return lists
 
     def _shown(self, identity: str, session: gr.Request) -> dict:
         card = self.hub.card(identity)
