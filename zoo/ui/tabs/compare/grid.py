@@ -13,7 +13,7 @@ from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
 from zoo.engine.request import Progress, Result
 from zoo.engine.results import put
-from zoo.errors import RequestError, ZooError
+from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer, sizes
@@ -177,11 +177,11 @@ class GridTab:
         """Say beforehand how many cells there are and what they will cost, or what must be downloaded first."""
         try:
             plan = self.plan(*values)
-        except ZooError as error:
-            return markup.note(str(error), "error"), gr.skip()
-        parts = self._parts(plan)
-        words = self.download.downloads.words(parts)
-        return markup.note(words or self._cost(plan)), self.download.label(parts)
+            parts = self._parts(plan)
+            words = self.download.downloads.words(parts)
+            return markup.note(words or self._cost(plan)), self.download.label(parts)
+        except Exception as error:
+            return markup.note(runs.sentence(error), "error"), gr.skip()
 
     def _cost(self, plan: Grid) -> str:
         """How many cells, and what they will cost, as far as steps were measured."""
