@@ -70,9 +70,11 @@ def choose(page: Page, box: str, typed: str) -> None:
 
 def run(page: Page) -> None:
     """Press Compare and wait for the table."""
+    run_id = "document.querySelector('#compare-columns [data-run]')?.dataset.run"
+    before = page.evaluate(run_id)
     page.click("#compare-go")
-    expect(page.locator("#compare-stop")).to_be_visible()
-    expect(page.locator("#compare-go")).to_be_visible()
+    page.wait_for_function(f"{run_id} && {run_id} !== {json.dumps(before)}")
+    expect(page.locator("#compare-go")).to_be_visible(timeout=60_000)
     expect(page.locator("#compare-table table")).to_be_visible()
 
 
@@ -176,7 +178,7 @@ def test_stop_keeps_what_was_there_and_says_after_which_step(tab: Page) -> None:
     ):
         fill(tab, **change)
         tab.click("#compare-go")
-        expect(tab.locator("#compare-note .error")).to_contain_text(words)
+        expect(tab.locator("#compare-note .error")).to_contain_text(words, timeout=60_000)
         expect(tab.locator("#compare-go")).to_be_visible()
         expect(tab.locator("#compare-table")).to_contain_text("after step")  # nothing was lost
         expect(tab.locator("#compare-columns .samples").nth(1).locator("img")).to_have_count(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ NOTHING = "nothing"
 EXAMPLES = {"solver": "dpm-solver++, ddim", "steps": "5,10,25", "guidance": "1-4:1", "eta": "0-1:0.5", "seed": "0-3"}
 EMPTY = '<div class="frame empty"><p>No grid yet. Choose what to vary and press Run.</p></div>'
 DEFAULT = "default"
+EVERY = 0.5
+"""Seconds between two looks at a forming grid: a page that draws the whole table at every step does not hear the Stop button."""
 
 HELP: dict[str, str] = {
     "grid-model": "The network that denoises, unless an axis varies it.",
@@ -227,9 +230,12 @@ class GridTab:
                 self.table: grid_table(current), self.facts: "", self.actions: gr.update(visible=False), self.grid: current,
                 self.files: gr.update(visible=False),
             }  # fmt: skip
-            problem = ""
+            problem, shown_at = "", 0.0
             try:
                 for cells, item in grid.run(self.hub, current, stop, visitor):
+                    if time.monotonic() - shown_at < EVERY:
+                        continue
+                    shown_at = time.monotonic()
                     if isinstance(item, Progress):
                         ready = sum(cell.image is not None for cell in current.all_cells)
                         words = markup.progress_line(item, cells[0].card)
