@@ -39,7 +39,7 @@ def block(card: Card) -> Block:
 
 def _dit(module: nn.Module) -> Block:
     one, count = module.blocks[0], len(module.blocks)
-    turn = ", in turn within a frame and through time" if hasattr(module, "temp_embed") else ""
+    turn = ", alternately within a frame and through time" if hasattr(module, "temp_embed") else ""
     width, six = one.adaLN_modulation[-1].in_features, one.adaLN_modulation[-1].out_features
     return Block(
         f"{count} blocks{turn}",
@@ -59,7 +59,7 @@ def _uvit(module: nn.Module) -> Block:
     return Block(
         f"{inner} blocks in, 1 in the middle, {len(module.out_blocks)} out",
         (*skip_branch, Branch(("LayerNorm", f"self-attention, {one.attn.num_heads} heads")), Branch(("LayerNorm", _mlp(one.mlp.fc1)))),
-        "time and class, or words, are tokens beside the patches; the skip joins blocks out only",
+        "time and class, or words, are tokens beside the patches; only the out blocks have the skip",
     )
 
 
@@ -70,10 +70,10 @@ def _text(module: nn.Module) -> Block:
         f"{len(module.transformer_blocks)} of these within a frame, each followed by one through time without text",
         (
             Branch(("LayerNorm · scale, shift", f"self-attention, {one.attn1.heads} heads", "x gate")),
-            Branch((f"attention to the text, {one.attn2.heads} heads",)),
+            Branch((f"cross-attention to the text, {one.attn2.heads} heads",)),
             Branch(("LayerNorm · scale, shift", f"MLP {width} → {hidden} → {width}", "x gate")),
         ),
-        "time → shift, scale and gate of both, plus a table of each block's own",
+        "time → shift, scale and gate of both, plus each block's own table",
     )
 
 
@@ -86,7 +86,7 @@ def _unet(module: nn.Module) -> Block:
             Branch(("GroupNorm, SiLU", "3 x 3 convolution", "+ time and class", "GroupNorm, SiLU", "3 x 3 convolution")),
             Branch(("GroupNorm", f"self-attention, {inner.attentions[0].heads} heads")),
         ),
-        f"time + class → linear {first.time_emb_proj.in_features} → channels; each level up is given its level down",
+        f"time + class → linear {first.time_emb_proj.in_features} → channels; each up level also gets the matching down level",
     )
 
 

@@ -123,9 +123,9 @@ def _facts(card: Card, frames: int) -> dict[str, str]:
     tokens, enters, skips = {
         "dit": (patches, "scale, shift and gate in every block (adaLN-Zero)", "none"),
         "latte": (patches, "scale, shift and gate in every block (adaLN-Zero)", "none"),
-        "latte-t2v": (patches, "time: scale, shift, gate; text: attended to in the blocks within a frame", "none"),
+        "latte-t2v": (patches, "time: scale, shift, gate; text: cross-attention in the blocks within a frame", "none"),
         "u-vit": (f"{patches}, and {beside}", "as tokens beside the patches", f"{inner} long skips"),
-        "unet": (f"none: {grid} grid of features", "added in every residual block", "from every level down to its level up"),
+        "unet": (f"none: {grid} grid of features", "added in every residual block", "from every down level to the matching up level"),
     }[card.family]
     kind, *numbers = card.schedule.values()
     heads = arch.get("num_heads") or f"of {arch['head_dim']} channels"

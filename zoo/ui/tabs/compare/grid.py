@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
 from zoo.engine.request import Progress, Result
 from zoo.engine.results import put
-from zoo.errors import RequestError, ZooError
+from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer, sizes
@@ -28,6 +29,8 @@ NOTHING = "nothing"
 EXAMPLES = {"solver": "dpm-solver++, ddim", "steps": "5,10,25", "guidance": "1-4:1", "eta": "0-1:0.5", "seed": "0-3"}
 EMPTY = '<div class="frame empty"><p>No grid yet. Choose what to vary and press Run.</p></div>'
 DEFAULT = "default"
+EVERY = 0.5
+"""Seconds between two looks at a forming grid: a page that draws the whole table at every step does not hear the Stop button."""
 
 HELP: dict[str, str] = {
     "grid-model": "The network that denoises, unless an axis varies it.",
@@ -177,11 +180,11 @@ class GridTab:
         """Say beforehand how many cells there are and what they will cost, or what must be downloaded first."""
         try:
             plan = self.plan(*values)
-        except ZooError as error:
-            return markup.note(str(error), "error"), gr.skip()
-        parts = self._parts(plan)
-        words = self.download.downloads.words(parts)
-        return markup.note(words or self._cost(plan)), self.download.label(parts)
+            parts = self._parts(plan)
+            words = self.download.downloads.words(parts)
+            return markup.note(words or self._cost(plan)), self.download.label(parts)
+        except Exception as error:
+            return markup.note(runs.sentence(error), "error"), gr.skip()
 
     def _cost(self, plan: Grid) -> str:
         """How many cells, and what they will cost, as far as steps were measured."""
@@ -227,9 +230,12 @@ class GridTab:
                 self.table: grid_table(current), self.facts: "", self.actions: gr.update(visible=False), self.grid: current,
                 self.files: gr.update(visible=False),
             }  # fmt: skip
-            problem = ""
+            problem, shown_at = "", 0.0
             try:
                 for cells, item in grid.run(self.hub, current, stop, visitor):
+                    if time.monotonic() - shown_at < EVERY:
+                        continue
+                    shown_at = time.monotonic()
                     if isinstance(item, Progress):
                         ready = sum(cell.image is not None for cell in current.all_cells)
                         words = markup.progress_line(item, cells[0].card)
