@@ -10,7 +10,7 @@ import gradio as gr
 
 from zoo.catalog.card import SEEING, Card
 from zoo.engine.request import Progress, Request, find_label
-from zoo.errors import RequestError
+from zoo.errors import RequestError, ZooError
 from zoo.inside.attention_figures import CHOSEN, COMBINATIONS, MEAN, ONE, RELEVANCE, ROLLOUT
 from zoo.inside.forward_record import ONTO, Layer, Recording, extra_of, layers_of
 from zoo.inside.inspector import holds_all
@@ -63,7 +63,7 @@ class LookTab(LookComponents):
         for part in (self.layer, self.head, self.some, self.frame, self.step, self.combination, self.target, self.query, self.free):
             part.input(self.draw, [self.last_view, *view], [*drawn, *uses], **latest)
         for part in (self.picture, self.heat):
-            click = part.select(_clicked, [self.combination, self.query], [self.place, self.query], queue=False, **PRIVATE)
+            click = part.select(_clicked, [self.combination, self.query], [self.place, self.query], queue=False, **latest)
             click.then(self.draw, [self.last_view, *view], [*drawn, *uses], **latest)
         for event in (self.step.release, self.frame.release, self.free.input):
             event(self.reopen, view, [self.tokens, self.entering, self.plots, self.note], **latest)
@@ -192,10 +192,12 @@ class LookTab(LookComponents):
         return self._opened({"model": card.id, "path": examples(card)[0][1]}) if card.task in SEEING else self._empty(card, EMPTY)
 
     @runs.always_ends
-    def come(self, model: str) -> Iterator[dict]:
-        """Come here from the Models tab with one of them."""
+    def come(self, session: gr.Request, model: str, _: str, chosen: dict) -> Iterator[dict]:
+        """Come here from the Models tab with one of them; the model that is here already changes nothing."""
         yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
-        yield from self._choose(model)
+        if model != chosen.get("model"):
+            self.flags.stop(session)
+            yield from self._choose(model)
 
     def addressed(self, words: Mapping[str, str]) -> dict:
         """What the tab shows for the words of an address, those of the API: model, label, prompt, seed, steps. Raises a ZooError."""
@@ -267,26 +269,38 @@ class LookTab(LookComponents):
                 yield {self.note: markup.progress_line(item, self.hub.card(request.model))}
 
     @runs.always_ends
-    def take_or_prepare(self, session: gr.Request, path: str | None, model: str, label: int | None, *rest: Any) -> Iterator[dict]:
+    def take_or_prepare(
+        self, session: gr.Request, path: str | None, model: str, label: Any, prompt: str, seed: str, steps: Any, own: str, chosen: dict
+    ) -> Iterator[dict]:
         """Look into a result of another tab; or, before there is any, take over its controls, ready to run here."""
         if path:
-            yield from self.take(session, path)
+            yield from self.take(session, path, own, chosen)
             return
         yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
-        card = self.hub.card(model)
-        if card not in self.looker.models():
-            raise RequestError(f"{card.title} has no attention that can be recorded: choose another model.")
-        prompt, seed, steps = rest
-        words = {"model": model, "label": str(label), "prompt": prompt, "seed": str(seed or ""), "steps": str(steps or "")}
-        yield self.addressed({name: word for name, word in words.items() if word and (name != "label" or card.label_names)})
+        try:
+            card = self.hub.card(model)
+            if card not in self.looker.models():
+                raise RequestError(f"{card.title} has no attention that can be recorded: choose another model.")
+            words = {"model": model, "prompt": prompt, "seed": str(seed or ""), "steps": str(steps or "")}
+            words |= {"label": str(label)} if card.label_names and label is not None else {}
+            shown = self.addressed({name: word for name, word in words.items() if word})
+        except ZooError as error:
+            yield from self._refused(error, own, chosen)
+            return
+        self.flags.stop(session)
+        yield shown
 
     @runs.always_ends
-    def take(self, session: gr.Request, path: str | None) -> Iterator[dict]:
-        """Look into the run that made a picture or video of another tab, at its last step, with the settings of that very sample."""
+    def take(self, session: gr.Request, path: str | None, own: str, chosen: dict) -> Iterator[dict]:
+        """Look into the run that made a picture or video of another tab, at its last step, with the settings of that very sample. What
+        cannot be taken leaves what was here, or opens the first example."""
         yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
-        if not path:
-            raise RequestError("There is no picture to look into yet: generate one on the other tab, or choose a model and a class here.")
-        request = self.looker.made(path)
+        try:
+            request = self._sample(path)
+        except ZooError as error:
+            yield from self._refused(error, own, chosen)
+            return
+        self.flags.stop(session)
         card = self.hub.card(request.model)
         shown = self._controls(card) | self._empty(card, "starting")
         shown |= {self.seed: str(request.seeds[0]), self.steps: request.steps, self.origin: request.to_dict()}
@@ -300,6 +314,18 @@ class LookTab(LookComponents):
                 yield self.idle() | self.say("Stopped: press Look inside to run it again.")
                 return
             yield self.idle() | self._opened({"model": card.id, "request": request.to_dict()})
+
+    def _refused(self, error: ZooError, own: str, chosen: dict) -> Iterator[dict]:
+        """What came from another tab cannot be looked into: that is said, and what was here stays, or the first example is opened."""
+        shown: dict = {}
+        for shown in self._choose(own) if not chosen else ():
+            yield shown
+        yield shown | self.say(str(error), "error")
+
+    def _sample(self, path: str | None) -> Request:
+        if not path:
+            raise RequestError("There is no picture to look into yet: generate one on the other tab, or choose a model and a class here.")
+        return self.looker.made(path)
 
     @staticmethod
     def _label(card: Card, label: int) -> dict:
