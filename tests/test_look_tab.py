@@ -382,3 +382,14 @@ def test_look_inside_over_the_api_can_be_cancelled(server: str, hub: Hub) -> Non
     path, _ = client.predict(handle_file(str(result.files[0])), "tiny-vit", 1, None, "class", api_name="/look_inside")
     assert path  # the device is free again
     client.close()
+
+
+def test_a_model_that_is_not_here_is_offered_where_the_run_begins(inside: Page) -> None:
+    choose(inside, "look-model", "ViT-B/16")
+    expect(inside.locator("#look-note")).to_contain_text("Not downloaded: ViT-B/16")
+    expect(inside.locator("#look-go")).to_have_text(re.compile("Download .*346.3 MB, then look inside"))
+    choose(inside, "look-model", "tiny DiT")
+    expect(inside.locator("#look-go")).to_have_text("Look inside")
+    choose(inside, "look-model", "tiny Swin")
+    expect(inside.locator("#look-predictions li").first).to_contain_text("star")
+    expect(inside.locator("#look-go")).to_be_hidden()

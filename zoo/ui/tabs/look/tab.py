@@ -57,7 +57,7 @@ class LookTab(LookComponents):
         self.bring.upload(self.upload, [self.model, self.bring, self.chosen, *view], self.all, **latest)
         self.example.input(self.open, [self.model, self.example, self.chosen, *view], self.all, **latest)
         wanted = [self.model, self.label, self.prompt, self.seed, self.steps, self.rival, self.origin]
-        self.go.click(self.generate, [*wanted, *view], self.all, **PRIVATE)
+        self.offer.click(self.generate, [*wanted, *view], self.all, self._needed)
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         uses = [self.layer, self.head, self.some, self.target, self.query]
         for part in (self.layer, self.head, self.some, self.frame, self.step, self.combination, self.target, self.query, self.free):
@@ -101,7 +101,8 @@ class LookTab(LookComponents):
                 visible=bool(card.label_names) and not seeing, choices=labels(card), value=0 if card.label_names else None
             ),
             self.prompt: gr.update(visible=bool(card.text)), self.numbers: gr.update(visible=not seeing),
-            self.steps: card.sampling.steps if card.sampling else 1, self.seed: "0", self.bar: gr.update(visible=not seeing),
+            self.steps: card.sampling.steps if card.sampling else 1, self.seed: "0",
+            self.bar: gr.update(visible=not seeing or not self.hub.local(card)), self.go: self.offer.label(self.hub.parts(card)),
             self.rival: gr.update(visible=not seeing and bool(rivals), choices=[NOTHING, *rivals], value=NOTHING),
             self.chosen: {"model": card.id, "example": ready[0][1] if seeing else None}, self.origin: None, self.settings: "",
             self.coming: False,
@@ -187,7 +188,7 @@ class LookTab(LookComponents):
 
     def _first(self, card: Card) -> dict:
         """What is seen of a model that was just chosen."""
-        if words := controls.missing(self.hub, self.hub.parts(card)):
+        if words := self.offer.downloads.words(self.hub.parts(card)):
             return self._empty(card, words)
         return self._opened({"model": card.id, "path": examples(card)[0][1]}) if card.task in SEEING else self._empty(card, EMPTY)
 
@@ -248,6 +249,10 @@ class LookTab(LookComponents):
         with self.flags.held(session) as stop:
             yield {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)} | self.say("starting")
             card = self.hub.card(model)
+            if card.task in SEEING:  # it was just downloaded
+                yield from self._choose(card.id)
+                yield self.idle()
+                return
             requests = [_request(card, prompt if card.text else label, seed, steps, origin)]
             if rival != NOTHING:
                 other = self.hub.card(rival)
@@ -262,6 +267,10 @@ class LookTab(LookComponents):
             subject = {"model": card.id, "request": requests[0].to_dict()}
             subject |= {"rival": requests[1].to_dict()} if requests[1:] else {}
             yield self.idle() | self._opened(subject, View.of(*view))
+
+    def _needed(self, model: str, *values: Any) -> list[Card]:
+        """The models of a run, and what they need; values: as `generate` takes them."""
+        return [part for one in (model, values[4]) if one != NOTHING for part in self.hub.parts(self.hub.card(one))]
 
     def _progress(self, request: Request, stop: Any) -> Iterator[dict]:
         for item in self.looker.generate(request, stop):
