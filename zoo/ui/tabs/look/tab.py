@@ -139,7 +139,7 @@ class LookTab(LookComponents):
             same = {"layer": min(old.layer, last), "head": min(old.head, heads), "some": [head for head in old.some if head <= heads]}
             same |= {"combination": old.combination} if old.combination in combinations else {}
             view = view._replace(**same, **({"query": old.query} if old.query in queries else {}))
-        shown = {
+        updates = {
             self.layer: gr.update(maximum=last, value=view.layer), self.head: gr.update(maximum=heads, value=view.head),
             self.some: gr.update(choices=list(range(heads + 1)), value=view.some),
             self.query: gr.update(choices=[PATCH, *tokens], value=view.query),
@@ -147,7 +147,7 @@ class LookTab(LookComponents):
             self.target: gr.update(choices=names, value=view.target),
         }  # fmt: skip
         uses = self._uses(view)
-        return {part: value | uses.get(part, {}) for part, value in shown.items()}, view
+        return {part: value | uses.get(part, {}) for part, value in updates.items()}, view
 
     def _uses(self, view: View) -> dict:
         """Which controls this combination makes use of; the others are off, and say why."""
@@ -203,14 +203,16 @@ class LookTab(LookComponents):
     def addressed(self, words: Mapping[str, str]) -> dict:
         """What the tab shows for the words of an address, those of the API: model, label, prompt, seed, steps. Raises a ZooError."""
         card = self.hub.card(words.get("model") or model_choices(self.looker)[0][1])
-        shown = self._controls(card) | self._first(card)
+        updates = self._controls(card) | self._first(card)
         if card.generates:
             if card.label_names and "label" in words:
-                shown[self.label] = self._label(card, find_label(card, words["label"]))
-            shown |= {part: words[word] for word, part in (("prompt", self.prompt), ("seed", self.seed)) if word in words}
+                updates[self.label] = self._label(card, find_label(card, words["label"]))
+            updates |= {part: words[word] for word, part in (("prompt", self.prompt), ("seed", self.seed)) if word in words}
             if words.get("steps"):
-                shown[self.steps] = controls.whole("Steps", int(words["steps"]) if words["steps"].isdecimal() else words["steps"], 1, 1000)
-        return shown
+                updates[self.steps] = controls.whole(
+                    "Steps", int(words["steps"]) if words["steps"].isdecimal() else words["steps"], 1, 1000
+                )
+        return updates
 
     def dropped(self, path: str) -> dict:
         """Look into a picture or clip that was dropped on the page, with the first classifier here that takes such."""
@@ -292,12 +294,12 @@ class LookTab(LookComponents):
                 raise RequestError(f"{card.title} has no attention that can be recorded: choose another model.")
             words = {"model": model, "prompt": prompt, "seed": str(seed or ""), "steps": str(steps or "")}
             words |= {"label": str(label)} if card.label_names and label is not None else {}
-            shown = self.addressed({name: word for name, word in words.items() if word})
+            updates = self.addressed({name: word for name, word in words.items() if word})
         except ZooError as error:
             yield from self._refused(error, own, chosen)
             return
         self.flags.stop(session)
-        yield shown
+        yield updates
 
     @runs.always_ends
     def take(self, session: gr.Request, path: str | None, own: str, chosen: dict) -> Iterator[dict]:
@@ -311,13 +313,13 @@ class LookTab(LookComponents):
             return
         self.flags.stop(session)
         card = self.hub.card(request.model)
-        shown = self._controls(card) | self._empty(card, "starting")
-        shown |= {self.seed: str(request.seeds[0]), self.steps: request.steps, self.origin: request.to_dict()}
-        shown |= {self.label: self._label(card, request.labels[0])} if request.labels else {}
-        shown |= {self.prompt: gr.update(visible=True, value=request.prompt)} if card.text else {}
-        shown |= {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.settings: _other_settings(card, request)}
+        updates = self._controls(card) | self._empty(card, "starting")
+        updates |= {self.seed: str(request.seeds[0]), self.steps: request.steps, self.origin: request.to_dict()}
+        updates |= {self.label: self._label(card, request.labels[0])} if request.labels else {}
+        updates |= {self.prompt: gr.update(visible=True, value=request.prompt)} if card.text else {}
+        updates |= {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.settings: _other_settings(card, request)}
         with self.flags.held(session) as stop:
-            yield shown
+            yield updates
             yield from self._progress(request, stop)
             if stop.is_set():
                 yield self.idle() | self.say("Stopped: press Look inside to run it again.")
@@ -326,15 +328,15 @@ class LookTab(LookComponents):
 
     def _refused(self, error: ZooError, own: str, chosen: dict) -> Iterator[dict]:
         """What came from another tab cannot be looked into: that is said, and what was here stays, or the first example is opened."""
-        shown: dict = {}
-        for shown in self._choose(own) if not chosen else ():
-            yield shown
-        yield shown | self.say(str(error), "error")
+        updates: dict = {}
+        for updates in self._choose(own) if not chosen else ():
+            yield updates
+        yield updates | self.say(str(error), "error")
 
     def _sample(self, path: str | None) -> Request:
         if not path:
             raise RequestError("There is no picture to look into yet: generate one on the other tab, or choose a model and a class here.")
-        return self.looker.made(path)
+        return self.looker.request_of(path)
 
     @staticmethod
     def _label(card: Card, label: int) -> dict:
@@ -343,23 +345,23 @@ class LookTab(LookComponents):
 
     def _opened(self, subject: dict, old: View | None = None) -> dict:
         """Everything of a new subject; the view stays as it was where the model has such."""
-        made = "request" in subject
-        steps = len(self.views.run(subject["request"]).trace.inputs) if made else 1
+        generated = "request" in subject
+        steps = len(self.views.run(subject["request"]).trace.inputs) if generated else 1
         recording = self.views.recording(subject, None, steps)
-        card, frames = recording.card, len(recording.shown)
+        card, frames = recording.card, len(recording.pictures)
         ranges, view = self._ranges(card, recording.layers, recording, old)
         view = view._replace(subject=subject, step=steps)
-        guided, skips = made and subject["request"]["guidance"] != 1, sorted(recording.skips or ())
-        shown = {
+        guided, skips = generated and subject["request"]["guidance"] != 1, sorted(recording.skips or ())
+        updates = {
             self.subject: subject, self.place: view.place, self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=1),
-            self.step: gr.update(visible=made, maximum=max(steps, 2), value=steps, label=f"Step of {steps}, 1 is pure noise"),
-            self.free: gr.update(visible=guided, value=False), self.steps_part: gr.update(visible=made),
+            self.step: gr.update(visible=generated, maximum=max(steps, 2), value=steps, label=f"Step of {steps}, 1 is pure noise"),
+            self.free: gr.update(visible=guided, value=False), self.steps_part: gr.update(visible=generated),
             self.skips_part: gr.update(visible=bool(skips)), self.skip: gr.update(maximum=max(skips, default=1), value=0),
-            self.predictions: _asked(card, subject["request"]) if made else known(recording),
+            self.predictions: _asked(card, subject["request"]) if generated else known(recording),
             self.forming: "", self.carried: "", self.file: gr.update(visible=False),
             self.patch: gr.update(value=card.arch["patch_size"], maximum=widest(card)), self.cost: price(card, card.arch["patch_size"]),
         }  # fmt: skip
-        return self._tokens(view) | self._drawn(view) | shown | ranges
+        return self._tokens(view) | self._drawn(view) | updates | ranges
 
     # ---- what is drawn
 
