@@ -85,6 +85,13 @@ class LookTab(LookComponents):
         """One sentence over the pictures."""
         return {self.note: markup.note(text, kind)}
 
+    def _computing(self) -> dict:
+        """That something is being computed, after how many others, and when."""
+        with self.hub.turns.place(0.0) as place:
+            ahead, seconds = place(), place.seconds
+        when = "" if seconds is None else f", about {controls.duration(seconds)}"
+        return self.say(f"waiting: {ahead} ahead of you{when}" if ahead else "computing ...")
+
     def _controls(self, card: Card) -> dict:
         """Every control as a model needs it, nothing opened yet."""
         seeing, ready = card.task in SEEING, examples(card)
@@ -183,7 +190,7 @@ class LookTab(LookComponents):
 
     def _choose(self, model: str) -> Iterator[dict]:
         card = self.hub.card(model)
-        yield self._controls(card) | self._empty(card, "Computing ...")
+        yield self._controls(card) | self._empty(card, "") | self._computing()
         yield self._first(card)
 
     def _first(self, card: Card) -> dict:
@@ -229,7 +236,7 @@ class LookTab(LookComponents):
         """Look into somebody's own picture or clip."""
         if not path:
             raise RequestError("No file arrived: upload a picture, or choose an example.")
-        yield self.say("Computing ...")
+        yield self._computing()
         yield self._opened({"model": self.hub.card(model).id, "path": path}, View.of(*view)) | {
             self.example: None, self.chosen: chosen | {"example": None},
         }  # fmt: skip
@@ -240,7 +247,7 @@ class LookTab(LookComponents):
         if not path or path == chosen.get("example"):
             yield {self.note: gr.skip()}
             return
-        yield self.say("Computing ...")
+        yield self._computing()
         yield self._opened({"model": self.hub.card(model).id, "path": path}, View.of(*view)) | {self.chosen: chosen | {"example": path}}
 
     @runs.always_ends
