@@ -222,14 +222,17 @@ class LookTab(LookComponents):
         return updates
 
     def dropped(self, path: str) -> dict:
-        """Look into a picture or clip that was dropped on the page, with the first classifier here that takes such."""
+        """Look into a picture or clip that was dropped on the page, with the first classifier here that takes such; an error is said here."""
         moving = not pictures.is_picture(path)
         for card in self.looker.models():
             if card.task in SEEING and ("num_frames" in card.arch) == moving and self.hub.local(card):
                 chosen = {self.example: gr.update(visible=True, choices=examples(card), value=None)}
                 chosen |= {self.chosen: {"model": card.id, "example": None}}
-                return self._controls(card) | self._opened({"model": card.id, "path": path}) | chosen
-        raise RequestError("No model here looks at files of this kind: download one on the Models tab.")
+                try:
+                    return self._controls(card) | self._opened({"model": card.id, "path": path}) | chosen
+                except ZooError as error:
+                    return {self.coming: False} | self.say(str(error), "error")
+        return {self.coming: False} | self.say("No model here looks at files of this kind: download one on the Models tab.", "error")
 
     @runs.always_ends
     def upload(self, model: str, path: str | None, chosen: dict, *view: Any) -> Iterator[dict]:
