@@ -222,7 +222,7 @@ class LookTab(LookComponents):
         return updates
 
     def dropped(self, path: str) -> dict:
-        """Look into a picture or clip that was dropped on the page, with the first classifier here that takes such; an error is said here."""
+        """Look into a picture or clip that was dropped on the page, with the first classifier that takes such; an error is said here."""
         moving = not pictures.is_picture(path)
         for card in self.looker.models():
             if card.task in SEEING and ("num_frames" in card.arch) == moving and self.hub.local(card):
