@@ -155,7 +155,7 @@ def test_where_a_place_looks_sums_to_one_in_every_layer_and_head(looker, family:
             heads, rest = recording.looks(index, query)
             assert heads.shape == (layer.heads, *layer.grid)
             torch.testing.assert_close(heads.sum((1, 2, 3)) + rest.sum(1), torch.ones(layer.heads), atol=1e-5, rtol=0)
-    assert recording.shown.shape == (4 if family == "vivit" else 1, 32, 32, 3)
+    assert recording.pictures.shape == (4 if family == "vivit" else 1, 32, 32, 3)
     assert all(math.isfinite(value) for one in recording.distances().values() for value in one)
     shares = [share for _, share, _ in recording.predictions]
     assert shares == sorted(shares, reverse=True)
@@ -282,7 +282,7 @@ def test_a_step_made_again_is_that_step_to_the_bit(inside: Looker, hub: Hub, mod
     trace = Keeping()
     *_, result = hub.generate(request, visitor=None, trace=trace)
     run = inside.run(request)
-    assert np.array_equal(run.made, result.images)
+    assert np.array_equal(run.result, result.images)
     assert len(run.trace.inputs) == 6
     assert run.trace.times == trace.times
     card = hub.card(model)
@@ -294,7 +294,7 @@ def test_a_step_made_again_is_that_step_to_the_bit(inside: Looker, hub: Hub, mod
         recording = inside.step(run, k)
         assert all((one.sum(-1) - 1).abs().max() < 1e-5 for one in recording.maps.values())
         assert all(len(one) == 1 for one in recording.maps.values())
-    assert np.abs(recording.shown.astype(int) - run.made).mean() < 3  # the last clean prediction is nearly the result
+    assert np.abs(recording.pictures.astype(int) - run.result).mean() < 3  # the last clean prediction is nearly the result
 
 
 def test_with_and_without_the_class_are_two_passes(inside: Looker) -> None:
@@ -355,7 +355,7 @@ def test_a_long_skip_scaled_by_one_changes_nothing_and_cut_changes_much(hub: Hub
 def test_a_place_of_a_video_attends_through_time_and_in_its_frame_separately(inside: Looker, says) -> None:
     run = inside.run(Request("tiny-latte", labels=6, seeds=3, steps=3, frames=5))
     recording = inside.step(run, 1)
-    assert recording.shown.shape == (5, 64, 64, 3)
+    assert recording.pictures.shape == (5, 64, 64, 3)
     assert [layer.kind for layer in recording.layers] == ["space", "time"] * 3
     for index, kind in ((2, "space"), (3, "time")):
         heads, rest = recording.looks(index, (0.5, 0.3, 0.7))
@@ -408,11 +408,11 @@ def test_only_the_open_layer_is_kept_where_all_are_too_much(hub: Hub, monkeypatc
 def test_a_stopped_run_keeps_nothing_and_a_receipt_brings_its_run_back(inside: Looker, hub: Hub, says, tmp_path: Path) -> None:
     *_, result = hub.generate(Request("tiny-dit", labels=(4, 5), seeds=(1, 2), steps=5), preview=False)
     assert isinstance(result, Result)
-    request = inside.made(result.files[1])
+    request = inside.request_of(result.files[1])
     assert (request.labels, request.seeds) == ((5,), (2,))
     recording = inside.file("tiny-dit", result.files[1], step=2)
-    assert recording.shown.shape == (1, 64, 64, 3)
-    assert np.array_equal(inside.run(request).made[0], result.images[1])
+    assert recording.pictures.shape == (1, 64, 64, 3)
+    assert np.array_equal(inside.run(request).result[0], result.images[1])
     with says(RequestError, "made by tiny-dit"):
         inside.file("tiny-uvit", result.files[1])
     with says(RequestError, "no step 9", "1 to 5"):
@@ -495,7 +495,7 @@ def test_every_kind_of_picture_is_looked_at_or_refused_in_one_sentence(inside: L
             with says(MediaError, "cannot be read as a picture"):
                 inside.picture("tiny-vit", path)
             continue
-        assert inside.picture("tiny-vit", path).shown.shape == (1, 64, 64, 3)
+        assert inside.picture("tiny-vit", path).pictures.shape == (1, 64, 64, 3)
 
 
 def test_a_bomb_and_a_file_that_is_not_there_are_refused_by_every_kind_of_model(looker, says, tmp_path: Path) -> None:
@@ -626,4 +626,4 @@ def test_a_picture_of_a_network_without_attention_of_ours_is_refused_before_it_i
 ) -> None:
     *_, result = hub.generate(Request("tiny-unet", 4, 0, 2))
     with says(RequestError, "tiny-unet", "no attention that can be recorded"):
-        inside.made(result.files[0])
+        inside.request_of(result.files[0])

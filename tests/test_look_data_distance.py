@@ -12,7 +12,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image, ImageDraw
 
 from zoo.catalog.labels import DATA
-from zoo.compare.metrics import looked_at
+from zoo.compare.metrics import logits_and_features
 from zoo.engine.hub import Hub
 from zoo.engine.request import Request
 from zoo.inside import attention_figures
@@ -55,7 +55,7 @@ def test_photographs_noise_and_text_are_far_and_the_examples_are_not(looker: Loo
 def test_held_out_drawings_are_accepted(hub: Hub) -> None:
     judge, data = hub.load(hub.card("tiny-vit")).module, held_out("shapes")
     drawings = torch.cat([shapes.batch(64, 5, index)[0] for index in range(8)])
-    far = data.distances(looked_at(judge, ((drawings + 1) * 127.5).round() / 127.5 - 1)[1]) > data.limit
+    far = data.distances(logits_and_features(judge, ((drawings + 1) * 127.5).round() / 127.5 - 1)[1]) > data.limit
     assert far.double().mean() <= 0.02  # a half of a per cent of 512 is two or three
 
 
@@ -69,7 +69,7 @@ def test_a_clip_of_a_motion_is_accepted_and_a_still_photograph_is_far(looker: Lo
     for path in PHOTOGRAPHS[:2]:
         assert looker.picture("tiny-vivit", path).data_distance.far
     clips = motions.batch(4, 5, 0)[0]
-    distances = held_out("motions").distances(looked_at(hub.load(hub.card("tiny-vivit")).module, clips)[1])
+    distances = held_out("motions").distances(logits_and_features(hub.load(hub.card("tiny-vivit")).module, clips)[1])
     assert (distances < held_out("motions").limit).all()
 
 
@@ -84,7 +84,7 @@ def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class() -> None:
 def test_the_features_recorded_are_those_that_the_judge_gives(looker: Looker, hub: Hub) -> None:
     path, card = PHOTOGRAPHS[0], hub.card("tiny-vit")
     pixels = looker._pixels(card, path)[-1][None]
-    feature = looked_at(hub.load(card).module, pixels)[1][0]
+    feature = logits_and_features(hub.load(card).module, pixels)[1][0]
     torch.testing.assert_close(looker.picture("tiny-vit", path).tokens.features[0], feature, atol=1e-4, rtol=0)
 
 

@@ -43,14 +43,14 @@ def record_attention(
     graph. A Swin's are of windows, (b w, k, m, m). Raises RequestError for a layer or head that there is not, and where a map would go
     beyond `budget` bytes.
     """
-    found = attentions(module)
-    if not found:
+    parts = attentions(module)
+    if not parts:
         raise RequestError(
             f"The attention of a {type(module).__name__} cannot be recorded: choose a DiT, U-ViT, Latte or a vision transformer."
         )
-    chosen = range(len(found)) if layers is None else layers
-    if wrong := [layer for layer in chosen if not 0 <= layer < len(found)]:
-        raise RequestError(f"There is no layer {wrong[0]} in a model of {len(found)} attention layers: choose 0 to {len(found) - 1}.")
+    chosen = range(len(parts)) if layers is None else layers
+    if wrong := [layer for layer in chosen if not 0 <= layer < len(parts)]:
+        raise RequestError(f"There is no layer {wrong[0]} in a model of {len(parts)} attention layers: choose 0 to {len(parts) - 1}.")
     maps: dict[int, Tensor] = {}
 
     def keep(layer: int, part: nn.Module, inputs: tuple, output: Any) -> None:
@@ -66,7 +66,7 @@ def record_attention(
             )
         maps[layer] = weights(q, k).cpu() if isinstance(part, Attend) else q if q.requires_grad else q.float().cpu()
 
-    hooks = [found[layer].register_forward_hook(partial(keep, layer)) for layer in chosen]
+    hooks = [parts[layer].register_forward_hook(partial(keep, layer)) for layer in chosen]
     fused = module.config._attn_implementation if hasattr(module, "set_attn_implementation") else ""
     try:
         if fused:

@@ -86,11 +86,11 @@ def plots(recording: Recording) -> list[Figure]:
     named = {k: v.numpy() for k, v in recording.distances().items()}
     timed = [k for k in named if recording.layers[k].kind == "time"]
     spatial = {k: v for k, v in named.items() if k not in timed}
-    made = [figures.by_layer("distance", "Mean attention distance", spatial, "patches")] if spatial else []
+    drawings = [figures.by_layer("distance", "Mean attention distance", spatial, "patches")] if spatial else []
     if timed:
-        made.append(figures.by_layer("distance-in-time", "Mean attention distance in time", {k: named[k] for k in timed}, "frames"))
+        drawings.append(figures.by_layer("distance-in-time", "Mean attention distance in time", {k: named[k] for k in timed}, "frames"))
     entropies = {k: v.numpy() for k, v in recording.entropies().items()}
-    return [*made, figures.by_layer("entropy", "Attention entropy", entropies, "bits")]
+    return [*drawings, figures.by_layer("entropy", "Attention entropy", entropies, "bits")]
 
 
 def arrays(recording: Recording) -> bytes:
@@ -103,7 +103,7 @@ def arrays(recording: Recording) -> bytes:
     values |= {f"distance_{k:02}": one.numpy() for k, one in recording.distances().items()}
     values |= {f"entropy_{k:02}": one.numpy() for k, one in recording.entropies().items()}
     file = io.BytesIO()
-    np.savez(file, picture=recording.shown, grid=np.array(tokens.grid), **values)
+    np.savez(file, picture=recording.pictures, grid=np.array(tokens.grid), **values)
     return file.getvalue()
 
 
@@ -115,24 +115,26 @@ def through(recordings: Mapping[int, Recording], layer: int, query: Query, combi
     some = [recordings[step] for step in steps]
     maps = [chosen(one, layer, query, combination, heads)[0] for one in some]
     middle = maps[0].shape[0] // 2 if isinstance(query, str) else some[0].layers[layer].token(query)[0]
-    frames = [one.shown[min(middle * len(one.shown) // len(maps[0]), len(one.shown) - 1)] for one in some]
+    frames = [one.pictures[min(middle * len(one.pictures) // len(maps[0]), len(one.pictures) - 1)] for one in some]
     top = max(float(values[middle].max()) for values in maps)
     over = [np.asarray(figures.overlay(picture, v[middle].numpy(), 128, high=top)) for picture, v in zip(frames, maps, strict=True)]
     clean = [np.asarray(figures.enlarged(picture, 128, smooth=True)) for picture in frames]
     title = f"Clean prediction and attention at steps {', '.join(ticks)}, on one scale from 0 to {top:.2g}"
-    made = [Figure("forming", title, figures.png(figures.sheet([*clean, *over], len(some), 128)))]
+    drawings = [Figure("forming", title, figures.png(figures.sheet([*clean, *over], len(some), 128)))]
     layers = sorted(set.intersection(*(set(one.maps) for one in some)))
     entropies, names = [one.entropies() for one in some], [str(k) for k in layers]
     spread = np.array([[one[k].mean().item() for one in entropies] for k in layers])
-    made.append(figures.matrix("entropy-in-time", "Attention entropy", spread, "step", "layer", "bits", ticks, names))
+    drawings.append(figures.matrix("entropy-in-time", "Attention entropy", spread, "step", "layer", "bits", ticks, names))
     if some[0].skips:
         lines = {f"skip {k}": [one.skips[k] for one in some] for k in some[0].skips}
-        made.append(figures.curves("skips", "Share that the long skip connections carry", lines, [s + 1 for s in steps], "step", "share"))
+        drawings.append(
+            figures.curves("skips", "Share that the long skip connections carry", lines, [s + 1 for s in steps], "step", "share")
+        )
     for name in some[0].extra[:2]:
         onto = np.array([[one.looks(k, ONTO + name)[0].mean().item() for one in some] for k in layers])
         title = f"Attention of the patches to the {name} token"
-        made.append(figures.matrix(f"onto-{name}", title, onto, "step", "layer", "share", ticks, names, 0.0))
-    return made
+        drawings.append(figures.matrix(f"onto-{name}", title, onto, "step", "layer", "share", ticks, names, 0.0))
+    return drawings
 
 
 def modulated(values: Tensor) -> list[Figure]:
@@ -151,16 +153,16 @@ def overlay(
     """Where one place or token looks, drawn over the picture, the asking patch framed."""
     values, _ = chosen(recording, layer, query, combination, heads, traced)
     at = recording.layers[layer].token(query if not isinstance(query, str) else (0.0, 0.5, 0.5))
-    shown = recording.shown[at[0] * len(recording.shown) // len(values)]
-    made = figures.overlay(shown, values[at[0]].numpy())
-    return figures.marked(made, tuple(values.shape[1:]), None if isinstance(query, str) else at[1:], lines=False)
+    picture = recording.pictures[at[0] * len(recording.pictures) // len(values)]
+    heat = figures.overlay(picture, values[at[0]].numpy())
+    return figures.marked(heat, tuple(values.shape[1:]), None if isinstance(query, str) else at[1:], lines=False)
 
 
 def facts(recording: Recording) -> dict[str, Any]:
     """Shapes, predictions, how many classes the model knows, and how far the picture is from its data, as JSON values."""
     tokens, distance = recording.tokens, recording.data_distance
     return {
-        "model": recording.card.id, "picture": list(recording.shown.shape), "patch": list(tokens.size), "grid": list(tokens.grid),
+        "model": recording.card.id, "picture": list(recording.pictures.shape), "patch": list(tokens.size), "grid": list(tokens.grid),
         "tokens": len(recording.extra) + tokens.grid[0] * tokens.grid[1] * tokens.grid[2], "extra": list(recording.extra),
         "width": tokens.sequence.shape[-1],
         "layers": [{"name": one.name, "attends": one.kind, "grid": list(one.grid), "heads": one.heads} for one in recording.layers],

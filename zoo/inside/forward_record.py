@@ -83,16 +83,16 @@ def layers_of(card: Card, frames: int | None = None) -> tuple[Layer, ...]:
 
 
 def _windows(arch: Mapping, rows: int, columns: int) -> list[Layer]:
-    found = []
+    layers = []
     for stage, (depth, heads) in enumerate(zip(arch["depth"], arch["num_heads"], strict=True)):
         size = min(arch["window_size"], rows, columns)
         for block in range(depth):
             shift = size // 2 if block % 2 and min(rows, columns) > arch["window_size"] else 0
-            name = f"{len(found)}, stage {stage + 1}, {'shifted windows' if shift else 'windows'}"
+            name = f"{len(layers)}, stage {stage + 1}, {'shifted windows' if shift else 'windows'}"
             places = attention.window_places(rows, columns, size, shift)
-            found.append(Layer(name, "window", (1, rows, columns), heads, places))
+            layers.append(Layer(name, "window", (1, rows, columns), heads, places))
         rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)  # patch merging
-    return found
+    return layers
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class Recording:
     """What one pass showed of one picture, clip or step of a generation."""
 
     card: Card
-    shown: np.ndarray
+    pictures: np.ndarray
     """What the model looked at (f, h, w, 3) uint8; of a generation, its clean prediction at this step."""
     tokens: Tokens
     layers: tuple[Layer, ...]
@@ -112,8 +112,8 @@ class Recording:
     """The likeliest classes: name, probability, index."""
     skips: Mapping[int, float] | None = None
     """Of a U-ViT: the share of each long skip, see inside.record_skips."""
-    brought: Image.Image | None = None
-    """What somebody brought, small, before it was cropped."""
+    original: Image.Image | None = None
+    """What somebody uploaded, small, before it was cropped."""
     data_distance: DataDistance | None = None
     """How far it is from the data of a classifier, where features of held-out data are at hand."""
 
@@ -121,7 +121,7 @@ class Recording:
     def bytes(self) -> int:
         """What it holds."""
         tensors = [*self.maps.values(), self.tokens.patches, self.tokens.projected, self.tokens.sequence, self.tokens.features]
-        return self.shown.nbytes + sum(value.nbytes for value in tensors)
+        return self.pictures.nbytes + sum(value.nbytes for value in tensors)
 
     def label(self, name: str | None) -> int:
         """Index of a class that was predicted, the likeliest where None. Raises RequestError for another."""
@@ -151,7 +151,7 @@ class Recording:
         frame, place = divmod(number, rows * columns)
         return (frame + 0.5) / f, (place // columns + 0.5) / rows, (place % columns + 0.5) / columns
 
-    def _kept(self, index: int) -> tuple[Layer, Tensor]:
+    def _layer(self, index: int) -> tuple[Layer, Tensor]:
         if index not in self.maps:
             raise RequestError(f"Layer {index} was not recorded: choose one of {', '.join(map(str, self.maps))}.")
         return self.layers[index], self.maps[index]
@@ -167,7 +167,7 @@ class Recording:
 
     def looks(self, index: int, query: Query) -> tuple[Tensor, Tensor]:
         """Where one place or token looks in a layer: heads x frames x rows x columns, and heads x extra tokens; together they sum to 1."""
-        layer, maps = self._kept(index)
+        layer, maps = self._layer(index)
         if isinstance(query, str) and query.startswith(ONTO):
             onto = maps[0][:, :, self._row(query.removeprefix(ONTO), layer)]
             return self._split(onto, layer)[0], torch.zeros(layer.heads, 0)
@@ -177,14 +177,14 @@ class Recording:
         if isinstance(query, str):
             self._row(query, layer)  # says that there is none
         frame, row, column = layer.token(query)
-        found = torch.zeros(layer.heads, f, r, c)
+        patches = torch.zeros(layer.heads, f, r, c)
         if layer.kind == "space":
-            found[:, frame] = maps[frame][:, row * c + column].unflatten(-1, (r, c))
+            patches[:, frame] = maps[frame][:, row * c + column].unflatten(-1, (r, c))
         elif layer.kind == "time":
-            found[:, :, row, column] = maps[row * c + column][:, frame]
+            patches[:, :, row, column] = maps[row * c + column][:, frame]
         else:
-            found = attention.look_from(maps, layer.places, row * c + column).view(-1, f, r, c)
-        return found, torch.zeros(layer.heads, 0)
+            patches = attention.look_from(maps, layer.places, row * c + column).view(-1, f, r, c)
+        return patches, torch.zeros(layer.heads, 0)
 
     def rollout(self, query: Query, depth: int | None = None) -> Tensor:
         """Attention rollout from one token through the first `depth` layers (None: all): frames x rows x columns.
@@ -206,7 +206,7 @@ class Recording:
 
     def frames(self, index: int, place: tuple[float, float]) -> Tensor:
         """How one place, (down, across) in [0, 1), attends through time in a layer that does: heads x frames x frames, rows sum to 1."""
-        layer, maps = self._kept(index)
+        layer, maps = self._layer(index)
         if layer.kind != "time":
             raise RequestError(f"Layer {layer.name} does not attend through time: choose one that does.")
         _, row, column = layer.token((0.0, *place))
@@ -214,17 +214,17 @@ class Recording:
 
     def distances(self) -> dict[int, Tensor]:
         """Mean attention distance of every head of each kept layer: patches of the first layer, or frames where it is through time."""
-        found = {}
+        distances = {}
         for index, maps in self.maps.items():
             layer = self.layers[index]
             side = layer.places is not None and math.isqrt(layer.places.shape[1])
             if layer.kind == "full" and layer.grid[0] > 1:
-                found[index] = _spatial(maps, layer.grid, len(self.extra))
+                distances[index] = _spatial(maps, layer.grid, len(self.extra))
                 continue
             grid = {"time": (1, layer.grid[0]), "window": (side, side)}.get(layer.kind, layer.grid[1:])
             wide = self.layers[0].grid[1] / layer.grid[1]  # a merged patch is as wide as several of the first
-            found[index] = wide * attention.mean_distance(maps, grid, len(self.extra) if layer.kind == "full" else 0)
-        return found
+            distances[index] = wide * attention.mean_distance(maps, grid, len(self.extra) if layer.kind == "full" else 0)
+        return distances
 
     def entropies(self) -> dict[int, Tensor]:
         """Mean entropy in bits of every head of each kept layer."""

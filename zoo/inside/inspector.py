@@ -42,13 +42,13 @@ class Run:
 
     request: Request
     trace: Trace
-    made: np.ndarray
+    result: np.ndarray
     """(f, h, w, 3) uint8."""
 
     @property
     def bytes(self) -> int:
         """What it holds."""
-        return self.trace.bytes + self.made.nbytes
+        return self.trace.bytes + self.result.nbytes
 
 
 class Looker:
@@ -71,7 +71,7 @@ class Looker:
         """
         card = self._card(identity, seeing=True)
         layers = layers_of(card)
-        layer = _there(layers, len(layers) - 1 if layer is None else layer)
+        layer = _checked_layer(layers, len(layers) - 1 if layer is None else layer)
         return self._recorded(self._key(card, path), layer, lambda: self._see(card, path, layers, layer))
 
     def _key(self, card: Card, path: str | Path) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class Looker:
             raise MediaError(f"{path} cannot be read ({error.strerror}): name a picture that is there.") from None
 
     def _see(self, card: Card, path: str | Path, layers: Sequence[Layer], layer: int) -> Recording:
-        brought, shown, pixels = self._pixels(card, path)
+        original, inputs, pixels = self._pixels(card, path)
         module, extra = self.hub.load(card).module, extra_of(card)
         judge = self._judge(card)
         judged = pixels if judge == card or judge is None else self._pixels(judge, path)[-1]
@@ -89,11 +89,11 @@ class Looker:
         @torch.no_grad()
         def run() -> Recording:
             torch.set_num_threads(self.hub.threads(card))
-            with record_tokens(module) as tokens, record_attention(module, _some(layers, len(extra), layer)) as maps:
+            with record_tokens(module) as tokens, record_attention(module, _layers_to_record(layers, len(extra), layer)) as maps:
                 output = module(pixels[None].to(self.hub.device, next(module.parameters()).dtype))
-            named = _named(card, getattr(output, "logits", None))
+            predictions = _predictions(card, getattr(output, "logits", None))
             distance = self._data_distance(judge, judged, tokens if judge == card else None) if judge else None
-            return Recording(card, shown, tokens, layers, maps, extra, named, brought=brought, data_distance=distance)
+            return Recording(card, inputs, tokens, layers, maps, extra, predictions, original=original, data_distance=distance)
 
         return self._alone(run)
 
@@ -115,9 +115,9 @@ class Looker:
         size = card.pixels.crop or card.arch["input_size"]
         frames = card.arch.get("num_frames")
         images = video.open_clip(path, frames) if frames else [pictures.open_picture(path)]
-        shown, pixels = zip(*(vision.prepare(picture, card.pixels, size) for picture in images), strict=True)
+        inputs, pixels = zip(*(vision.prepare(picture, card.pixels, size) for picture in images), strict=True)
         images[0].thumbnail((256, 256))
-        return images[0], np.stack(shown), torch.stack(pixels) if frames else pixels[0]
+        return images[0], np.stack(inputs), torch.stack(pixels) if frames else pixels[0]
 
     def relevance(self, identity: str, path: str | Path, label: int) -> Tensor:
         """What in a picture spoke for a class: frames x rows x columns, the class token's row of attention.relevance.
@@ -125,8 +125,8 @@ class Looker:
         Raises RequestError for a model without a class token and a head.
         """
         card = self._card(identity, seeing=True)
-        if (found := self._recordings.find(key := ("relevance", *self._key(card, path), label))) is not None:
-            return found
+        if (relevance := self._recordings.find(key := ("relevance", *self._key(card, path), label))) is not None:
+            return relevance
         extra = extra_of(card)
         if not card.task.endswith("classification") or not extra:
             raise RequestError(f"Relevance is traced from a class to the class token, which {card.id} does not have: choose a ViT or DeiT.")
@@ -138,16 +138,16 @@ class Looker:
             given = pixels[None].to(self.hub.device, next(module.parameters()).dtype).requires_grad_()
             with record_attention(module) as maps:
                 logits = module(given).logits
-            kept = list(maps.values())
-            gradients = torch.autograd.grad(logits[0, label], kept)
-            found = attention.relevance([one.detach().float().cpu() for one in kept], [one.float().cpu() for one in gradients])
-            return found[0, 0, len(extra) :].view(grid)
+            every = list(maps.values())
+            gradients = torch.autograd.grad(logits[0, label], every)
+            flow = attention.relevance([one.detach().float().cpu() for one in every], [one.float().cpu() for one in gradients])
+            return flow[0, 0, len(extra) :].view(grid)
 
         return self._recordings.keep(key, self._alone(run))
 
     def file(self, identity: str, path: str | Path, layer: int | None = None, step: int | None = None) -> Recording:
         """Look into any file: with a vision model into a picture or clip, with a generator into the run that made a picture or video
-        here, at a step of 1 to its number (None: the last). Raises a ZooError as `picture` and `made` do."""
+        here, at a step of 1 to its number (None: the last). Raises a ZooError as `picture` and `request_of` do."""
         *_, recording = self.open(identity, path, layer, step)
         return recording
 
@@ -158,7 +158,7 @@ class Looker:
         if self.hub.card(identity).task in SEEING:
             yield self.picture(identity, path, layer)
             return
-        card, request = self._card(identity, seeing=False), self.made(path)
+        card, request = self._card(identity, seeing=False), self.request_of(path)
         if request.model != card.id:
             raise RequestError(f"This file was made by {request.model}, not by {card.id}: choose {request.model}.")
         for item in self.generate(request, stop):
@@ -172,7 +172,7 @@ class Looker:
 
     # ---- generations
 
-    def made(self, path: str | Path) -> Request:
+    def request_of(self, path: str | Path) -> Request:
         """The request that makes just this picture or video, from the receipt in its file. Raises MediaError where it has none,
         RequestError where the model cannot be looked into."""
         kinds = {".mp4": video.read, ".gif": video.read, ".webp": video.read}
@@ -223,7 +223,7 @@ class Looker:
         Where the maps of all layers are too much to keep, those of this one, or of the one in the middle.
         """
         card, layers = self._card(run.request.model, seeing=False), self.layers(run)
-        layer = _there(layers, len(layers) // 2 if layer is None else layer)
+        layer = _checked_layer(layers, len(layers) // 2 if layer is None else layer)
         index = min(max(index, 0), len(run.trace.inputs) - 1)
         scales = {skip: factor for skip, factor in (scales or {}).items() if factor != 1}
         key = ("step", card.revision, run.request, index, free, tuple(sorted(scales.items())))
@@ -244,17 +244,17 @@ class Looker:
         def run_pass() -> Recording:
             torch.set_num_threads(self.hub.threads(card))
             predict = self.hub.predict(card, request, module, trace.context)
-            some = _some(layers, len(extra), layer, rows)
+            recorded = _layers_to_record(layers, len(extra), layer, rows)
             with (
                 record_tokens(module, row) as tokens,
                 modulation.record_skips(module, scales) as skips,
-                record_attention(module, some) as maps,
+                record_attention(module, recorded) as maps,
             ):
-                said = denoise(predict, x, level)
-            pixels = autoencoders.decode(autoencoder, said.x0, card.latent.scale) if autoencoder is not None else said.x0
-            shown = pictures.to_uint8(pixels[0] if card.video else pixels)
+                step = denoise(predict, x, level)
+            pixels = autoencoders.decode(autoencoder, step.x0, card.latent.scale) if autoencoder is not None else step.x0
+            inputs = pictures.to_uint8(pixels[0] if card.video else pixels)
             own = {k: one.chunk(rows)[row].clone() for k, one in maps.items()}
-            return Recording(card, shown, tokens, layers, own, extra, skips=skips or None)
+            return Recording(card, inputs, tokens, layers, own, extra, skips=skips or None)
 
         return self._alone(run_pass)
 
@@ -276,7 +276,7 @@ class Looker:
         times = torch.tensor(run.trace.times, device=self.hub.device)
         return self._alone(lambda: modulation.modulations(module, times, label))
 
-    # ---- the shelf
+    # ---- what is kept
 
     def _card(self, identity: str, seeing: bool) -> Card:
         card = self.hub.card(identity)
@@ -295,11 +295,11 @@ class Looker:
 
     def _recorded(self, key: tuple, layer: int, make: Callable[[], Recording]) -> Recording:
         """The recording of a key that holds this layer."""
-        found = self._recordings.find(key)
-        return found if found is not None and layer in found.maps else self._recordings.keep(key, make())
+        recording = self._recordings.find(key)
+        return recording if recording is not None and layer in recording.maps else self._recordings.keep(key, make())
 
 
-def _there(layers: Sequence[Layer], layer: int) -> int:
+def _checked_layer(layers: Sequence[Layer], layer: int) -> int:
     """A layer by its number. Raises RequestError where there is none such."""
     if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < len(layers):
         raise RequestError(f"There is no layer {short(layer)} in a model of {len(layers)} attention layers: choose 0 to {len(layers) - 1}.")
@@ -311,15 +311,17 @@ def holds_all(layers: Sequence[Layer], extra: int, rows: int = 1) -> bool:
     return rows * sum(layer.bytes(extra) for layer in layers) <= attention.BUDGET
 
 
-def _some(layers: Sequence[Layer], extra: int, chosen: int, rows: int = 1) -> list[int] | None:
+def _layers_to_record(layers: Sequence[Layer], extra: int, chosen: int, rows: int = 1) -> list[int] | None:
     """All layers (None), where a recording can hold their maps, else the chosen one."""
     return None if holds_all(layers, extra, rows) else [chosen]
 
 
-def _named(card: Card, logits: Tensor | None) -> tuple[tuple[str, float, int], ...]:
+def _predictions(card: Card, logits: Tensor | None) -> tuple[tuple[str, float, int], ...]:
     """The likeliest classes: name, probability, index."""
     if logits is None:
         return ()
-    found = logits[0].float().softmax(-1).topk(min(TOP, logits.shape[-1]))
+    likeliest = logits[0].float().softmax(-1).topk(min(TOP, logits.shape[-1]))
     names = card.label_names
-    return tuple((names[k] if names else f"class {k}", p, k) for p, k in zip(found.values.tolist(), found.indices.tolist(), strict=True))
+    return tuple(
+        (names[k] if names else f"class {k}", p, k) for p, k in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
+    )

@@ -51,7 +51,7 @@ class Tokens:
 def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
     """Record how `module`, a backbone or a vision model of transformers, makes tokens of one row of what it is given; its output stays
     the same."""
-    found, rows = Tokens(), 1
+    tokens, rows = Tokens(), 1
     projection = next(part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Conv3d)))
     stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) and attentions(part)]
     outer = [one for one in stacks if not any(one is not other and one in set(other.modules()) for other in stacks)]
@@ -63,21 +63,21 @@ def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
         rows = len(inputs[0] if inputs else words["pixel_values"])
 
     def cut(_: nn.Module, inputs: tuple, output: Tensor) -> None:
-        x, made = (_frames(one.chunk(rows)[row]) for one in (inputs[0], output))
-        found.grid, found.size = tuple(made.shape[2:]), kernel
-        f, h, w = (count * side for count, side in zip(found.grid, kernel, strict=True))
+        x, vectors = (_frames(one.chunk(rows)[row]) for one in (inputs[0], output))
+        tokens.grid, tokens.size = tuple(vectors.shape[2:]), kernel
+        f, h, w = (count * side for count, side in zip(tokens.grid, kernel, strict=True))
         r, p, q = kernel
-        found.patches = rearrange(x[:, :, :f, :h, :w], "1 c (f r) (h p) (w q) -> (f h w) (c r p q)", r=r, p=p, q=q)
-        found.projected = rearrange(made, "1 d f h w -> (f h w) d")
-        found.filters = projection.weight.detach().float().cpu().view(len(projection.weight), -1, *kernel)
+        tokens.patches = rearrange(x[:, :, :f, :h, :w], "1 c (f r) (h p) (w q) -> (f h w) (c r p q)", r=r, p=p, q=q)
+        tokens.projected = rearrange(vectors, "1 d f h w -> (f h w) d")
+        tokens.filters = projection.weight.detach().float().cpu().view(len(projection.weight), -1, *kernel)
 
     def enter(_: nn.Module, inputs: tuple, words: dict[str, Any]) -> None:
-        found.sequence = (inputs[0] if inputs else words["hidden_states"]).chunk(rows)[row][0].detach().float().cpu()
-        found.positions, found.times = _positions(module, found, timed)
+        tokens.sequence = (inputs[0] if inputs else words["hidden_states"]).chunk(rows)[row][0].detach().float().cpu()
+        tokens.positions, tokens.times = _positions(module, tokens, timed)
 
     def leave(_: nn.Module, __: tuple, output: Any) -> None:
-        tokens = (output[0] if isinstance(output, tuple) else output).chunk(rows)[row].detach().float().cpu()
-        found.features = rearrange(tokens, "n f d -> (f n) d") if timed else tokens[0]
+        last = (output[0] if isinstance(output, tuple) else output).chunk(rows)[row].detach().float().cpu()
+        tokens.features = rearrange(last, "n f d -> (f n) d") if timed else last[0]
 
     hooks = [
         module.register_forward_pre_hook(begin, with_kwargs=True),
@@ -86,7 +86,7 @@ def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
         outer[-1][-1].register_forward_hook(leave),
     ]
     try:
-        yield found
+        yield tokens
     finally:
         for hook in hooks:
             hook.remove()
@@ -98,16 +98,16 @@ def _frames(x: Tensor) -> Tensor:
     return x if x.ndim == 5 else rearrange(x, "f c h w -> 1 c f h w")
 
 
-def _positions(module: nn.Module, found: Tokens, timed: bool) -> tuple[Tensor, Tensor]:
+def _positions(module: nn.Module, tokens: Tokens, timed: bool) -> tuple[Tensor, Tensor]:
     """The rows of the position table that belong to patches, or what was added to them where the table was interpolated; and times."""
     table = next((value for name, value in module.named_parameters() if name.endswith(POSITIONS)), None)
     if table is None:
         return torch.empty(0), torch.empty(0)
-    places = found.grid[1] * found.grid[2] * (1 if timed else found.grid[0])
-    extra, table = len(found.sequence) - places, table.detach().float().cpu().flatten(0, -2)
+    places = tokens.grid[1] * tokens.grid[2] * (1 if timed else tokens.grid[0])
+    extra, table = len(tokens.sequence) - places, table.detach().float().cpu().flatten(0, -2)
     fits = 0 <= len(table) - places <= extra
-    times = frame_table(module.temp_embed.detach().float().cpu(), found.grid[0])[0] if timed else torch.empty(0)
-    return table[-places:] if fits else found.sequence[-places:] - found.projected[:places], times
+    times = frame_table(module.temp_embed.detach().float().cpu(), tokens.grid[0])[0] if timed else torch.empty(0)
+    return table[-places:] if fits else tokens.sequence[-places:] - tokens.projected[:places], times
 
 
 def principal(rows: Tensor, count: int) -> Tensor:
@@ -117,11 +117,11 @@ def principal(rows: Tensor, count: int) -> Tensor:
     """
     centred = (rows - rows.mean(0)).double()
     u, s, _ = torch.linalg.svd(centred, full_matrices=False)
-    found = (u * s)[:, :count]
-    if found.shape[1] < count:
-        found = torch.nn.functional.pad(found, (0, count - found.shape[1]))
-    peak = found.gather(0, found.abs().argmax(0, keepdim=True))
-    return (found * torch.where(peak < 0, -1.0, 1.0)).float()
+    coordinates = (u * s)[:, :count]
+    if coordinates.shape[1] < count:
+        coordinates = torch.nn.functional.pad(coordinates, (0, count - coordinates.shape[1]))
+    peak = coordinates.gather(0, coordinates.abs().argmax(0, keepdim=True))
+    return (coordinates * torch.where(peak < 0, -1.0, 1.0)).float()
 
 
 def similarity(positions: Tensor) -> Tensor:
@@ -137,6 +137,6 @@ def filter_components(filters: Tensor, count: int = 28) -> Tensor:
     """
     rows = filters.flatten(1).double()
     _, _, directions = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    kept = directions[:count]
-    peak = kept.gather(1, kept.abs().argmax(1, keepdim=True))
-    return (kept * torch.where(peak < 0, -1.0, 1.0)).float().unflatten(1, filters.shape[1:])
+    components = directions[:count]
+    peak = components.gather(1, components.abs().argmax(1, keepdim=True))
+    return (components * torch.where(peak < 0, -1.0, 1.0)).float().unflatten(1, filters.shape[1:])

@@ -30,36 +30,36 @@ def stages(recording: Recording, frame: int = 0) -> list[Stage]:
     channels, width, n = tokens.filters.shape[1], tokens.filters.shape[0], f * rows * columns
     flat, place = tokens.patches.shape[1], rows * columns
     unit, what = "latents" if card.generates and card.latent else "pixels", "tubelets" if r > 1 else "patches"
-    picture = figures.enlarged(recording.shown[frame], 256, smooth=recording.shown.shape[1] > 128)
+    picture = figures.enlarged(recording.pictures[frame], 256, smooth=recording.pictures.shape[1] > 128)
     whole = f"{f * r} frames of {columns * q} x {rows * p} {unit}" if f * r > 1 else f"{columns * q} x {rows * p} {unit}"
     piece = f"{r} frames of {q} x {p} {unit}" if r > 1 else f"{q} x {p} {unit}"
     count = f"{f} x {rows} x {columns} = {n}" if f > 1 else f"{rows} x {columns} = {n}"
-    shown = "here as clean as it is at this step" if card.generates else "resized and normalised"
+    state = "here as clean as it is at this step" if card.generates else "resized and normalised"
     colours = "" if channels == 3 else ", three of the channels as colours"
     vector = f"{channels} x {r} x {p} x {q} = {flat}" if r > 1 else f"{channels} x {p} x {q} = {flat}"
-    made = [] if recording.brought is None else [_brought(recording)]
-    made.append(_stage("picture", "Model input", f"{whole}, {channels} channels; {shown}.", picture))
-    made.append(_stage("grid", f"Divided into {what}", f"{count} {what} of {piece}.", figures.marked(picture, (rows, columns), None)))
+    steps = [] if recording.original is None else [_original(recording)]
+    steps.append(_stage("picture", "Model input", f"{whole}, {channels} channels; {state}.", picture))
+    steps.append(_stage("grid", f"Divided into {what}", f"{count} {what} of {piece}.", figures.marked(picture, (rows, columns), None)))
     words = f"{place} patches, row by row{f', here those of the first of {f} times' if f > 1 else ''}{colours}."
-    made.append(_stage("sequence", "Sequence of patches", words, figures.sheet(_tiles(recording), 2 * columns, 20)))
+    steps.append(_stage("sequence", "Sequence of patches", words, figures.sheet(_tiles(recording), 2 * columns, 20)))
     words = f"Each is a vector of {vector} numbers. All of them: {n} x {flat}, one row per patch."
-    made.append(_stage("vectors", "Flattened patches", words, _rows(tokens.patches)))
+    steps.append(_stage("vectors", "Flattened patches", words, _rows(tokens.patches)))
     words = f"One learned matrix, {flat} x {width}, projects each to {width} numbers. Its principal components, drawn as patches:"
-    made.append(_stage("filters", "Linear projection", words, _filters(tokens)))
+    steps.append(_stage("filters", "Linear projection", words, _filters(tokens)))
     words = f"{n} x {width}. Their first three principal components as colours:"
-    made.append(_stage("projected", "Projected patches", words, _map(tokens.projected[:place], rows)))
+    steps.append(_stage("projected", "Projected patches", words, _map(tokens.projected[:place], rows)))
     if len(tokens.times):
         words = f"After the first spatial block a temporal embedding is added to each of {f} frames. Their cosine similarity:"
         alike = figures.enlarged(figures.coloured(similarity(tokens.times).numpy(), -1, 1), 256)
-        made.append(_stage("time", "Temporal embedding", words, alike))
-    made.append(_stage("tokens", "Input of the first block", _entering(recording, n), _rows(tokens.sequence)))
+        steps.append(_stage("time", "Temporal embedding", words, alike))
+    steps.append(_stage("tokens", "Input of the first block", _entering(recording, n), _rows(tokens.sequence)))
     _, rows, columns = recording.layers[-1].grid
     left = tokens.features[len(tokens.features) % (rows * columns) :][: rows * columns]
     sides = list(dict.fromkeys(f"{one.grid[1]} x {one.grid[2]}" for one in recording.layers))
     merged = f" Between stages four patches are merged into one: {', then '.join(sides)}." if len(sides) > 1 else ""
     words = f"{len(tokens.features)} tokens of {tokens.features.shape[1]} numbers.{merged} Similar tokens have similar colours:"
-    made.append(_stage("features", "Output of the last block", words, _map(left, rows)))
-    return made
+    steps.append(_stage("features", "Output of the last block", words, _map(left, rows)))
+    return steps
 
 
 def _stage(name: str, title: str, words: str, picture: Image.Image) -> Stage:
@@ -80,16 +80,16 @@ def position(recording: Recording, query: tuple[float, float, float]) -> Stage:
     return _stage("position", title, words, _alike(tokens, row * columns + column))
 
 
-def _brought(recording: Recording) -> Stage:
+def _original(recording: Recording) -> Stage:
     """The picture before it was resized and cropped, the part that is taken framed."""
-    pixels, (width, height) = recording.card.pixels, recording.brought.size
-    size = recording.shown.shape[1]
+    pixels, (width, height) = recording.card.pixels, recording.original.size
+    size = recording.pictures.shape[1]
     if not pixels.resize:
-        return _stage("brought", "Uploaded picture", f"It is resized to {size} x {size} pixels, whatever its shape.", recording.brought)
+        return _stage("original", "Uploaded picture", f"It is resized to {size} x {size} pixels, whatever its shape.", recording.original)
     side = size / pixels.resize * min(width, height)
     box = [(width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2]
     words = f"Its shorter side is resized to {pixels.resize} pixels, and {size} x {size} in the middle are taken."
-    return _stage("brought", "Uploaded picture", words, figures.framed(recording.brought, box))
+    return _stage("original", "Uploaded picture", words, figures.framed(recording.original, box))
 
 
 def _entering(recording: Recording, n: int) -> str:
@@ -115,8 +115,8 @@ def _tiles(recording: Recording) -> list[np.ndarray]:
     """The patches of the first frame as small pictures: of pixels as they are, of latents three channels as colours."""
     tokens = recording.tokens
     (_, rows, columns), (c, r, p, q) = tokens.grid, tokens.filters.shape[1:]
-    if not recording.card.generates and recording.shown.shape[1:3] == (rows * p, columns * q):
-        return [recording.shown[0, y * p : y * p + p, x * q : x * q + q] for y in range(rows) for x in range(columns)]
+    if not recording.card.generates and recording.pictures.shape[1:3] == (rows * p, columns * q):
+        return [recording.pictures[0, y * p : y * p + p, x * q : x * q + q] for y in range(rows) for x in range(columns)]
     return list(figures.scaled(tokens.patches[: rows * columns].unflatten(1, (c, r, p, q))[:, :3, 0].movedim(1, -1).numpy()))
 
 
@@ -129,8 +129,8 @@ def _rows(values: Tensor, most: int = 196) -> Image.Image:
 
 
 def _filters(tokens: Tokens) -> Image.Image:
-    kept = filter_components(tokens.filters)[:, :3, 0].movedim(1, -1).numpy()
-    each = [figures.scaled(one[None])[0] for one in kept]
+    components = filter_components(tokens.filters)[:, :3, 0].movedim(1, -1).numpy()
+    each = [figures.scaled(one[None])[0] for one in components]
     return figures.sheet(each, 7, 34)
 
 

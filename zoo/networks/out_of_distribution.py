@@ -25,6 +25,8 @@ class DataDistance(NamedTuple):
     limit: float
     judge: str
     """Id of the model whose features say so."""
+    accepted: float = ACCEPTED
+    """Share of held-out data within the limit."""
 
     @property
     def far(self) -> bool:

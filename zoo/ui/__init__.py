@@ -64,7 +64,7 @@ def build(hub: Hub) -> gr.Blocks:
                 results.append((tab.inside, look.take_or_prepare, [path, part.model, part.label, part.prompt, part.seed, part.steps]))
             for button, handler, inputs in results:
                 there = button.click(lambda: (gr.Tabs(selected="look"), True), None, [tabs, look.coming], queue=False, **PRIVATE)
-                there.then(handler, inputs, look.all, **PRIVATE)
+                there.then(handler, [*inputs, look.model, look.chosen], look.all, **PRIVATE)
             for button, path in [(image.beside, image.download), *([(film.beside, film.file)] if film else [])]:
                 there = button.click(lambda: gr.Tabs(selected="compare"), None, tabs, queue=False, **PRIVATE)
                 there.then(beside.take, path, beside.take_outputs, **PRIVATE)

@@ -94,7 +94,7 @@ class Arrival:
             part, tab = (self.film, "video") if moving else (self.image, "image")
             yield {self.tabs: gr.Tabs(selected=tab), self.message: ""} | part.restore(path)
         elif pictures.is_picture(path) or video.is_clip(path):
-            yield {self.tabs: gr.Tabs(selected="look"), self.message: ""}
+            yield {self.tabs: gr.Tabs(selected="look"), self.message: "", self.look.coming: True}
             yield self.look.dropped(path)
         else:
             raise MediaError(f"{Path(path).name[:60]} is no picture or video: drop a PNG or MP4 made here, a photograph, or a clip.")

@@ -286,27 +286,34 @@ document.addEventListener("click", (event) => {
 new MutationObserver(collect).observe(document, { subtree: true, childList: true, attributeFilter: ["data-noise", "data-run"] });
 
 // Look inside: the arrow keys walk the patches; the caption, which says so to a screen reader, holds the numbers.
-const walk = { row: 0, column: 0 };
+const walk = { row: 0, column: 0, keys: false, timer: null };
 const describeLook = () => {
   const picture = document.querySelector("#look-picture"), status = document.querySelector("#look-status");
   if (!picture || !status || status.dataset.read) { return; }
   status.dataset.read = "";
   const { rows, columns, row, column, title, words } = status.dataset;
-  Object.assign(walk, { rows: Number(rows), columns: Number(columns), row: Number(row), column: Number(column) });
+  const same = walk.rows === Number(rows) && walk.columns === Number(columns);
+  Object.assign(walk, { rows: Number(rows), columns: Number(columns) });
+  if (!walk.keys || !same) { Object.assign(walk, { row: Number(row), column: Number(column) }); }  // keys may be ahead of the server
   const label = `Picture of ${rows} by ${columns} patches: the arrow keys move the clicked patch.`;
   Object.entries({ tabindex: "0", role: "group", "aria-label": label }).forEach(([name, value]) => picture.setAttribute(name, value));
   document.querySelectorAll("#look-picture img").forEach((image) => { image.alt = `The picture that ${title} is given, ${rows} by ${columns} patches`; });
   document.querySelectorAll("#look-heat img").forEach((image) => { image.alt = `Attention map. ${words}`; });
 };
 new MutationObserver(describeLook).observe(document, { subtree: true, childList: true });
+document.addEventListener("click", (event) => { if (event.isTrusted) { walk.keys = false; } });
 document.addEventListener("keydown", (event) => {
   const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
   const picture = event.target.closest?.("#look-picture"), image = picture?.querySelector("img");
-  if (!move || !image || event.target !== picture || event.ctrlKey || event.metaKey || event.altKey) { return; }
+  if (!move || !image || event.ctrlKey || event.metaKey || event.altKey) { return; }
   event.preventDefault();
+  walk.keys = true;
   walk.row = Math.min(Math.max(walk.row + move[0], 0), walk.rows - 1);
   walk.column = Math.min(Math.max(walk.column + move[1], 0), walk.columns - 1);
-  const { left, top, width, height } = image.getBoundingClientRect();
-  const clientX = left + ((walk.column + 0.5) * width) / walk.columns, clientY = top + ((walk.row + 0.5) * height) / walk.rows;
-  image.dispatchEvent(new MouseEvent("click", { bubbles: true, clientX, clientY }));
+  clearTimeout(walk.timer);
+  walk.timer = setTimeout(() => {  // the last of several quick presses
+    const target = document.querySelector("#look-picture img"), { left, top, width, height } = target.getBoundingClientRect();
+    const clientX = left + ((walk.column + 0.5) * width) / walk.columns, clientY = top + ((walk.row + 0.5) * height) / walk.rows;
+    target.dispatchEvent(new MouseEvent("click", { bubbles: true, clientX, clientY }));
+  }, 60);
 });

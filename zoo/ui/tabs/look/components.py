@@ -6,6 +6,7 @@ import gradio as gr
 
 from zoo.inside.attention_figures import COMBINATIONS, MEAN
 from zoo.inside.inspector import Looker
+from zoo.ui.parts.download import Offer
 from zoo.ui.tabs.look.views import PATCH, model_choices
 
 HELP: dict[str, str] = {
@@ -73,6 +74,7 @@ class LookComponents:
         with gr.Row(elem_classes="bar", visible=False) as self.bar:
             self.go = gr.Button("Look inside", variant="primary", elem_id="look-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="look-stop", elem_classes="halt", visible=False)
+            self.offer = Offer(self.looker.hub, self.go, "look-", "Look inside", ", then look inside")
         self.settings = gr.HTML(elem_id="look-settings")
         self.combination = gr.Dropdown(list(COMBINATIONS), value=MEAN, label="Combine heads", elem_id="look-way")
         self.layer = gr.Slider(0, 3, 0, step=1, label="Layer", elem_id="look-layer", buttons=[])
@@ -87,6 +89,7 @@ class LookComponents:
     def _build_result(self) -> None:
         with gr.Column(elem_id="look-view", elem_classes="first"):
             self.note = gr.HTML(elem_id="look-note")
+            self.offer.build_text([self.model], {self.model: lambda: model_choices(self.looker)})
             with gr.Row(elem_classes="pair"):
                 plain = {"show_label": False, "interactive": False, "buttons": ["download"], "format": "png", "min_width": 120}
                 self.picture = gr.Image(**plain, container=False, elem_id="look-picture")

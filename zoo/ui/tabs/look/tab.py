@@ -10,7 +10,7 @@ import gradio as gr
 
 from zoo.catalog.card import SEEING, Card
 from zoo.engine.request import Progress, Request, find_label
-from zoo.errors import RequestError
+from zoo.errors import RequestError, ZooError
 from zoo.inside.attention_figures import CHOSEN, COMBINATIONS, MEAN, ONE, RELEVANCE, ROLLOUT
 from zoo.inside.forward_record import ONTO, Layer, Recording, extra_of, layers_of
 from zoo.inside.inspector import holds_all
@@ -57,13 +57,13 @@ class LookTab(LookComponents):
         self.bring.upload(self.upload, [self.model, self.bring, self.chosen, *view], self.all, **latest)
         self.example.input(self.open, [self.model, self.example, self.chosen, *view], self.all, **latest)
         wanted = [self.model, self.label, self.prompt, self.seed, self.steps, self.rival, self.origin]
-        self.go.click(self.generate, [*wanted, *view], self.all, **PRIVATE)
+        self.offer.click(self.generate, [*wanted, *view], self.all, self._needed)
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         uses = [self.layer, self.head, self.some, self.target, self.query]
         for part in (self.layer, self.head, self.some, self.frame, self.step, self.combination, self.target, self.query, self.free):
             part.input(self.draw, [self.last_view, *view], [*drawn, *uses], **latest)
         for part in (self.picture, self.heat):
-            click = part.select(_clicked, [self.combination, self.query], [self.place, self.query], queue=False, **PRIVATE)
+            click = part.select(_clicked, [self.combination, self.query], [self.place, self.query], queue=False, **latest)
             click.then(self.draw, [self.last_view, *view], [*drawn, *uses], **latest)
         for event in (self.step.release, self.frame.release, self.free.input):
             event(self.reopen, view, [self.tokens, self.entering, self.plots, self.note], **latest)
@@ -85,6 +85,13 @@ class LookTab(LookComponents):
         """One sentence over the pictures."""
         return {self.note: markup.note(text, kind)}
 
+    def _computing(self) -> dict:
+        """That something is being computed, after how many others, and when."""
+        with self.hub.turns.place(0.0) as place:
+            ahead, seconds = place(), place.seconds
+        when = "" if seconds is None else f", about {controls.duration(seconds)}"
+        return self.say(f"waiting: {ahead} ahead of you{when}" if ahead else "computing ...")
+
     def _controls(self, card: Card) -> dict:
         """Every control as a model needs it, nothing opened yet."""
         seeing, ready = card.task in SEEING, examples(card)
@@ -101,7 +108,8 @@ class LookTab(LookComponents):
                 visible=bool(card.label_names) and not seeing, choices=labels(card), value=0 if card.label_names else None
             ),
             self.prompt: gr.update(visible=bool(card.text)), self.numbers: gr.update(visible=not seeing),
-            self.steps: card.sampling.steps if card.sampling else 1, self.seed: "0", self.bar: gr.update(visible=not seeing),
+            self.steps: card.sampling.steps if card.sampling else 1, self.seed: "0",
+            self.bar: gr.update(visible=not seeing or not self.hub.local(card)), self.go: self.offer.label(self.hub.parts(card)),
             self.rival: gr.update(visible=not seeing and bool(rivals), choices=[NOTHING, *rivals], value=NOTHING),
             self.chosen: {"model": card.id, "example": ready[0][1] if seeing else None}, self.origin: None, self.settings: "",
             self.coming: False,
@@ -138,7 +146,7 @@ class LookTab(LookComponents):
             same = {"layer": min(old.layer, last), "head": min(old.head, heads), "some": [head for head in old.some if head <= heads]}
             same |= {"combination": old.combination} if old.combination in combinations else {}
             view = view._replace(**same, **({"query": old.query} if old.query in queries else {}))
-        shown = {
+        updates = {
             self.layer: gr.update(maximum=last, value=view.layer), self.head: gr.update(maximum=heads, value=view.head),
             self.some: gr.update(choices=list(range(heads + 1)), value=view.some),
             self.query: gr.update(choices=[PATCH, *tokens], value=view.query),
@@ -146,7 +154,7 @@ class LookTab(LookComponents):
             self.target: gr.update(choices=names, value=view.target),
         }  # fmt: skip
         uses = self._uses(view)
-        return {part: value | uses.get(part, {}) for part, value in shown.items()}, view
+        return {part: value | uses.get(part, {}) for part, value in updates.items()}, view
 
     def _uses(self, view: View) -> dict:
         """Which controls this combination makes use of; the others are off, and say why."""
@@ -182,49 +190,56 @@ class LookTab(LookComponents):
 
     def _choose(self, model: str) -> Iterator[dict]:
         card = self.hub.card(model)
-        yield self._controls(card) | self._empty(card, "Computing ...")
+        yield self._controls(card) | self._empty(card, "") | self._computing()
         yield self._first(card)
 
     def _first(self, card: Card) -> dict:
         """What is seen of a model that was just chosen."""
-        if words := controls.missing(self.hub, self.hub.parts(card)):
+        if words := self.offer.downloads.words(self.hub.parts(card)):
             return self._empty(card, words)
         return self._opened({"model": card.id, "path": examples(card)[0][1]}) if card.task in SEEING else self._empty(card, EMPTY)
 
     @runs.always_ends
-    def come(self, model: str) -> Iterator[dict]:
-        """Come here from the Models tab with one of them."""
+    def come(self, session: gr.Request, model: str, _: str, chosen: dict) -> Iterator[dict]:
+        """Come here from the Models tab with one of them; the model that is here already changes nothing."""
         yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
-        yield from self._choose(model)
+        if model != chosen.get("model"):
+            self.flags.stop(session)
+            yield from self._choose(model)
 
     def addressed(self, words: Mapping[str, str]) -> dict:
         """What the tab shows for the words of an address, those of the API: model, label, prompt, seed, steps. Raises a ZooError."""
         card = self.hub.card(words.get("model") or model_choices(self.looker)[0][1])
-        shown = self._controls(card) | self._first(card)
+        updates = self._controls(card) | self._first(card)
         if card.generates:
             if card.label_names and "label" in words:
-                shown[self.label] = self._label(card, find_label(card, words["label"]))
-            shown |= {part: words[word] for word, part in (("prompt", self.prompt), ("seed", self.seed)) if word in words}
+                updates[self.label] = self._label(card, find_label(card, words["label"]))
+            updates |= {part: words[word] for word, part in (("prompt", self.prompt), ("seed", self.seed)) if word in words}
             if words.get("steps"):
-                shown[self.steps] = controls.whole("Steps", int(words["steps"]) if words["steps"].isdecimal() else words["steps"], 1, 1000)
-        return shown
+                updates[self.steps] = controls.whole(
+                    "Steps", int(words["steps"]) if words["steps"].isdecimal() else words["steps"], 1, 1000
+                )
+        return updates
 
     def dropped(self, path: str) -> dict:
-        """Look into a picture or clip that was dropped on the page, with the first classifier here that takes such."""
+        """Look into a picture or clip that was dropped on the page, with the first classifier that takes such; an error is said here."""
         moving = not pictures.is_picture(path)
         for card in self.looker.models():
             if card.task in SEEING and ("num_frames" in card.arch) == moving and self.hub.local(card):
                 chosen = {self.example: gr.update(visible=True, choices=examples(card), value=None)}
                 chosen |= {self.chosen: {"model": card.id, "example": None}}
-                return self._controls(card) | self._opened({"model": card.id, "path": path}) | chosen
-        raise RequestError("No model here looks at files of this kind: download one on the Models tab.")
+                try:
+                    return self._controls(card) | self._opened({"model": card.id, "path": path}) | chosen
+                except ZooError as error:
+                    return {self.coming: False} | self.say(str(error), "error")
+        return {self.coming: False} | self.say("No model here looks at files of this kind: download one on the Models tab.", "error")
 
     @runs.always_ends
     def upload(self, model: str, path: str | None, chosen: dict, *view: Any) -> Iterator[dict]:
         """Look into somebody's own picture or clip."""
         if not path:
             raise RequestError("No file arrived: upload a picture, or choose an example.")
-        yield self.say("Computing ...")
+        yield self._computing()
         yield self._opened({"model": self.hub.card(model).id, "path": path}, View.of(*view)) | {
             self.example: None, self.chosen: chosen | {"example": None},
         }  # fmt: skip
@@ -235,7 +250,7 @@ class LookTab(LookComponents):
         if not path or path == chosen.get("example"):
             yield {self.note: gr.skip()}
             return
-        yield self.say("Computing ...")
+        yield self._computing()
         yield self._opened({"model": self.hub.card(model).id, "path": path}, View.of(*view)) | {self.chosen: chosen | {"example": path}}
 
     @runs.always_ends
@@ -246,6 +261,10 @@ class LookTab(LookComponents):
         with self.flags.held(session) as stop:
             yield {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)} | self.say("starting")
             card = self.hub.card(model)
+            if card.task in SEEING:  # it was just downloaded
+                yield from self._choose(card.id)
+                yield self.idle()
+                return
             requests = [_request(card, prompt if card.text else label, seed, steps, origin)]
             if rival != NOTHING:
                 other = self.hub.card(rival)
@@ -261,45 +280,73 @@ class LookTab(LookComponents):
             subject |= {"rival": requests[1].to_dict()} if requests[1:] else {}
             yield self.idle() | self._opened(subject, View.of(*view))
 
+    def _needed(self, model: str, *values: Any) -> list[Card]:
+        """The models of a run, and what they need; values: as `generate` takes them."""
+        return [part for one in (model, values[4]) if one != NOTHING for part in self.hub.parts(self.hub.card(one))]
+
     def _progress(self, request: Request, stop: Any) -> Iterator[dict]:
         for item in self.looker.generate(request, stop):
             if isinstance(item, Progress):
                 yield {self.note: markup.progress_line(item, self.hub.card(request.model))}
 
     @runs.always_ends
-    def take_or_prepare(self, session: gr.Request, path: str | None, model: str, label: int | None, *rest: Any) -> Iterator[dict]:
+    def take_or_prepare(
+        self, session: gr.Request, path: str | None, model: str, label: Any, prompt: str, seed: str, steps: Any, own: str, chosen: dict
+    ) -> Iterator[dict]:
         """Look into a result of another tab; or, before there is any, take over its controls, ready to run here."""
         if path:
-            yield from self.take(session, path)
+            yield from self.take(session, path, own, chosen)
             return
         yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
-        card = self.hub.card(model)
-        if card not in self.looker.models():
-            raise RequestError(f"{card.title} has no attention that can be recorded: choose another model.")
-        prompt, seed, steps = rest
-        words = {"model": model, "label": str(label), "prompt": prompt, "seed": str(seed or ""), "steps": str(steps or "")}
-        yield self.addressed({name: word for name, word in words.items() if word and (name != "label" or card.label_names)})
+        try:
+            card = self.hub.card(model)
+            if card not in self.looker.models():
+                raise RequestError(f"{card.title} has no attention that can be recorded: choose another model.")
+            words = {"model": model, "prompt": prompt, "seed": str(seed or ""), "steps": str(steps or "")}
+            words |= {"label": str(label)} if card.label_names and label is not None else {}
+            updates = self.addressed({name: word for name, word in words.items() if word})
+        except ZooError as error:
+            yield from self._refused(error, own, chosen)
+            return
+        self.flags.stop(session)
+        yield updates
 
     @runs.always_ends
-    def take(self, session: gr.Request, path: str | None) -> Iterator[dict]:
-        """Look into the run that made a picture or video of another tab, at its last step, with the settings of that very sample."""
+    def take(self, session: gr.Request, path: str | None, own: str, chosen: dict) -> Iterator[dict]:
+        """Look into the run that made a picture or video of another tab, at its last step, with the settings of that very sample. What
+        cannot be taken leaves what was here, or opens the first example."""
         yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
-        if not path:
-            raise RequestError("There is no picture to look into yet: generate one on the other tab, or choose a model and a class here.")
-        request = self.looker.made(path)
+        try:
+            request = self._sample(path)
+        except ZooError as error:
+            yield from self._refused(error, own, chosen)
+            return
+        self.flags.stop(session)
         card = self.hub.card(request.model)
-        shown = self._controls(card) | self._empty(card, "starting")
-        shown |= {self.seed: str(request.seeds[0]), self.steps: request.steps, self.origin: request.to_dict()}
-        shown |= {self.label: self._label(card, request.labels[0])} if request.labels else {}
-        shown |= {self.prompt: gr.update(visible=True, value=request.prompt)} if card.text else {}
-        shown |= {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.settings: _other_settings(card, request)}
+        updates = self._controls(card) | self._empty(card, "starting")
+        updates |= {self.seed: str(request.seeds[0]), self.steps: request.steps, self.origin: request.to_dict()}
+        updates |= {self.label: self._label(card, request.labels[0])} if request.labels else {}
+        updates |= {self.prompt: gr.update(visible=True, value=request.prompt)} if card.text else {}
+        updates |= {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.settings: _other_settings(card, request)}
         with self.flags.held(session) as stop:
-            yield shown
+            yield updates
             yield from self._progress(request, stop)
             if stop.is_set():
                 yield self.idle() | self.say("Stopped: press Look inside to run it again.")
                 return
             yield self.idle() | self._opened({"model": card.id, "request": request.to_dict()})
+
+    def _refused(self, error: ZooError, own: str, chosen: dict) -> Iterator[dict]:
+        """What came from another tab cannot be looked into: that is said, and what was here stays, or the first example is opened."""
+        updates: dict = {}
+        for updates in self._choose(own) if not chosen else ():
+            yield updates
+        yield updates | self.say(str(error), "error")
+
+    def _sample(self, path: str | None) -> Request:
+        if not path:
+            raise RequestError("There is no picture to look into yet: generate one on the other tab, or choose a model and a class here.")
+        return self.looker.request_of(path)
 
     @staticmethod
     def _label(card: Card, label: int) -> dict:
@@ -308,23 +355,23 @@ class LookTab(LookComponents):
 
     def _opened(self, subject: dict, old: View | None = None) -> dict:
         """Everything of a new subject; the view stays as it was where the model has such."""
-        made = "request" in subject
-        steps = len(self.views.run(subject["request"]).trace.inputs) if made else 1
+        generated = "request" in subject
+        steps = len(self.views.run(subject["request"]).trace.inputs) if generated else 1
         recording = self.views.recording(subject, None, steps)
-        card, frames = recording.card, len(recording.shown)
+        card, frames = recording.card, len(recording.pictures)
         ranges, view = self._ranges(card, recording.layers, recording, old)
         view = view._replace(subject=subject, step=steps)
-        guided, skips = made and subject["request"]["guidance"] != 1, sorted(recording.skips or ())
-        shown = {
+        guided, skips = generated and subject["request"]["guidance"] != 1, sorted(recording.skips or ())
+        updates = {
             self.subject: subject, self.place: view.place, self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=1),
-            self.step: gr.update(visible=made, maximum=max(steps, 2), value=steps, label=f"Step of {steps}, 1 is pure noise"),
-            self.free: gr.update(visible=guided, value=False), self.steps_part: gr.update(visible=made),
+            self.step: gr.update(visible=generated, maximum=max(steps, 2), value=steps, label=f"Step of {steps}, 1 is pure noise"),
+            self.free: gr.update(visible=guided, value=False), self.steps_part: gr.update(visible=generated),
             self.skips_part: gr.update(visible=bool(skips)), self.skip: gr.update(maximum=max(skips, default=1), value=0),
-            self.predictions: _asked(card, subject["request"]) if made else known(recording),
+            self.predictions: _asked(card, subject["request"]) if generated else known(recording),
             self.forming: "", self.carried: "", self.file: gr.update(visible=False),
             self.patch: gr.update(value=card.arch["patch_size"], maximum=widest(card)), self.cost: price(card, card.arch["patch_size"]),
         }  # fmt: skip
-        return self._tokens(view) | self._drawn(view) | shown | ranges
+        return self._tokens(view) | self._drawn(view) | updates | ranges
 
     # ---- what is drawn
 

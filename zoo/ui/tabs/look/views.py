@@ -22,7 +22,6 @@ from zoo.inside.forward_record import ONTO, Layer, Query, Recording
 from zoo.inside.inspector import Looker, Run
 from zoo.inside.tokenization import position, stages
 from zoo.media import figures
-from zoo.networks.out_of_distribution import ACCEPTED
 from zoo.ui.parts import controls, markup
 
 SIDE = 512
@@ -71,7 +70,7 @@ class View(NamedTuple):
         """The query."""
         if self.combination == RELEVANCE and recording.extra:
             return recording.extra[0]
-        return self.at(len(recording.shown)) if self.query == PATCH else self.query
+        return self.at(len(recording.pictures)) if self.query == PATCH else self.query
 
     def at(self, frames: int) -> tuple[float, float, float]:
         """The place that was clicked."""
@@ -102,14 +101,14 @@ class Views:
         asked, layer = view.asked(recording), recording.layers[view.layer]
         traced = self._traced(view, recording) if view.combination == RELEVANCE else None
         values, rest = attention_figures.chosen(recording, view.layer, asked, view.combination, view.heads, traced)
-        clicked = layer.token(view.at(len(recording.shown)))
-        picture, heat = pair(recording, layer, values, min(view.frame, len(recording.shown)) - 1, clicked, view.of_patch)
+        clicked = layer.token(view.at(len(recording.pictures)))
+        picture, heat = pair(recording, layer, values, min(view.frame, len(recording.pictures)) - 1, clicked, view.of_patch)
         sheet = attention_figures.contact(recording, asked, clicked[0])
         return {
             "picture": picture, "heat": heat, "caption": _caption(recording, view, values, rest, clicked),
-            "strip": _strip(recording, view, values) if len(recording.shown) > 1 else "",
+            "strip": _strip(recording, view, values) if len(recording.pictures) > 1 else "",
             "sheet": markup.picture(sheet, "layers-by-heads", "One row per layer, one column per head", _sheet_words(recording)),
-            "position": markup.stages([position(recording, view.at(len(recording.shown)))], _before(recording) + 1),
+            "position": markup.stages([position(recording, view.at(len(recording.pictures)))], _before(recording) + 1),
             "second": self._rival(view, asked, recording) if "rival" in view.subject else "",
         }  # fmt: skip
 
@@ -129,7 +128,7 @@ class Views:
         combination = view.combination if view.combination != ROLLOUT or recording.whole else MEAN
         values, _ = attention_figures.chosen(recording, there, query, combination, [min(head, layer.heads - 1) for head in view.heads])
         clicked = layer.token(query if not isinstance(query, str) else CENTRE)
-        frame = clicked[0] * len(recording.shown) // len(values)
+        frame = clicked[0] * len(recording.pictures) // len(values)
         picture, heat = pair(recording, layer, values, frame, clicked, not isinstance(query, str))
         words = f"Step {index + 1} of {len(other.trace.inputs)}, the one with the most similar noise level; layer {layer.name}."
         title = recording.card.title
@@ -139,7 +138,7 @@ class Views:
     def tokens(self, view: View) -> dict[str, str]:
         """The way from picture to tokens, and the figures by layer."""
         recording = self.recording(view.subject, view.layer, view.step, view.free)
-        frame = min(view.frame, len(recording.shown)) - 1
+        frame = min(view.frame, len(recording.pictures)) - 1
         every, split = stages(recording, frame), _before(recording)
         return {
             "tokens": markup.stages(every[:split]), "entering": markup.stages(every[split:], split + 2),
@@ -168,12 +167,12 @@ class Views:
         run, step, layer = self.run(view.subject["request"]), view.step - 1, view.layer
         plain = self.looker.step(run, step, layer)
         scaled = self.looker.step(run, step, layer, scales={int(skip): float(factor)})
-        gap = np.abs(plain.shown[0].astype(np.int16) - scaled.shown[0]).mean(-1)
+        gap = np.abs(plain.pictures[0].astype(np.int16) - scaled.pictures[0]).mean(-1)
         share = f"Skip {int(skip)} carries {100 * plain.skips[int(skip)]:.0f} % of the sum where it is merged."
         apart = f"Up to {gap.max():.0f} of 255 levels; bright where it is largest."
         pictures = (
-            (plain.shown[0], "unchanged", "Unchanged", share),
-            (scaled.shown[0], "scaled", f"Skip {int(skip)} scaled by {factor:g}", "The clean prediction of this step."),
+            (plain.pictures[0], "unchanged", "Unchanged", share),
+            (scaled.pictures[0], "scaled", f"Skip {int(skip)} scaled by {factor:g}", "The clean prediction of this step."),
             (figures.coloured(gap, 0, max(gap.max(), 1)), "difference", "Difference", apart),
         )
         cells = [markup.picture(figures.enlarged(one, 200, smooth=True), *words) for one, *words in pictures]
@@ -207,14 +206,14 @@ def widest(card: Card) -> int:
 
 def _before(recording: Recording) -> int:
     """Stages before the position embedding."""
-    return 6 + (recording.brought is not None)
+    return 6 + (recording.original is not None)
 
 
 def pair(
     recording: Recording, layer: Layer, values: Tensor, frame: int, clicked: tuple[int, int, int], framed: bool
 ) -> tuple[Image.Image, Image.Image]:
     """The picture with its patches, and the attention over it."""
-    pixels, (_, rows, columns) = recording.shown[frame], layer.grid
+    pixels, (_, rows, columns) = recording.pictures[frame], layer.grid
     ground = figures.enlarged(pixels, SIDE, smooth=True)
     place = clicked[1:] if framed else None
     window = round(layer.places.shape[1] ** 0.5) if layer.places is not None else 0
@@ -272,7 +271,7 @@ def known(recording: Recording) -> str:
     words = f"{card.title} knows only {count:,} classes{names} and names one of them whatever it is shown."
     if distance is None:
         return markup.note(words) + markup.bars(recording.predictions)
-    numbers = f"distance {distance.value:.1f}; {100 * ACCEPTED:g} % of held-out data lie within {distance.limit:.1f}"
+    numbers = f"distance {distance.value:.1f}; {100 * distance.accepted:g} % of held-out data lie within {distance.limit:.1f}"
     how = f"Mahalanobis distance of the class token's features in {distance.judge} to those of the nearest class."
     what = "clip" if "num_frames" in card.arch else "picture"
     if not distance.far:
@@ -292,7 +291,7 @@ def _strip(recording: Recording, view: View, values: Tensor) -> str:
             figures.matrix("frame-to-frame", title, one, "key frame", "query frame", "share of attention", names, names, 0.0)
         )
     count, top = len(values), float(values.max())
-    frames = [recording.shown[k * len(recording.shown) // count] for k in range(count)]
+    frames = [recording.pictures[k * len(recording.pictures) // count] for k in range(count)]
     over = [np.asarray(figures.overlay(one, v.numpy(), 96, high=top)) for one, v in zip(frames, values, strict=True)]
     return markup.picture(figures.sheet(over, min(count, 8), 96), "frames", "Frame by frame", "All on one scale.")
 
