@@ -277,3 +277,33 @@ def test_no_control_is_without_help(page: Page, tab: str) -> None:
         .map((e) => (e.closest("[id]")?.id || "") + "|" + (e.getAttribute("aria-label") || e.innerText || e.type).slice(0, 40))"""
     )
     assert bare == []
+
+
+def test_a_comparison_has_an_address_that_opens_its_columns(context: BrowserContext, server: str) -> None:
+    page = opened(context, server)
+    go(page, "Compare")
+    page.locator("#compare-steps-A input").fill("9")
+    page.locator("#compare-seed input").fill("17")
+    page.keyboard.press("Tab")
+    expect(page).to_have_url(re.compile("tab=compare&settings=.*tiny-dit.*17.*9.*tiny-uvit"))
+    other = context.new_page()
+    other.goto(page.url)
+    selected(other, "Compare")
+    expect(other.locator("#compare-steps-A input")).to_have_value("9")
+    expect(other.locator("#compare-seed input")).to_have_value("17")
+    expect(other.locator("#compare-steps-B input")).to_have_value("25")
+    other.goto(f"{server}?tab=compare&settings=[1")
+    expect(other.locator("#message .error")).to_contain_text("no JSON")
+
+
+def test_look_inside_before_any_run_takes_the_class_over(page: Page) -> None:
+    choose(page, "label", "star")
+    fill(page, seed="5", steps="6")
+    page.click("#inside")
+    selected(page, "Look inside")
+    expect(page.locator("#look-model input")).to_have_value(re.compile("tiny DiT"))
+    expect(page.locator("#look-label input")).to_have_value("star")
+    expect(page.locator("#look-seed input")).to_have_value("5")
+    expect(page.locator("#look-steps input")).to_have_value("6")
+    page.go_back()
+    selected(page, "Image")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import string
 import threading
 import time
@@ -47,6 +48,14 @@ def aligned(hub: Hub, settings: Sequence[Mapping[str, Any]]) -> list[Setting]:
             raise RequestError(f"Column {name}: {error}") from None
     _bounded(columns)
     return columns
+
+
+def from_json(text: str) -> Any:
+    """Settings from their JSON. Raises RequestError where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise RequestError("The settings are no JSON: send a list of requests.") from None
 
 
 def _bounded(columns: Sequence[Setting]) -> None:

@@ -72,7 +72,7 @@ def build(hub: Hub) -> gr.Blocks:
                 part.open.click(_opener(image, film, tabs), part.path, [tabs, *image.back, *(film.back if film else [])], **PRIVATE)
         with gr.Row(elem_classes="dropped"):
             dropped = gr.UploadButton("Drop a file", size="sm")
-        Arrival(hub, tabs, message, image, film, look, cards).wire(page, dropped)
+        Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
         endpoints(hub, looker)
     return page.queue(max_size=64, default_concurrency_limit=16)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.compare.compare import aligned, together
+from zoo.compare.compare import aligned, from_json, together
 from zoo.compare.report import entries
 from zoo.engine.request import Progress, Result
 from zoo.engine.results import put
@@ -137,7 +136,7 @@ def _compares(hub: Hub) -> Callable[..., Any]:
         takes those of the first, its class by name. label may be "each" for all classes in turn. A client that cancels ends the run.
         """
         try:
-            columns = aligned(hub, _json(settings) if isinstance(settings, str) else settings)
+            columns = aligned(hub, from_json(settings) if isinstance(settings, str) else settings)
             for _ in together(hub, columns, preview=False):
                 yield [{"receipt": [], "files": [], "figures": column.figures()} for column in columns]
             yield [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
@@ -145,13 +144,6 @@ def _compares(hub: Hub) -> Callable[..., Any]:
             raise gr.Error(runs.sentence(error), print_exception=False) from None
 
     return compare
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise RequestError("The settings are not valid JSON: send a list of settings, each with a model.") from None
 
 
 def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from zoo.ui.parts.runs import PRIVATE
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
+    from zoo.ui.tabs.compare.side_by_side import CompareTab
     from zoo.ui.tabs.image import ImageTab
     from zoo.ui.tabs.look.tab import LookTab
     from zoo.ui.tabs.models import ModelsTab
@@ -28,17 +29,32 @@ class Arrival:
     """Sends an address, or a file, to the tab that it is of, and says above the tabs what is wrong with it."""
 
     def __init__(
-        self, hub: Hub, tabs: gr.Tabs, message: gr.HTML, image: ImageTab, film: VideoTab | None, look: LookTab, models: ModelsTab
+        self,
+        hub: Hub,
+        tabs: gr.Tabs,
+        message: gr.HTML,
+        image: ImageTab,
+        film: VideoTab | None,
+        comparison: CompareTab,
+        look: LookTab,
+        models: ModelsTab,
     ) -> None:
         self.hub, self.tabs, self.message = hub, tabs, message
-        self.image, self.film, self.look, self.models = image, film, look, models
+        self.image, self.film, self.comparison, self.look, self.models = image, film, comparison, look, models
 
     def wire(self, page: gr.Blocks, dropped: gr.UploadButton) -> None:
         """Act when the page is opened, when a file is dropped, and keep the address true to what is chosen."""
         film = self.film.back if self.film else []
         places = [self.tabs, self.message, *self.image.back, *film, *self.look.all]
         dropped.upload(self.drop, dropped, places, **PRIVATE)
-        page.load(self.arrive, None, [*places, *self.models.outputs], **PRIVATE)
+        page.load(self.arrive, None, [*places, *self.comparison.address_outputs, *self.models.outputs], **PRIVATE)
+        look = [self.look.model, self.look.label, self.look.prompt, self.look.seed, self.look.steps]
+        gr.on([part.change for part in look], None, look, None, js="(...values) => choseLook(values)")
+        comparison = [*self.comparison.common, *(part for six in self.comparison.settings for part in six)]
+        gr.on([part.change for part in comparison], None, comparison, None, js="(...values) => choseComparison(values)")
+        for name, button in (("look", self.look.link), ("compare", self.comparison.link)):
+            button.click(None, None, None, js=f"() => copyAddress('#{name}-link')")
+        self.models.list.change(None, self.models.list, None, js="(model) => { chose('models', { model }) }")
         for tab, settings in (("image", self.image.settings), *([("video", self.film.settings)] if self.film else [])):
             prefix = "video-" if tab == "video" else ""
             parts = [settings.model, settings.label, settings.prompt, settings.count, settings.seed, settings.steps, settings.solver]
@@ -76,6 +92,10 @@ class Arrival:
         if tab in ("image", "video") and words:
             settings = self.film.settings if tab == "video" and self.film else self.image.settings
             return settings.addressed(words)
+        if tab == "compare" and words:
+            if set(words) != {"settings"}:
+                raise RequestError("The address of a comparison has one word beside tab: settings, a JSON list of requests.")
+            return self.comparison.addressed(words["settings"])
         if tab == "look" and words:
             return self.look.addressed(words)
         if tab == "models" and words.get("model"):

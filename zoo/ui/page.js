@@ -134,6 +134,21 @@ window.addEventListener("popstate", () => {
   if (button && wanted !== address.tab) { address.tab = wanted; button.click(); }
 });
 const nameOf = (id) => document.querySelector(`#${id} input`)?.value ?? "";
+const choseLook = ([model, label, prompt, seed, steps]) => {
+  const generator = document.querySelector("#look-steps")?.offsetParent;
+  chose("look", generator ? { model, label: label === null ? "" : nameOf("look-label"), prompt, seed, steps } : { model });
+};
+const choseComparison = ([number, label, prompt, count, seed, ...values]) => {
+  const settings = [];
+  for (let k = 0; k < number; k += 1) {
+    const [model, steps, solver, guidance, eta, vae] = values.slice(6 * k, 6 * k + 6);
+    const first = { label: label === "each" ? label : nameOf("compare-label"), prompt, count, seed: seed === "" ? "" : Number(seed) };
+    const words = Object.entries({ model, ...(k ? {} : first), steps, solver, guidance, eta: solver === "ddim" ? eta : null, vae });
+    settings.push(Object.fromEntries(words.filter(([, value]) => value !== null && value !== undefined && value !== "")));
+  }
+  chose("compare", { settings: JSON.stringify(settings) });
+};
+const copyAddress = (from) => copy(new URL(link(address.tab, address.words[address.tab]), location.href).href, from);
 const copyLink = async (tab, receipt) => {
   const { request, seed, label } = receipt;
   const words = { model: request.model, [request.prompt ? "prompt" : "label"]: request.prompt || (request.labels.length ? label : ""), seed, count: tab === "image" ? 1 : "",

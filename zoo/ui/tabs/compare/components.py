@@ -34,6 +34,7 @@ LOCKSTEP = (
 ETA = "DDIM eta: 0 deterministic, 1 like DDPM"
 
 HELP: dict[str, str] = {
+    "compare-link": "Copy an address that opens this page with the settings of these columns.",
     "compare-label": "The class y that every column draws, matched by its name; or every class in turn, one a sample.",
     "compare-prompt": "The text that every column draws.",
     "compare-count": "Samples of each column: sample k starts from the noise of seed + k, the same in every column.",
@@ -139,6 +140,7 @@ class CompareComponents:
             with gr.Row(elem_classes="actions"):
                 self.again = gr.Button(more_samples(4), size="sm", elem_id="compare-more")
                 self.report = gr.Button("Report (HTML, JSON)", size="sm", elem_id="compare-report")
+                self.link = gr.Button("Copy link", size="sm", elem_id="compare-link")
             self.files = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="compare-saved")
             self.table = gr.HTML(elem_id="compare-table")
             with gr.Accordion("Compare two samples in detail", open=True):

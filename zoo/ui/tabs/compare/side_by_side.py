@@ -68,8 +68,10 @@ class CompareTab(CompareComponents):
             sample.then(self.detail, shown, [*detail, self.note], **same)
         self.report.click(self.save, self.comparison, [self.files, self.note], **PRIVATE)
         self.choice.input(self.vote, [self.visitor, self.comparison, self.choice], [*outputs, *self.votes.outputs], **PRIVATE)
+        self.common = [self.number, self.label, self.prompt, self.count, self.seed]
         self.take_outputs = [*options, self.count, self.seed, self.number, *self.groups, *self.settings[0], *self.settings[1]]
         self.take_outputs += [*self.chosen[:2], self.note, self.views]
+        self.address_outputs = [*self.take_outputs, *(part for six in self.settings[2:] for part in six), *self.chosen[2:]]
 
     # ---- what is asked
 
@@ -139,6 +141,22 @@ class CompareTab(CompareComponents):
             self.other_settings: more, self.views: gr.Tabs(selected="side-by-side"),
             self.other_settings_note: gr.update(value=markup.note(f"For all columns, from that result: {words}"), visible=bool(more)),
         } | self._shown(0, card, request) | self._shown(1, rival, other) | self.say(_difference(card, rival, refused), "good")  # fmt: skip
+
+    def addressed(self, text: str) -> dict:
+        """What the tab shows for the settings of an address, a JSON list of requests as /compare takes it. Raises a ZooError."""
+        columns = compare.aligned(self.hub, compare.from_json(text))
+        if not 2 <= len(columns) <= COLUMNS:
+            raise RequestError(f"This address compares {len(columns)} settings: the page shows 2 to {COLUMNS}.")
+        first = columns[0]
+        label = compare.EACH if first.each_class else next(iter(first.request.labels), None)
+        shown = self._offer(first.card, label) | {
+            self.prompt: gr.update(value=first.request.prompt, visible=bool(first.card.text)), self.count: len(first.seeds),
+            self.seed: str(first.seeds[0]), self.number: len(columns), **dict(zip(self.groups, self.groups_of(len(columns)), strict=True)),
+            self.views: gr.Tabs(selected="side-by-side"),
+        }  # fmt: skip
+        for k, column in enumerate(columns):
+            shown |= self._shown(k, column.card, column.request)
+        return shown
 
     def _rival(self, card: Card) -> Card:
         """Another model on this machine that draws the same classes, or reads text as well; the same one where there is none."""

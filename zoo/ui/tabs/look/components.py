@@ -10,6 +10,7 @@ from zoo.ui.parts.download import Offer
 from zoo.ui.tabs.look.views import PATCH, model_choices
 
 HELP: dict[str, str] = {
+    "look-link": "Copy an address that opens this page with this model, class, seed and steps.",
     "look-model": "A vision transformer looks at your picture; a diffusion transformer (DiT, U-ViT, Latte) is recorded while it generates.",
     "look-bring": "Any picture; for a video model a clip (MP4, GIF or WebP). It is resized and cropped as the model's paper says.",
     "look-example": "A picture or clip that ships with Patchwork.",
@@ -119,4 +120,5 @@ class LookComponents:
             self.carried = gr.HTML(elem_id="look-carried")
         with gr.Row(elem_classes="actions"):
             self.pack = gr.Button("Arrays (.npz)", size="sm", elem_id="look-pack")
+            self.link = gr.Button("Copy link", size="sm", elem_id="look-link")
         self.file = gr.File(visible=False, show_label=False, elem_id="look-file")
