@@ -168,7 +168,7 @@ def test_more_samples_are_added_to_those_that_are_there(tab: Page) -> None:
 def test_stop_keeps_what_was_there_and_says_after_which_step(tab: Page) -> None:
     fill(tab, count="1", **{"steps-A": "300", "steps-B": "300"})
     tab.click("#compare-go")
-    expect(tab.locator("#compare-columns .samples").nth(1)).to_contain_text(re.compile(r"step [3-9] of 300"))
+    expect(tab.locator("#compare-columns .samples").nth(1)).to_contain_text(re.compile(r"step \d+ of 300"))
     tab.click("#compare-stop")
     expect(tab.locator("#compare-table")).to_contain_text("after step")
     expect(tab.locator("#compare-more")).to_be_disabled()
