@@ -168,15 +168,18 @@ def test_more_samples_are_added_to_those_that_are_there(tab: Page) -> None:
 def test_stop_keeps_what_was_there_and_says_after_which_step(tab: Page) -> None:
     fill(tab, count="1", **{"steps-A": "300", "steps-B": "300"})
     tab.click("#compare-go")
-    expect(tab.locator("#compare-columns .samples").nth(1)).to_contain_text(re.compile(r"step [3-9] of 300"))
+    expect(tab.locator("#compare-columns .samples").nth(1)).to_contain_text(re.compile(r"step \d+ of 300"))
     tab.click("#compare-stop")
     expect(tab.locator("#compare-table")).to_contain_text("after step")
     expect(tab.locator("#compare-more")).to_be_disabled()
     for change, words in (
         ({"steps-A": "3", "steps-B": "0"}, "Steps must be a whole number from 1"),
-        ({"steps-B": "3", "solver-B": "diffusers:RePaintScheduler"}, "RePaintScheduler needs more than"),
+        ({"steps-B": "3"}, "RePaintScheduler needs more than"),
     ):
         fill(tab, **change)
+        tab.click("#compare-solver-B input")
+        tab.keyboard.type("diffusers:RePaintScheduler")
+        tab.keyboard.press("Tab")
         tab.click("#compare-go")
         expect(tab.locator("#compare-note .error")).to_contain_text(words, timeout=60_000)
         expect(tab.locator("#compare-go")).to_be_visible()
@@ -472,14 +475,14 @@ def test_a_grid_is_priced_filled_stopped_gone_on_with_and_opened(context: Browse
 
 def test_the_rest_of_a_grid_is_filled_in_later(context: BrowserContext, server: str) -> None:
     page = beside(context, server, "X/Y grid")
-    page.locator("#grid-xs input, #grid-xs textarea").first.fill("5,200")
+    page.locator("#grid-xs input, #grid-xs textarea").first.fill("5,400")
     choose(page, "grid-y", "nothing")
     page.click("#grid-go")
     expect(page.locator("#grid-note")).to_contain_text("1 of 2 cells finished")
     page.click("#grid-stop")
     expect(page.locator("#grid-rest")).to_be_visible()
     page.click("#grid-rest")
-    expect(page.locator("#grid-note")).to_contain_text("2 of 2 cells finished; click", timeout=60_000)
+    expect(page.locator("#grid-note")).to_contain_text("2 of 2 cells finished; click", timeout=180_000)
     expect(page.locator("#grid-rest")).to_be_hidden()
 
 
