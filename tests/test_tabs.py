@@ -76,6 +76,12 @@ def test_tab_goes_on_from_a_list_to_the_next_control(page: Page) -> None:
     page.click("#model input")
     page.keyboard.press("Tab")
     expect(page.locator("#label input")).to_be_focused()
+    expect(page.locator("[role=listbox]")).to_have_count(0)
+    page.keyboard.type("sta")
+    expect(page.locator("[role=option]")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.locator("#label input")).to_have_value("star")
+    page.focus("#solver input")
     page.keyboard.press("Tab")
     expect(page.locator("[role=listbox]")).to_have_count(0)
 

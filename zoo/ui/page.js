@@ -7,6 +7,7 @@ const visible = (element) => element?.offsetParent;
 // Enter starts what the open tab does, Escape stops it.
 const press = (kind) => { const button = [...openPanel().querySelectorAll(`button.${kind}`)].find(visible); if (button && !button.disabled) { button.click(); } };
 document.addEventListener("keydown", (event) => {
+  if (!event.isTrusted) { return; }
   if (event.key === "Escape") { hideHelp(); press("halt"); }
   const target = event.target;
   const busy = target.closest("textarea, button, a, summary, [role=listbox], [role=combobox], [role=tab], [aria-expanded=true], [tabindex]:not(input)");
@@ -20,7 +21,10 @@ window.addEventListener("keydown", (event) => {
 }, true);
 window.addEventListener("pointerdown", () => { tabbing.on = false; }, true);
 window.addEventListener("focus", (event) => {
-  if (tabbing.on && event.target.matches?.("input[role=combobox]")) { event.stopImmediatePropagation(); event.target.select(); }
+  const list = event.target;
+  if (!tabbing.on || !list.matches?.("input[role=combobox]")) { return; }
+  list.select();
+  setTimeout(() => list.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true })));  // which closes it, for gradio alone
 }, true);
 document.addEventListener("click", (event) => {  // on a phone what was started comes into view
   const started = event.target.closest("button.go");
