@@ -23,7 +23,7 @@ from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
 from zoo.ui.tabs.compare.votes import VotesTab
 from zoo.ui.tabs.image import ImageTab, image_tab
-from zoo.ui.tabs.look.tab import look_tab
+from zoo.ui.tabs.look.hand_over import look_tab
 from zoo.ui.tabs.models import models_tab
 from zoo.ui.tabs.video import VideoTab, video_tab
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
     from zoo.ui.tabs.compare.side_by_side import CompareTab
     from zoo.ui.tabs.image import ImageTab
-    from zoo.ui.tabs.look.tab import LookTab
+    from zoo.ui.tabs.look.hand_over import ReachableLookTab
     from zoo.ui.tabs.models import ModelsTab
     from zoo.ui.tabs.video import VideoTab
 
@@ -36,7 +36,7 @@ class Arrival:
         image: ImageTab,
         film: VideoTab | None,
         comparison: CompareTab,
-        look: LookTab,
+        look: ReachableLookTab,
         models: ModelsTab,
     ) -> None:
         self.hub, self.tabs, self.message = hub, tabs, message
