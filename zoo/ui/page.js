@@ -59,8 +59,8 @@ new MutationObserver((changes) => {
 }).observe(document, { subtree: true, childList: true });
 
 // Help: one line a control, on hover, focus by keyboard, or a tap on its name; screen readers have it as the description.
-const help = { line: null, of: null };
-const hideHelp = () => { if (help.line) { help.line.hidden = true; help.of = null; } };
+const help = { line: null, of: null, soon: null };
+const hideHelp = () => { clearTimeout(help.soon); if (help.line) { help.line.hidden = true; help.of = null; } };
 const showHelp = (block) => {
   const text = HELP[block.id];
   if (!help.line) {
@@ -72,10 +72,10 @@ const showHelp = (block) => {
   Object.assign(help, { of: block });
   help.line.textContent = text;
   help.line.hidden = false;
-  const { left, top, bottom } = block.getBoundingClientRect(), box = help.line.getBoundingClientRect();
-  const above = top - box.height - 6;
-  help.line.style.left = `${Math.max(8, Math.min(left, window.innerWidth - box.width - 8))}px`;
-  help.line.style.top = `${above > 4 ? above : bottom + 6}px`;
+  const { left, right, top, bottom } = block.getBoundingClientRect(), box = help.line.getBoundingClientRect();
+  const beside = !narrow() && block.closest(".controls"), above = top - box.height - 6;  // it covers no other control
+  help.line.style.left = `${beside ? right + 8 : Math.max(8, Math.min(left, window.innerWidth - box.width - 8))}px`;
+  help.line.style.top = `${beside ? Math.max(4, top) : above > 4 ? above : bottom + 6}px`;
 };
 const helped = (element) => {
   for (let block = element?.closest?.("[id]"); block; block = block.parentElement?.closest("[id]")) { if (HELP[block.id]) { return block; } }
@@ -84,7 +84,8 @@ const helped = (element) => {
 document.addEventListener("pointerover", (event) => {
   if (event.pointerType !== "mouse") { return; }
   const block = helped(event.target);
-  if (block && block !== help.of) { showHelp(block); } else if (!block) { hideHelp(); }
+  if (block !== help.of) { hideHelp(); }
+  if (block && block !== help.of) { help.soon = setTimeout(showHelp, 400, block); }
 });
 document.addEventListener("focusin", (event) => {
   const block = helped(event.target);

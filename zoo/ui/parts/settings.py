@@ -61,7 +61,7 @@ class Settings:
         self.count = gr.Slider(1, 16, 1 if video else 4, step=1, label="Images", elem_id=f"{prefix}count", buttons=[], visible=not video)
         with gr.Row(visible=video):
             self.frames = gr.Number(**shown["frames"], precision=0, label="Frames", elem_id=f"{prefix}frames", min_width=100)
-            self.fps = gr.Number(8, precision=0, label="Frames per second", elem_id=f"{prefix}fps", min_width=100)
+            self.fps = gr.Number(8, precision=0, label="Frames/s", elem_id=f"{prefix}fps", min_width=100)
         with gr.Row(elem_classes="seed"):
             self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id=f"{prefix}seed", min_width=120, max_lines=1)
             self.dice = gr.Button("Random", elem_id=f"{prefix}dice", size="sm", min_width=60)
