@@ -64,9 +64,9 @@ def overlay(picture: np.ndarray, values: np.ndarray, side: int = 512, opacity: f
 
 def marked(picture: Image.Image, grid: tuple[int, int], place: tuple[int, int] | None, lines: bool = True) -> Image.Image:
     """A copy of a picture with the borders of its patches, rows x columns, and the chosen one framed."""
-    made = picture.copy()
-    draw = ImageDraw.Draw(made, "RGBA")
-    (rows, columns), (width, height) = grid, made.size
+    copy = picture.copy()
+    draw = ImageDraw.Draw(copy, "RGBA")
+    (rows, columns), (width, height) = grid, copy.size
     if lines:
         for k in range(1, columns):
             draw.line([(k * width / columns, 0), (k * width / columns, height)], fill=(255, 255, 255, 90))
@@ -76,50 +76,50 @@ def marked(picture: Image.Image, grid: tuple[int, int], place: tuple[int, int] |
         row, column = place
         box = [column * width / columns, row * height / rows, (column + 1) * width / columns - 1, (row + 1) * height / rows - 1]
         draw.rectangle(box, outline=MARK, width=max(2, width // 170))
-    return made
+    return copy
 
 
 def framed(picture: Image.Image, box: Sequence[float]) -> Image.Image:
     """A copy of a picture with a rectangle in the colour of what was clicked."""
-    made = picture.copy()
-    ImageDraw.Draw(made).rectangle([max(0, box[0]), max(0, box[1]), box[2] - 1, box[3] - 1], outline=MARK, width=2)
-    return made
+    copy = picture.copy()
+    ImageDraw.Draw(copy).rectangle([max(0, box[0]), max(0, box[1]), box[2] - 1, box[3] - 1], outline=MARK, width=2)
+    return copy
 
 
 def windows(picture: Image.Image, grid: tuple[int, int], size: int, shift: int) -> Image.Image:
     """A copy of a picture of rows x columns patches with the borders of attention windows, shifted ones where they belong."""
-    made = picture.copy()
-    draw = ImageDraw.Draw(made)
-    (rows, columns), (width, height) = grid, made.size
+    copy = picture.copy()
+    draw = ImageDraw.Draw(copy)
+    (rows, columns), (width, height) = grid, copy.size
     for k in range(shift % size, max(rows, columns), size):
         across, down = k * width / columns, k * height / rows
         if 0 < k < columns:
             draw.line([(across, 0), (across, height)], fill=WINDOW, width=3)
         if 0 < k < rows:
             draw.line([(0, down), (width, down)], fill=WINDOW, width=3)
-    return made
+    return copy
 
 
 def sheet(tiles: Sequence[np.ndarray], columns: int, tile: int, gap: int = 3) -> Image.Image:
     """Pictures (h, w, 3) uint8 of any size, each made tile x tile in whole squares, row by row on white."""
-    same = [np.asarray(Image.fromarray(one).resize((tile, tile), Image.Resampling.NEAREST)) for one in tiles]
-    return pictures.grid(np.stack(same), columns, gap=gap)
+    squares = [np.asarray(Image.fromarray(one).resize((tile, tile), Image.Resampling.NEAREST)) for one in tiles]
+    return pictures.grid(np.stack(squares), columns, gap=gap)
 
 
-def labelled(made: Image.Image, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+def labelled(picture: Image.Image, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
     """A contact sheet with the names of its rows on the left and of its columns above; what is white in it becomes transparent, so that
     it can stand on light and dark."""
-    draw = ImageDraw.Draw(made)
+    draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=12)
     left = 10 + max(int(draw.textlength(name, font)) for name in rows)
-    whole = Image.new("RGBA", (made.width + left, made.height + 20), (*LABEL, 0))
-    inside = Image.fromarray(np.where((np.asarray(made) == 255).all(-1), 0, 255).astype(np.uint8))
-    whole.paste(made, (left, 20), inside)
+    whole = Image.new("RGBA", (picture.width + left, picture.height + 20), (*LABEL, 0))
+    inside = Image.fromarray(np.where((np.asarray(picture) == 255).all(-1), 0, 255).astype(np.uint8))
+    whole.paste(picture, (left, 20), inside)
     draw = ImageDraw.Draw(whole)
     for k, name in enumerate(rows):
-        draw.text((left - 6, 20 + (k + 0.5) * made.height / len(rows)), name, LABEL, font, anchor="rm")
+        draw.text((left - 6, 20 + (k + 0.5) * picture.height / len(rows)), name, LABEL, font, anchor="rm")
     for k, name in enumerate(columns):
-        draw.text((left + (k + 0.5) * made.width / len(columns), 10), name, LABEL, font, anchor="mm")
+        draw.text((left + (k + 0.5) * picture.width / len(columns), 10), name, LABEL, font, anchor="mm")
     return whole
 
 
@@ -146,7 +146,7 @@ def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
     return canvas, canvas.subplots()
 
 
-def _drawn(name: str, title: str, canvas: Canvas) -> Figure:
+def _render(name: str, title: str, canvas: Canvas) -> Figure:
     import matplotlib as mpl
 
     files = [io.BytesIO(), io.StringIO()]
@@ -165,7 +165,7 @@ def by_layer(name: str, title: str, values: dict[int, np.ndarray], unit: str) ->
     axes.plot(layers, [values[layer].mean() for layer in layers], "-", lw=1, color="black")
     axes.set(xlabel="layer", ylabel=unit, xticks=layers if len(layers) <= 16 else layers[::4], ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
-    return _drawn(name, title, canvas)
+    return _render(name, title, canvas)
 
 
 def matrix(
@@ -181,13 +181,13 @@ def matrix(
 ) -> Figure:
     """Numbers (rows, columns) as colours with a colour bar, rows and columns by their names."""
     canvas, axes = _canvas(5.2, 3.2)
-    shown = axes.imshow(values, cmap=MAP, aspect="auto", vmin=low, interpolation="nearest")
+    heatmap = axes.imshow(values, cmap=MAP, aspect="auto", vmin=low, interpolation="nearest")
     axes.set(xlabel=across, ylabel=down)
     for place, ticks in ((axes.set_xticks, columns), (axes.set_yticks, rows)):
         every = math.ceil(len(ticks) / 8)
         place(range(0, len(ticks), every), ticks[::every])
-    canvas.colorbar(shown, ax=axes, label=unit)
-    return _drawn(name, title, canvas)
+    canvas.colorbar(heatmap, ax=axes, label=unit)
+    return _render(name, title, canvas)
 
 
 def curves(name: str, title: str, lines: dict[str, Sequence[float]], ticks: Sequence[float], across: str, unit: str) -> Figure:
@@ -201,4 +201,4 @@ def curves(name: str, title: str, lines: dict[str, Sequence[float]], ticks: Sequ
     axes.spines[["top", "right"]].set_visible(False)
     if 1 < len(lines) <= 12:
         axes.legend(fontsize="small", frameon=False, ncols=2)
-    return _drawn(name, title, canvas)
+    return _render(name, title, canvas)

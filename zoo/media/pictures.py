@@ -172,11 +172,11 @@ def parse_receipt(text: str) -> dict[str, Any]:
     return receipt
 
 
-def compare(made: np.ndarray, earlier: np.ndarray) -> str:
+def compare(image: np.ndarray, earlier: np.ndarray) -> str:
     """One sentence on two pictures (h, w, 3): identical, close (with the largest difference in levels) or different."""
-    if made.shape != earlier.shape:
-        return f"Different: {made.shape[1]}x{made.shape[0]} pixels instead of {earlier.shape[1]}x{earlier.shape[0]}."
-    gap = np.abs(made.astype(np.int16) - earlier.astype(np.int16))
+    if image.shape != earlier.shape:
+        return f"Different: {image.shape[1]}x{image.shape[0]} pixels instead of {earlier.shape[1]}x{earlier.shape[0]}."
+    gap = np.abs(image.astype(np.int16) - earlier.astype(np.int16))
     if not gap.any():
         return "Identical: every pixel is the same."
     verdict = "Close" if gap.max() <= 8 else "Different"

@@ -42,16 +42,16 @@ def files(frames: np.ndarray, fps: int, receipt: dict[str, Any]) -> Iterator[tup
         raise MediaError(f"ffmpeg could not make the MP4 ({str(error)[:120]}): the video is kept as WebP and GIF in the results.") from None
 
 
-def _ffmpeg(*arguments: str, given: bytes | None = None) -> bytes:
+def _ffmpeg(*arguments: str, stdin: bytes | None = None) -> bytes:
     """What ffmpeg, as imageio-ffmpeg ships it, writes to its output. Raises RuntimeError with its first complaint."""
     import imageio_ffmpeg
 
-    done = subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments], input=given, capture_output=True, timeout=600, check=False
+    process = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments], input=stdin, capture_output=True, timeout=600, check=False
     )
-    if done.returncode:
-        raise RuntimeError((done.stderr.decode(errors="replace").splitlines() or ["ffmpeg failed"])[0])
-    return done.stdout
+    if process.returncode:
+        raise RuntimeError((process.stderr.decode(errors="replace").splitlines() or ["ffmpeg failed"])[0])
+    return process.stdout
 
 
 def _mp4(frames: np.ndarray, fps: int, text: str) -> bytes:
@@ -62,7 +62,7 @@ def _mp4(frames: np.ndarray, fps: int, text: str) -> bytes:
     codec = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "16", "-movflags", "+faststart")
     with tempfile.TemporaryDirectory() as folder:  # faststart moves what it has written, for which it needs a file
         path = Path(folder) / "clip.mp4"
-        _ffmpeg(*source, *codec, "-metadata", f"comment={text}", str(path), given=raw)
+        _ffmpeg(*source, *codec, "-metadata", f"comment={text}", str(path), stdin=raw)
         return path.read_bytes()
 
 
@@ -107,8 +107,8 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
 def _read_mp4(path: Path) -> tuple[np.ndarray, str]:
     frames = _frames(_ffmpeg("-i", str(path), "-f", "image2pipe", "-c:v", "ppm", "-"))
     lines = _ffmpeg("-i", str(path), "-f", "ffmetadata", "-").decode().splitlines()
-    found = next((line.removeprefix("comment=") for line in lines if line.startswith("comment=")), "")
-    return frames, "".join(_unescaped(found))
+    comment = next((line.removeprefix("comment=") for line in lines if line.startswith("comment=")), "")
+    return frames, "".join(_unescape(comment))
 
 
 def _frames(raw: bytes) -> np.ndarray:
@@ -120,7 +120,7 @@ def _frames(raw: bytes) -> np.ndarray:
     return np.frombuffer(raw, np.uint8).reshape(-1, header.end() + width * height * 3)[:, header.end() :].reshape(-1, height, width, 3)
 
 
-def _unescaped(text: str) -> Any:
+def _unescape(text: str) -> Any:
     """ffmpeg puts a backslash before = ; # and the backslash itself."""
     letters = iter(text)
     return (next(letters, "") if letter == "\\" else letter for letter in letters)
@@ -156,12 +156,12 @@ def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
     try:
         if place.stat().st_size > MAX_BYTES:
             raise MediaError(f"This file has {place.stat().st_size} bytes, more than {MAX_BYTES // 10**6} million: cut it shorter first.")
-        found = _frames(_ffmpeg("-i", str(place), "-vf", side, "-frames:v", str(MAX_READ), "-f", "image2pipe", "-c:v", "ppm", "-"))
+        frames = _frames(_ffmpeg("-i", str(place), "-vf", side, "-frames:v", str(MAX_READ), "-f", "image2pipe", "-c:v", "ppm", "-"))
     except (OSError, ValueError, RuntimeError, subprocess.TimeoutExpired) as error:
         if isinstance(error, MediaError):
             raise
         raise MediaError(f"This file cannot be read as a clip ({type(error).__name__}): bring an MP4, GIF, WebP or a picture.") from None
-    return [Image.fromarray(found[round(k)]) for k in np.linspace(0, len(found) - 1, count)]
+    return [Image.fromarray(frames[round(k)]) for k in np.linspace(0, len(frames) - 1, count)]
 
 
 def space_time(frames: np.ndarray, row: int, scale: int = 8) -> np.ndarray:
