@@ -580,13 +580,13 @@ def test_published_names_of_every_family_load_strictly(family: str, says) -> Non
     assert older(family, state).keys() != state.keys()
     with torch.device("meta"):
         fresh = build_module(card(family))
-    load_into(fresh, older(family, state), vision.renamed)
+    load_into(fresh, older(family, state), vision.rename_state)
     for key, value in fresh.state_dict().items():
         assert torch.equal(value, state[key]), key
     broken = older(family, state)
     lost = next(key for key in broken if "value" in key or "v_proj" in key)
     with says(CheckpointError, "does not fit", "is missing"):
-        load_into(random_module(family), {key: value for key, value in broken.items() if key != lost}, vision.renamed)
+        load_into(random_module(family), {key: value for key, value in broken.items() if key != lost}, vision.rename_state)
 
 
 @torch.no_grad()

@@ -27,4 +27,4 @@ def build_module(card: Card) -> nn.Module:
 
 def renaming(card: Card) -> Rename | None:
     """What gives the weights of a card the names that its module has, where they were published under others."""
-    return inception.renamed if card.family == "inception" else vision.renamed if card.family in vision.FAMILIES else None
+    return inception.rename_state if card.family == "inception" else vision.rename_state if card.family in vision.FAMILIES else None

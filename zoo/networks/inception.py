@@ -32,13 +32,13 @@ Branches = Mapping[str, Sequence[tuple]]
 """The branches of a block by the rest of their name: steps of channels and a kernel, or two kernels side by side."""
 
 
-def at_35(pooled: int) -> Branches:
+def at_35(pool_channels: int) -> Branches:
     """The branches of a block at 35x35 (block A), with so many channels after its pooling."""
     return {
         "1x1": [(64, "1x1")],
         "5x5": [(48, "1x1"), (64, "5x5")],
         "3x3dbl": [(64, "1x1"), (96, "3x3"), (96, "3x3")],
-        "_pool": [(pooled, "1x1")],
+        "_pool": [(pool_channels, "1x1")],
     }
 
 
@@ -139,8 +139,8 @@ class Block(nn.Module):
         for branch, path in self.paths.items():
             ends.append(self.pool(x) if branch == "_pool" else x)
             for names in path:
-                made = [self.get_submodule(name)(ends[-1]) for name in names]
-                ends[-1] = torch.cat(made, 1) if len(made) > 1 else made[0]
+                outputs = [self.get_submodule(name)(ends[-1]) for name in names]
+                ends[-1] = torch.cat(outputs, 1) if len(outputs) > 1 else outputs[0]
         return torch.cat(ends, 1)
 
 
@@ -180,7 +180,7 @@ class Inception(nn.Module):
         return features, self.fc(features)
 
 
-def renamed(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_state(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict with the counters of its batch norms, which some copies of the file leave out."""
     counters = {key: value for key, value in module.state_dict().items() if key.endswith("num_batches_tracked") and key not in state}
     return {**state, **{key: torch.zeros((), dtype=value.dtype) for key, value in counters.items()}}
@@ -189,8 +189,8 @@ def renamed(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]
 def statistics(file: Path) -> tuple[Tensor, Tensor]:
     """Mean (2048,) and covariance (2048, 2048) from a file that holds them as `mu` and `sigma`. Raises CheckpointError for another."""
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            mean, covariance = (torch.from_numpy(kept[name]).double() for name in ("mu", "sigma"))
+        with np.load(file, allow_pickle=False) as values:
+            mean, covariance = (torch.from_numpy(values[name]).double() for name in ("mu", "sigma"))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{file} holds no mu and sigma ({type(error).__name__}): take the statistics of FID instead.") from None
     if mean.shape != (2048,) or covariance.shape != (2048, 2048):

@@ -52,13 +52,13 @@ class HeldOut:
 
     def __init__(self, judge: str, means: Tensor, covariances: Tensor, limit: float) -> None:
         self.judge, self.means, self.limit = judge, means.double(), limit
-        own = covariances.double()
-        self.precisions = torch.linalg.inv((1 - SHRINKAGE) * own + SHRINKAGE * own.mean(0))
+        class_covariances = covariances.double()
+        self.precisions = torch.linalg.inv((1 - SHRINKAGE) * class_covariances + SHRINKAGE * class_covariances.mean(0))
 
     def distances(self, features: Tensor) -> Tensor:
         """Distances (n,) of features (n, d) to the nearest class."""
-        apart = features.double()[:, None] - self.means
-        return torch.einsum("nki,kij,nkj->nk", apart, self.precisions, apart).clamp(min=0).sqrt().amin(1)
+        offsets = features.double()[:, None] - self.means
+        return torch.einsum("nki,kij,nkj->nk", offsets, self.precisions, offsets).clamp(min=0).sqrt().amin(1)
 
     def measure(self, feature: Tensor) -> DataDistance:
         """The distance of one picture or clip, from its features (d,)."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VOCABULARY, MERGES, PIECES = "vocab.json", "merges.txt", "spiece.model"
-KEPT = 100
+MAX_CONTEXTS = 100
 """Contexts that stay on disk, at most 2 MB each."""
 
 
@@ -78,16 +78,16 @@ def tokens(arch: Mapping[str, Any], files: Mapping[str, Path], prompt: str) -> t
             from sentencepiece import SentencePieceProcessor
 
             pieces = SentencePieceProcessor(model_file=str(files[PIECES]))
-            found = [*pieces.encode(prompt.lower().strip())[: count - 1], pieces.eos_id()]
-            return found + [pieces.pad_id()] * (count - len(found)), len(found)
+            numbers = [*pieces.encode(prompt.lower().strip())[: count - 1], pieces.eos_id()]
+            return numbers + [pieces.pad_id()] * (count - len(numbers)), len(numbers)
         words = _clip_tokenizer(files)(prompt, padding="max_length", truncation=True, max_length=count)
         return words["input_ids"], count
     except KeyError as error:
         raise CheckpointError(f"The text encoder lacks {error.args[0]}: fetch it again, or import that file with it.") from None
     except Exception as error:  # tokenizers raises bare Exception for merges that do not fit the vocabulary
         reason = " ".join(str(error).split())[:100]
-        damaged = PIECES if PIECES in files else f"{VOCABULARY} or {MERGES}"
-        raise CheckpointError(f"{damaged} of the text encoder is damaged ({reason}): fetch it again.") from None
+        file_name = PIECES if PIECES in files else f"{VOCABULARY} or {MERGES}"
+        raise CheckpointError(f"{file_name} of the text encoder is damaged ({reason}): fetch it again.") from None
 
 
 def _clip_tokenizer(files: Mapping[str, Path]) -> Any:
@@ -102,10 +102,10 @@ def _clip_tokenizer(files: Mapping[str, Path]) -> Any:
 @torch.no_grad()
 def encode(encoder: nn.Module, arch: Mapping[str, Any], files: Mapping[str, Path], prompt: str) -> tuple[Tensor, int]:
     """Encode one prompt as the last hidden states (n, d) in float32 on the CPU, and how many of them, from the first, the prompt fills."""
-    numbers, filled = tokens(arch, files, prompt)
+    numbers, length = tokens(arch, files, prompt)
     ids = torch.tensor([numbers], device=next(encoder.parameters()).device)
-    mask = (torch.arange(len(numbers), device=ids.device) < filled)[None] if filled < len(numbers) else None
-    return encoder(input_ids=ids, attention_mask=mask).last_hidden_state[0].float().cpu(), filled
+    mask = (torch.arange(len(numbers), device=ids.device) < length)[None] if length < len(numbers) else None
+    return encoder(input_ids=ids, attention_mask=mask).last_hidden_state[0].float().cpu(), length
 
 
 class Contexts:
@@ -114,18 +114,18 @@ class Contexts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, what: str, prompt: str, encode: Callable[[], tuple[Tensor, int]]) -> tuple[Tensor, int]:
+    def get(self, encoder_key: str, prompt: str, encode: Callable[[], tuple[Tensor, int]]) -> tuple[Tensor, int]:
         """The context of a prompt and its filled part, from the folder or encoded now; what: the encoder, its digest and dtype."""
-        name = hashlib.sha256(json.dumps([what, prompt]).encode()).hexdigest()
+        name = hashlib.sha256(json.dumps([encoder_key, prompt]).encode()).hexdigest()
         path = self.folder / f"{name}.safetensors"
         with suppress(OSError, SafetensorError, KeyError):  # not there, or damaged: encoded again
-            known = load_file(path)
+            tensors = load_file(path)
             os.utime(path)
-            return known["context"], int(known["filled"])
-        context, filled = encode()
+            return tensors["context"], int(tensors["filled"])
+        context, length = encode()
         with suppress(OSError, SafetensorError):  # a full disk costs the encoding next time, not the picture
             with atomic_write(path) as part:
-                save_file({"context": context.contiguous(), "filled": torch.tensor(filled)}, part)
-            for old in sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
+                save_file({"context": context.contiguous(), "filled": torch.tensor(length)}, part)
+            for old in sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-MAX_CONTEXTS]:
                 old.unlink(missing_ok=True)
-        return context, filled
+        return context, length

@@ -47,21 +47,21 @@ def build(family: str, arch: Mapping) -> nn.Module:
         words["num_register_tokens"] = arch["num_registers"]
     ending = {"deit": "ForImageClassificationWithTeacher", "vivit": "ForVideoClassification"}.get(family, "ForImageClassification")
     config = getattr(transformers, f"{name}Config")(**words)
-    pooled = {} if family.startswith(("dinov2", "clip")) else {"add_pooling_layer": False}
+    options = {} if family.startswith(("dinov2", "clip")) else {"add_pooling_layer": False}
     with torch.device("cpu"):  # never on meta: they compute tables that no file holds
-        return getattr(transformers, name + ending)(config) if classes else getattr(transformers, f"{name}Model")(config, **pooled)
+        return getattr(transformers, name + ending)(config) if classes else getattr(transformers, f"{name}Model")(config, **options)
 
 
-def renamed(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def rename_state(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """A state dict with the names of `module`, a model of transformers, from those of any version that published it.
 
     transformers knows the older names; what it finds nothing for, or has no place for, keeps its name, so that a strict load says so.
     """
-    own = module.state_dict()
+    module_state = module.state_dict()
     if type(module).__name__ == "CLIPVisionModel":  # published with its text tower
         state = {key: value for key, value in state.items() if not key.startswith("text_") and key not in CLIP_ONLY}
     state = {key: value for key, value in state.items() if "pooler." not in key}  # a layer of which no family here makes use
-    if state.keys() == own.keys():
+    if state.keys() == module_state.keys():
         return state
     from transformers.utils import logging
 
@@ -70,16 +70,16 @@ def renamed(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tens
     logging.disable_progress_bar()
     try:
         with torch.device("cpu"):
-            loaded, said = type(module).from_pretrained(
+            model, report = type(module).from_pretrained(
                 None, config=module.config, state_dict=dict(state), output_loading_info=True, ignore_mismatched_sizes=True
             )
     finally:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-    lost = {*said["missing_keys"], *(name for name, *_ in said["mismatched_keys"])}
-    known = {key: value for key, value in loaded.state_dict().items() if key not in lost}
-    return known | {key: state.get(key, torch.empty(0)) for key in said["unexpected_keys"]}
+    absent_keys = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    weights = {key: value for key, value in model.state_dict().items() if key not in absent_keys}
+    return weights | {key: state.get(key, torch.empty(0)) for key in report["unexpected_keys"]}
 
 
 CLIP_ONLY = ("logit_scale", "visual_projection.weight", "vision_model.embeddings.position_ids")
@@ -97,6 +97,6 @@ def prepare(picture: Image.Image, pixels: Pixels, size: int) -> tuple[np.ndarray
         picture = picture.resize([max(size, int(side * scale)) for side in picture.size], resample)
         left, top = ((side - size) // 2 for side in picture.size)
         picture = picture.crop((left, top, left + size, top + size))
-    shown = np.asarray(picture.resize((size, size), resample).convert("RGB"))
+    image = np.asarray(picture.resize((size, size), resample).convert("RGB"))
     mean, std = (torch.tensor(values)[:, None, None] for values in (pixels.mean, pixels.std))
-    return shown, (torch.from_numpy(shown.copy()).movedim(-1, 0).float() / 255 - mean) / std
+    return image, (torch.from_numpy(image.copy()).movedim(-1, 0).float() / 255 - mean) / std
