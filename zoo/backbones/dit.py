@@ -13,7 +13,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
 
 
-def conditioned(modulation: nn.Module, c: Tensor, rows: int, parts: int) -> tuple[Tensor, ...]:
+def modulation_vectors(modulation: nn.Module, c: Tensor, rows: int, parts: int) -> tuple[Tensor, ...]:
     """`parts` vectors (rows, d) each from the conditioning (b, d), computed once a sample however many rows it has."""
     values = modulation(c)
     if rows != len(c):  # a video: the frames, or places, of a sample follow each other
@@ -56,7 +56,7 @@ class DiTBlock(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 6 * hidden_size))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = conditioned(self.adaLN_modulation, c, len(x), 6)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation_vectors(self.adaLN_modulation, c, len(x), 6)
         x = torch.addcmul(x, gate1.unsqueeze(1), self.attn(modulate(self.norm1(x), shift1, scale1)))
         return torch.addcmul(x, gate2.unsqueeze(1), self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
@@ -71,7 +71,7 @@ class FinalLayer(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        shift, scale = conditioned(self.adaLN_modulation, c, len(x), 2)
+        shift, scale = modulation_vectors(self.adaLN_modulation, c, len(x), 2)
         return self.linear(modulate(self.norm_final(x), shift, scale))
 
 

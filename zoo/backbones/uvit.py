@@ -53,9 +53,9 @@ class UViT(nn.Module):
         self.num_patches = (input_size // patch_size) ** 2
         extras = 1 + (num_context_tokens if context_dim else int(num_classes > 0))
         self.patch_embed = PatchEmbed(patch_size, in_channels, hidden_size)
-        hidden = int(hidden_size * mlp_ratio)
+        width = int(hidden_size * mlp_ratio)
         self.time_embed = (
-            nn.Sequential(nn.Linear(hidden_size, hidden), nn.SiLU(), nn.Linear(hidden, hidden_size)) if mlp_time_embed else nn.Identity()
+            nn.Sequential(nn.Linear(hidden_size, width), nn.SiLU(), nn.Linear(width, hidden_size)) if mlp_time_embed else nn.Identity()
         )
         self.label_emb = nn.Embedding(num_classes + null_label, hidden_size) if num_classes and not context_dim else None
         self.context_embed = nn.Linear(context_dim, hidden_size) if context_dim else None
