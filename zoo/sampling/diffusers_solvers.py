@@ -24,7 +24,9 @@ FRIENDLY = {
 """Short names for schedulers of diffusers."""
 
 
-def borrowed(name: str, denoise: Callable[[Tensor, Level], Prediction], x: Tensor, schedule: Schedule, steps: int) -> Iterator[Step]:
+def sample_with_scheduler(
+    name: str, denoise: Callable[[Tensor, Level], Prediction], x: Tensor, schedule: Schedule, steps: int
+) -> Iterator[Step]:
     """Walk with diffusers' scheduler of this name: one Step per network evaluation, of which some take more than `steps`.
 
     Noise, where the scheduler draws any, comes from one CPU generator a row, seeded from the row's own start x.
@@ -43,18 +45,24 @@ def build(name: str, schedule: Schedule) -> Any:
     import diffusers
 
     kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
-    words = inspect.signature(kind.__init__).parameters if isinstance(kind, type) else {}
-    if "trained_betas" not in words:
+    parameters = inspect.signature(kind.__init__).parameters if isinstance(kind, type) else {}
+    if "trained_betas" not in parameters:
         raise RequestError(
             f"{name!r} is no scheduler of diffusers for models that predict noise: try e.g. diffusers:DPMSolverMultistepScheduler."
         )
-    needed = [word for word, told in list(inspect.signature(kind.step).parameters.items())[1:] if told.default is inspect.Parameter.empty]
-    if len([word for word in needed if word not in ("args", "kwargs")]) > 3:
-        raise RequestError(f"{name} needs more than a sample and a time ({', '.join(needed)}): try diffusers:DPMSolverMultistepScheduler.")
+    arguments = [
+        word
+        for word, parameter in list(inspect.signature(kind.step).parameters.items())[1:]
+        if parameter.default is inspect.Parameter.empty
+    ]
+    if len([word for word in arguments if word not in ("args", "kwargs")]) > 3:
+        raise RequestError(
+            f"{name} needs more than a sample and a time ({', '.join(arguments)}): try diffusers:DPMSolverMultistepScheduler."
+        )
     before = np.concatenate([[1.0], schedule.alphas_cumprod[:-1]])
-    wanted = {"num_train_timesteps": schedule.steps, "trained_betas": 1 - schedule.alphas_cumprod / before, "clip_sample": False}
+    options = {"num_train_timesteps": schedule.steps, "trained_betas": 1 - schedule.alphas_cumprod / before, "clip_sample": False}
     try:
-        return kind(**{word: value for word, value in wanted.items() if word in words})
+        return kind(**{word: value for word, value in options.items() if word in parameters})
     except (ImportError, ValueError, TypeError, NotImplementedError) as error:
         raise RequestError(f"{name} cannot be used here: {' '.join(str(error).split()).rstrip('.')}.") from None
 
@@ -66,12 +74,12 @@ def _walk(scheduler: Any, denoise: Callable[[Tensor, Level], Prediction], x: Ten
         draws = {"generator": [torch.Generator().manual_seed(int.from_bytes(seed, "little")) for seed in seeds]}
     x, total = x * scheduler.init_noise_sigma, len(scheduler.timesteps)
     for k, t in enumerate(scheduler.timesteps):
-        seen = scheduler.scale_model_input(x, t)
+        model_input = scheduler.scale_model_input(x, t)
         level = Level.at(schedule, (t.item() + 1) / schedule.steps)
-        said = denoise(seen, level)
+        prediction = denoise(model_input, level)
         try:
-            x = scheduler.step(said.eps, t, x, **draws).prev_sample.to(x.dtype)
+            x = scheduler.step(prediction.eps, t, x, **draws).prev_sample.to(x.dtype)
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             kind = type(scheduler).__name__
             raise RequestError(f"{kind} failed at step {k + 1} of {total} ({str(error)[:200]}): try another solver.") from None
-        yield Step(k, total, level.t, x, said.x0)
+        yield Step(k, total, level.t, x, prediction.x0)

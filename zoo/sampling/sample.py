@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from zoo.errors import RequestError
-from zoo.sampling.diffusers_solvers import FRIENDLY, borrowed
+from zoo.sampling.diffusers_solvers import FRIENDLY, sample_with_scheduler
 from zoo.sampling.guidance import Level, Predict, denoise
 from zoo.sampling.schedule import Schedule
 from zoo.sampling.solvers import Noise, SdeStep, Step, chain, ddim, ddpm, dpm_solver, euler_maruyama, grid, log_snr_grid, sde_steps
@@ -52,25 +52,25 @@ def sample(
     if solver in FRIENDLY or solver.startswith("diffusers:"):
         if options:
             raise RequestError(f"{solver} takes no options here, not {', '.join(options)}.")
-        return borrowed(FRIENDLY.get(solver, solver).removeprefix("diffusers:"), partial(denoise, predict), x, schedule, steps)
+        return sample_with_scheduler(FRIENDLY.get(solver, solver).removeprefix("diffusers:"), partial(denoise, predict), x, schedule, steps)
     if solver not in SOLVERS:
         raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join(NAMES)} or diffusers:<Scheduler>.")
-    chosen = SOLVERS[solver]
-    _check_options(solver, chosen, options)
-    if not _whole(steps) or not chosen.fewest <= steps <= schedule.steps:
-        raise RequestError(f"{solver} cannot take {steps!r} steps: give a whole number from {chosen.fewest} to {schedule.steps}.")
-    how = _taken(chosen.walk_options, options)
-    if noise is None and how.get("eta", solver == "ddpm"):
+    method = SOLVERS[solver]
+    _check_options(solver, method, options)
+    if not _whole(steps) or not method.fewest <= steps <= schedule.steps:
+        raise RequestError(f"{solver} cannot take {steps!r} steps: give a whole number from {method.fewest} to {schedule.steps}.")
+    walk_options = _with_defaults(method.walk_options, options)
+    if noise is None and walk_options.get("eta", solver == "ddpm"):
         raise RequestError(f"{solver} needs fresh noise: give noise, a function from the step index to a tensor like x.")
-    levels = chosen.levels(schedule, int(steps), **_taken(chosen.level_options, options))
-    return chosen.walk(partial(denoise, predict), x, levels, noise, **how)
+    levels = method.levels(schedule, int(steps), **_with_defaults(method.level_options, options))
+    return method.walk(partial(denoise, predict), x, levels, noise, **walk_options)
 
 
 def _check_options(name: str, solver: Solver, options: dict[str, Any]) -> None:
-    known = {**solver.walk_options, **solver.level_options}
+    defaults = {**solver.walk_options, **solver.level_options}
     for option, value in options.items():
-        if option not in known:
-            raise RequestError(f"{name} has no option {option!r}: it takes {' and '.join(known)}.")
+        if option not in defaults:
+            raise RequestError(f"{name} has no option {option!r}: it takes {' and '.join(defaults)}.")
         if option == "eta" and not (isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= 1):
             raise RequestError(f"eta is {value!r}: give a number from 0 (no fresh noise) to 1 (as much as ddpm).")
         if option == "order" and not (_whole(value) and 1 <= value <= 3):
@@ -81,7 +81,7 @@ def _whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _taken(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def _with_defaults(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     return {name: options.get(name, default) for name, default in defaults.items()}
 
 

@@ -107,11 +107,11 @@ class Schedule:
         if not 2 <= count <= self.steps:
             raise RequestError(f"{count} steps cannot be taken on a chain of {self.steps}: choose 2 to {self.steps}.")
         if spacing == "even":
-            stride, place, kept = (self.steps - 1) / (count - 1), 0.0, []
+            stride, place, indices = (self.steps - 1) / (count - 1), 0.0, []
             for _ in range(count):
-                kept.append(round(place))
+                indices.append(round(place))
                 place += stride
-            return kept
+            return indices
         if spacing == "stride":
             for stride in range(1, self.steps):
                 if len(range(0, self.steps, stride)) == count:

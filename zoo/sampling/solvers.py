@@ -46,8 +46,8 @@ class Step:
 
 def chain(schedule: Schedule, steps: int, spacing: str = "even") -> list[Level]:
     """The `steps` discrete levels that a shorter chain keeps, noisiest first, and CLEAN. See Schedule.respaced."""
-    kept = schedule.respaced(steps, spacing)
-    return [*(Level.at(schedule, (i + 1) / schedule.steps) for i in reversed(kept)), CLEAN]
+    indices = schedule.respaced(steps, spacing)
+    return [*(Level.at(schedule, (i + 1) / schedule.steps) for i in reversed(indices)), CLEAN]
 
 
 def grid(schedule: Schedule, steps: int) -> list[Level]:
@@ -90,12 +90,12 @@ def ddpm(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise) -> Iter
     """Ancestral sampling with the learned variance, or the larger fixed one without (DiT p_sample, clip_denoised False)."""
     total = len(levels) - 1
     for k, (now, to) in enumerate(pairwise(levels)):
-        said = denoise(x, now)
+        prediction = denoise(x, now)
         beta, variance, of_x0, of_x = posterior(now, to)
-        x = of_x0 * said.x0 + of_x * x
+        x = of_x0 * prediction.x0 + of_x * x
         if to is not CLEAN:
-            x = x + deviation(beta, variance, said.fraction) * noise(k).to(x)
-        yield Step(k, total, now.t, x, said.x0)
+            x = x + deviation(beta, variance, prediction.fraction) * noise(k).to(x)
+        yield Step(k, total, now.t, x, prediction.x0)
 
 
 def posterior(now: Level, to: Level) -> tuple[float, float, float, float]:
@@ -118,12 +118,12 @@ def ddim(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | None, 
     """DDIM: eta 0 deterministic, eta 1 as noisy as ddpm; a learned variance is ignored (Song et al., arXiv 2010.02502, eq. 12 and 16)."""
     total = len(levels) - 1
     for k, (now, to) in enumerate(pairwise(levels)):
-        said = denoise(x, now)
+        prediction = denoise(x, now)
         fresh = eta * to.sigma / now.sigma * math.sqrt(1 - (now.alpha / to.alpha) ** 2)
-        x = to.alpha * said.x0 + math.sqrt(to.sigma**2 - fresh**2) * said.eps
+        x = to.alpha * prediction.x0 + math.sqrt(to.sigma**2 - fresh**2) * prediction.eps
         if fresh:
             x = x + fresh * noise(k).to(x)
-        yield Step(k, total, now.t, x, said.x0)
+        yield Step(k, total, now.t, x, prediction.x0)
 
 
 def euler_maruyama(denoise: Denoise, x: Tensor, levels: list[SdeStep], noise: Noise | None, eta: float) -> Iterator[Step]:
@@ -131,11 +131,11 @@ def euler_maruyama(denoise: Denoise, x: Tensor, levels: list[SdeStep], noise: No
     marginals (Song et al., arXiv 2011.13456, eq. 6 and 13; U-ViT sde.py). The last step adds no noise."""
     total = len(levels)
     for k, (now, beta, span) in enumerate(levels):
-        said = denoise(x, now)
-        x = x + 0.5 * beta * span * (x - (1 + eta**2) / now.sigma * said.eps)
+        prediction = denoise(x, now)
+        x = x + 0.5 * beta * span * (x - (1 + eta**2) / now.sigma * prediction.eps)
         if eta and k + 1 < total:
             x = x + eta * math.sqrt(beta * span) * noise(k).to(x)
-        yield Step(k, total, now.t, x, said.x0)
+        yield Step(k, total, now.t, x, prediction.x0)
 
 
 def dpm_solver(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | None, order: int, clean: bool) -> Iterator[Step]:
@@ -148,14 +148,14 @@ def dpm_solver(denoise: Denoise, x: Tensor, levels: list[Level], noise: Noise | 
     for span in orders(total, order):
         start, x_start, first, slope = levels[k], x, None, None
         for _ in range(span):
-            said = denoise(x, levels[k])
-            value = said.x0 if clean else said.eps
+            prediction = denoise(x, levels[k])
+            value = prediction.x0 if clean else prediction.eps
             if first is None:
                 first = value
             else:
                 slope = (value - first) / (levels[k].half_log_snr - start.half_log_snr)
             x = exponential_step(x_start, start, levels[k + 1], first, slope, midpoint=span == 2, clean=clean)
-            yield Step(k, total, levels[k].t, x, said.x0)
+            yield Step(k, total, levels[k].t, x, prediction.x0)
             k += 1
 
 
@@ -172,9 +172,9 @@ def exponential_step(x: Tensor, now: Level, to: Level, value: Tensor, slope: Ten
     `midpoint` weighs the slope as the second-order update does, else as the third-order one.
     """
     h = to.half_log_snr - now.half_log_snr
-    sign, base, kept = (-1, to.alpha, to.sigma / now.sigma) if clean else (1, to.sigma, to.alpha / now.alpha)
+    sign, base, decay = (-1, to.alpha, to.sigma / now.sigma) if clean else (1, to.sigma, to.alpha / now.alpha)
     growth = math.expm1(sign * h)
-    x = kept * x - base * growth * value
+    x = decay * x - base * growth * value
     if slope is None:
         return x
     return x + base * (-0.5 * h * growth if midpoint else h - sign * growth) * slope

@@ -21,12 +21,12 @@ class Trace:
     def watch(self, predict: Predict) -> Predict:
         """The same network, what it is asked noted."""
 
-        def watched(x: Tensor, t: Tensor) -> Tensor:
+        def recording_predict(x: Tensor, t: Tensor) -> Tensor:
             self.inputs.append(x.cpu())
             self.times.append(float(t[0]))
             return predict(x, t)
 
-        return watched
+        return recording_predict
 
     @property
     def bytes(self) -> int:
