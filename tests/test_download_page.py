@@ -99,7 +99,7 @@ def test_generate_downloads_first_and_the_result_stays_all_the_while(
         assert pictures(page) == before
         page.click("#image-cancel")
         expect(page.locator("#image-transfer")).to_contain_text("The download of Pixel model was stopped")
-        assert 0 < hub.store.unfinished() < size
+        assert 0 < hub.store.unfinished_bytes() < size
         expect(page.locator("#gallery")).to_be_visible()
         assert pictures(page) == before
         hub_server.faults = Faults()
@@ -324,7 +324,7 @@ def test_a_model_is_downloaded_cancelled_resumed_used_and_removed_on_the_models_
         page.click("#cancel")
         expect(page.locator("#transfer")).to_contain_text("was stopped")
         expect(page.locator("#card h2")).to_have_text("tiny U-ViT")
-        assert 0 < hub.store.unfinished() < size
+        assert 0 < hub.store.unfinished_bytes() < size
         row.click()
         hub_server.faults = Faults()
         page.click("#get")

@@ -260,7 +260,7 @@ def test_a_download_that_failed_goes_on_from_there_next_time_and_from_another_hu
     with says(DownloadError, "1,048,576 of 3,000,000 bytes, which are kept"):
         sources.fetch(card, store)
     assert nothing_kept(store)
-    assert store.unfinished() == 1_048_576
+    assert store.unfinished_bytes() == 1_048_576
     remote.faults, remote.sent = Faults(), 0
     if origin != "url":  # known by its digest, so the bytes serve for either hub
         card = card_of(source("modelscope" if origin == "huggingface" else "huggingface", remote))
@@ -279,13 +279,13 @@ def test_a_process_that_was_killed_left_what_another_goes_on_with(remote: Loopba
     (tmp_path / "m.md").write_text(f"---\n{yaml.safe_dump({'zoo': words_of(card)})}---\n")
     child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "m.md"), str(store.folder)], cwd=ROOT)
     deadline = time.monotonic() + 30
-    while store.unfinished() < 500_000:
+    while store.unfinished_bytes() < 500_000:
         assert time.monotonic() < deadline
         assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    left = store.unfinished()
+    left = store.unfinished_bytes()
     assert 0 < left < SIZE
     assert nothing_kept(store)
     remote.faults, remote.log[:] = Faults(), []
@@ -302,7 +302,7 @@ def test_a_stopped_download_ends_at_once_and_goes_on_later(remote: LoopbackHub, 
     card, stop = card_of(source("modelscope", remote)), threading.Event()
     with says(CancelledError, "M was stopped at", "go on"):
         sources.fetch(card, store, tell=lambda item: item.done > 600_000 and stop.set(), stop=stop)
-    left = store.unfinished()
+    left = store.unfinished_bytes()
     assert 600_000 < left < SIZE
     remote.faults = Faults()
     assert sources.fetch(card, store).path.read_bytes() == bytes_of(remote)
@@ -344,7 +344,7 @@ def test_a_changed_byte_of_the_same_size_never_becomes_a_usable_file(remote: Loo
     with says(ChecksumError, "its bytes are wrong", "was promised", "thrown away"):
         sources.fetch(card_of(source(origin, remote)), store)
     assert nothing_kept(store)
-    assert store.unfinished() == 0
+    assert store.unfinished_bytes() == 0
 
 
 def test_the_digest_of_the_card_counts_whatever_the_hub_announces(remote: LoopbackHub, store: Store, says) -> None:
@@ -429,7 +429,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said_and_what_has_come_is_kept(
         monkeypatch.setattr("zoo.catalog.store.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 40))  # it is full only later
         with says(DownloadError, "No space left", "of 3,000,000 bytes, which are kept"):
             sources.fetch(card_of(source("huggingface", remote)), store)
-        assert 0 < store.unfinished() <= 2 << 20
+        assert 0 < store.unfinished_bytes() <= 2 << 20
         subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
         remote.sent = 0
         assert sources.fetch(card_of(source("huggingface", remote)), store).path.read_bytes() == bytes_of(remote)

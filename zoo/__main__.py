@@ -151,14 +151,14 @@ def cache(arguments: argparse.Namespace) -> None:
         return
     rows = [
         {"id": name, "bytes": sum(entry["bytes"] for entry in pin["files"].values()), "origin": pin["origin"], "files": list(pin["files"])}
-        for name, pin in hub.store.kept().items()
+        for name, pin in hub.store.all_pins().items()
     ]
     if arguments.json:
-        print(json.dumps({"folder": str(hub.store.folder), "models": rows, "unfinished": hub.store.unfinished()}, indent=1))
+        print(json.dumps({"folder": str(hub.store.folder), "models": rows, "unfinished": hub.store.unfinished_bytes()}, indent=1))
         return
     for row in rows:
         print(f"{row['id']:<23} {row['bytes'] / 1e6:>9.1f} MB  {row['origin']}")
-    print(f"in {hub.store.folder}, with {hub.store.unfinished() / 1e6:.1f} MB of unfinished downloads (--prune deletes them)")
+    print(f"in {hub.store.folder}, with {hub.store.unfinished_bytes() / 1e6:.1f} MB of unfinished downloads (--prune deletes them)")
 
 
 def take(arguments: argparse.Namespace) -> None:

@@ -80,8 +80,8 @@ class Source:
     @property
     def files(self) -> tuple[str, ...]:
         """Every file that the model needs: the weights, their further shards, and the others."""
-        cut = SHARD.fullmatch(self.file)
-        shards = [f"{cut[1]}-{number:05}-of-{cut[3]}{cut[4]}" for number in range(2, int(cut[3]) + 1)] if cut else []
+        match = SHARD.fullmatch(self.file)
+        shards = [f"{match[1]}-{number:05}-of-{match[3]}{match[4]}" for number in range(2, int(match[3]) + 1)] if match else []
         return (self.file, *shards, *self.also)
 
 
@@ -293,7 +293,7 @@ def parse(identity: str, content: str) -> Card:
             licence=str(head.get("license", "unknown")),
             licence_link=_link(head.get("license_link", "")),
             prose=front.group(2).strip(),
-            reported=_reported(head.get("model-index")),
+            reported=_reported_metrics(head.get("model-index")),
             revision=hashlib.sha256(content.encode()).hexdigest()[:12],
             **zoo,
         )
@@ -351,7 +351,7 @@ def _link(url: Any) -> str:
     return str(url)
 
 
-def _reported(index: Any) -> dict[str, float]:
+def _reported_metrics(index: Any) -> dict[str, float]:
     """Name and value of every metric in a Hugging Face model-index."""
     try:
         return {
@@ -367,5 +367,5 @@ def _reported(index: Any) -> dict[str, float]:
 @cache
 def cards() -> dict[str, Card]:
     """Every card of model_cards/, by id: generators first, those that ship with the repository before others, then by title."""
-    found = [parse(path.stem, path.read_text(encoding="utf-8")) for path in CARDS.glob("*.md")]
-    return {card.id: card for card in sorted(found, key=lambda c: (not c.generates, c.weights[0].origin != "bundled", c.title))}
+    all_cards = [parse(path.stem, path.read_text(encoding="utf-8")) for path in CARDS.glob("*.md")]
+    return {card.id: card for card in sorted(all_cards, key=lambda c: (not c.generates, c.weights[0].origin != "bundled", c.title))}

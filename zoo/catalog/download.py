@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from zoo.catalog.card import Source
-from zoo.catalog.store import Part, Store, Told
+from zoo.catalog.store import OnProgress, Part, Store
 from zoo.errors import CancelledError, DownloadError
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported: it asks about the file only
@@ -60,11 +60,11 @@ def on_huggingface(source: Source, file: str) -> Remote:
     from huggingface_hub.utils import build_hf_headers
 
     endpoint = os.environ.get("HF_ENDPOINT") or None
-    asked = hf_hub_url(source.repo, file, revision=source.revision or None, endpoint=endpoint)
-    said = get_hf_file_metadata(asked, timeout=STALL, library_name=AGENT, endpoint=endpoint)
-    digest = said.etag if re.fullmatch(r"[0-9a-f]{64}", said.etag or "") else ""
-    url = hf_hub_url(source.repo, file, revision=said.commit_hash, endpoint=endpoint)
-    return Remote(url, said.size or 0, digest, said.etag or "", said.commit_hash or "", build_hf_headers(library_name=AGENT))
+    file_url = hf_hub_url(source.repo, file, revision=source.revision or None, endpoint=endpoint)
+    metadata = get_hf_file_metadata(file_url, timeout=STALL, library_name=AGENT, endpoint=endpoint)
+    digest = metadata.etag if re.fullmatch(r"[0-9a-f]{64}", metadata.etag or "") else ""
+    url = hf_hub_url(source.repo, file, revision=metadata.commit_hash, endpoint=endpoint)
+    return Remote(url, metadata.size or 0, digest, metadata.etag or "", metadata.commit_hash or "", build_hf_headers(library_name=AGENT))
 
 
 def on_modelscope(source: Source, file: str) -> Remote:
@@ -132,19 +132,19 @@ def reason(error: Exception) -> UnavailableError:
     return UnavailableError(f"{name}: {words[:120]}")
 
 
-def bring(remote: Remote, store: Store, told: Told, stop: threading.Event) -> str:
+def bring(remote: Remote, store: Store, on_progress: OnProgress, stop: threading.Event) -> str:
     """The sha256 of a file once it is whole and checked in the store; whoever else asks for it meanwhile waits for the same bytes.
 
     told(bytes done, bytes a second). Raises UnavailableError, DownloadError for a full disk, CancelledError with the bytes done.
     """
     if store.has(remote.sha256):
         return remote.sha256
-    part = Part(store, remote.key, told)
+    part = Part(store, remote.key, on_progress)
     try:
         store.room(remote.size - part.size)
-        lock = _waited_for(part, told, stop)
+        lock = _wait_for_lock(part, on_progress, stop)
         try:
-            return remote.sha256 if store.has(remote.sha256) else _filled(part, remote, stop)
+            return remote.sha256 if store.has(remote.sha256) else _complete(part, remote, stop)
         finally:
             lock.release()
     except OSError as error:
@@ -157,7 +157,7 @@ def bring(remote: Remote, store: Store, told: Told, stop: threading.Event) -> st
         ) from None
 
 
-def _waited_for(part: Part, told: Told, stop: threading.Event) -> FileLock:
+def _wait_for_lock(part: Part, on_progress: OnProgress, stop: threading.Event) -> FileLock:
     """The lock of an unfinished file, held; until then what somebody else brings is told."""
     lock = FileLock(part.path.with_suffix(".lock"))
     while True:
@@ -165,18 +165,18 @@ def _waited_for(part: Part, told: Told, stop: threading.Event) -> FileLock:
             lock.acquire(timeout=0.2)
             return lock
         except Timeout:
-            told(part.size, None)
+            on_progress(part.size, None)
             if stop.is_set():
                 raise CancelledError(f"{part.size:,}") from None
 
 
-def _filled(part: Part, remote: Remote, stop: threading.Event) -> str:
+def _complete(part: Part, remote: Remote, stop: threading.Event) -> str:
     """Connect until all bytes are here; the digest under which they are then in the store."""
     part.take_up(remote.size)
     idle = 0
     while not remote.size or part.done < remote.size:
         before = part.done
-        problem = _connected(part, remote, stop)
+        problem = _connect(part, remote, stop)
         if problem is None:
             break
         idle = 0 if part.done > before else idle + 1
@@ -185,16 +185,16 @@ def _filled(part: Part, remote: Remote, stop: threading.Event) -> str:
             raise UnavailableError(problem.words, silent=problem.silent, partial=partial)
         if stop.wait(min(2**idle, 4) / 4):
             raise CancelledError(f"{part.done:,}")
-    found = part.digest.hexdigest()
-    if remote.sha256 and found != remote.sha256:
+    digest = part.digest.hexdigest()
+    if remote.sha256 and digest != remote.sha256:
         part.restart()
         raise UnavailableError(
-            f"its bytes are wrong: sha256 {remote.sha256[:12]}... was promised, {found[:12]}... came and was thrown away", wrong=True
+            f"its bytes are wrong: sha256 {remote.sha256[:12]}... was promised, {digest[:12]}... came and was thrown away", wrong=True
         )
     return part.settle()
 
 
-def _connected(part: Part, remote: Remote, stop: threading.Event) -> _Problem | None:
+def _connect(part: Part, remote: Remote, stop: threading.Event) -> _Problem | None:
     """One connection, until it ends; what went wrong, None where it brought all that it had."""
     import requests
     import urllib3
@@ -229,14 +229,14 @@ def _mismatch(answer: Any, part: Part, total: int) -> _Problem | None:
     if part.done and status == 200:
         part.restart()
     if status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-        if not found or int(found[1]) != part.done or int(found[2]) != total:
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+        if not match or int(match[1]) != part.done or int(match[2]) != total:
             part.restart()
             return _Problem(f"it now offers another file ({answer.headers.get('Content-Range', 'of unknown length')})")
     if total and length and int(length) != total - part.done:
-        offered = int(length) + part.done
+        size = int(length) + part.done
         part.restart()
-        return _Problem(f"it now offers {offered:,} bytes instead of {total:,}")
+        return _Problem(f"it now offers {size:,} bytes instead of {total:,}")
     return None
 
 
@@ -252,9 +252,9 @@ def in_cache(source: Source, file: str) -> tuple[Path, str] | None:
     if source.origin == "huggingface":
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(source.repo, file, revision=source.revision or None)
-        name = Path(found).resolve().name if isinstance(found, str) else ""
-        return (Path(found), name if re.fullmatch(r"[0-9a-f]{64}", name) else "") if name else None
+        path = try_to_load_from_cache(source.repo, file, revision=source.revision or None)
+        name = Path(path).resolve().name if isinstance(path, str) else ""
+        return (Path(path), name if re.fullmatch(r"[0-9a-f]{64}", name) else "") if name else None
     if source.origin == "modelscope":
         from modelscope_hub.errors import HubError
 

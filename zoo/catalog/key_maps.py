@@ -35,7 +35,7 @@ def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if "transformer_blocks.0.norm1.linear.weight" in keys:
         return _from_diffusers_dit(keys)
     if "encoder.mid.block_1.norm1.weight" in keys:
-        levels = 1 + max(int(found.group(1)) for key in keys if (found := re.match(r"decoder\.up\.(\d+)\.", key)))
+        levels = 1 + max(int(match.group(1)) for key in keys if (match := re.match(r"decoder\.up\.(\d+)\.", key)))
         return {_from_compvis(key, levels): (key,) for key in keys}
     if "text_model.embeddings.token_embedding.weight" in keys:
         text = [key for key in keys if key.startswith("text_model.") and not key.endswith("position_ids")]
@@ -46,7 +46,7 @@ def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if "caption_projection.linear_1.weight" in keys:  # Latte-1, whose file holds a null caption that diffusers' class does not know
         return {key: (key,) for key in keys if key != "caption_projection.y_embedding"}
     old = re.compile(r"(mid_block\.attentions\.0\.)(query|key|value|proj_attn)\.")
-    return {old.sub(lambda found: f"{found[1]}{OLD_ATTENTION[found[2]]}.", key): (key,) for key in keys}
+    return {old.sub(lambda match: f"{match[1]}{OLD_ATTENTION[match[2]]}.", key): (key,) for key in keys}
 
 
 def _from_diffusers_dit(keys: list[str]) -> dict[str, tuple[str, ...]]:
@@ -59,27 +59,27 @@ def _from_diffusers_dit(keys: list[str]) -> dict[str, tuple[str, ...]]:
             made_of[f"{DIT_ENDS.get(stem, stem)}.{kind}"] = (key,)
             continue
         index, inner = block.groups()
-        shared = inner.removeprefix("norm1.emb.")
-        if shared in DIT_SHARED:
-            made_of.setdefault(f"{DIT_SHARED[shared]}.{kind}", (key,))
+        embedder = inner.removeprefix("norm1.emb.")
+        if embedder in DIT_SHARED:
+            made_of.setdefault(f"{DIT_SHARED[embedder]}.{kind}", (key,))
         elif inner in DIT_BLOCK:
             made_of[f"blocks.{index}.{DIT_BLOCK[inner]}.{kind}"] = (key,)
         elif inner == "attn1.to_q":
             made_of[f"blocks.{index}.attn.qkv.{kind}"] = tuple(f"transformer_blocks.{index}.attn1.to_{part}.{kind}" for part in "qkv")
         elif inner not in ("attn1.to_k", "attn1.to_v"):
             made_of[key] = (key,)
-    present = set(keys)
-    return {ours: parts for ours, parts in made_of.items() if set(parts) <= present}
+    names = set(keys)
+    return {ours: parts for ours, parts in made_of.items() if set(parts) <= names}
 
 
 def _from_compvis(key: str, levels: int) -> str:
     """CompVis numbers the decoder's levels from the finest, diffusers in the order of execution."""
     key = re.sub(r"^encoder\.down\.(\d+)\.block\.", r"encoder.down_blocks.\1.resnets.", key)
     key = re.sub(r"^encoder\.down\.(\d+)\.downsample\.", r"encoder.down_blocks.\1.downsamplers.0.", key)
-    key = re.sub(r"^decoder\.up\.(\d+)\.block\.", lambda found: f"decoder.up_blocks.{levels - 1 - int(found[1])}.resnets.", key)
-    key = re.sub(r"^decoder\.up\.(\d+)\.upsample\.", lambda found: f"decoder.up_blocks.{levels - 1 - int(found[1])}.upsamplers.0.", key)
-    key = re.sub(r"\.mid\.block_([12])\.", lambda found: f".mid_block.resnets.{int(found[1]) - 1}.", key)
-    key = re.sub(r"\.mid\.attn_1\.(\w+)\.", lambda found: f".mid_block.attentions.0.{ATTENTION[found[1]]}.", key)
+    key = re.sub(r"^decoder\.up\.(\d+)\.block\.", lambda match: f"decoder.up_blocks.{levels - 1 - int(match[1])}.resnets.", key)
+    key = re.sub(r"^decoder\.up\.(\d+)\.upsample\.", lambda match: f"decoder.up_blocks.{levels - 1 - int(match[1])}.upsamplers.0.", key)
+    key = re.sub(r"\.mid\.block_([12])\.", lambda match: f".mid_block.resnets.{int(match[1]) - 1}.", key)
+    key = re.sub(r"\.mid\.attn_1\.(\w+)\.", lambda match: f".mid_block.attentions.0.{ATTENTION[match[1]]}.", key)
     return key.replace(".norm_out.", ".conv_norm_out.").replace(".nin_shortcut.", ".conv_shortcut.")
 
 
@@ -99,16 +99,16 @@ KINDS = (
 """A key that only this kind of model has; the first that is found decides."""
 
 
-def likely_cause(found: Shapes, wanted: Shapes) -> str:
+def likely_cause(theirs: Shapes, ours: Shapes) -> str:
     """Words for an error, such as ": this is the 512 px checkpoint", or nothing where the reason is not plain."""
-    here, there = ((next((words for key, words in KINDS if key in keys), "")) for keys in (found, wanted))
+    here, there = ((next((words for key, words in KINDS if key in keys), "")) for keys in (theirs, ours))
     if here and here != there:
         return f": this is {here}"
-    both = {key: (found[key], wanted[key]) for key in wanted if key in found and found[key] != wanted[key]}
+    both = {key: (theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]}
     for key in ("blocks.0.attn.proj.bias", "mid_block.attn.proj.bias", "decoder.conv_in.bias", "vit.layernorm.bias"):
         if key in both:
             return f": this is another size, of width {both[key][0][0]} instead of {both[key][1][0]}"
-    deep = [len({key.split(".")[1] for key in keys if key.startswith(("blocks.", "in_blocks."))}) for keys in (found, wanted)]
+    deep = [len({key.split(".")[1] for key in keys if key.startswith(("blocks.", "in_blocks."))}) for keys in (theirs, ours)]
     if deep[0] != deep[1]:
         return f": this is another size, of {deep[0]} blocks instead of {deep[1]}"
     for key in ("x_embedder.proj.weight", "patch_embed.proj.weight"):
@@ -116,7 +116,7 @@ def likely_cause(found: Shapes, wanted: Shapes) -> str:
             return f": this is another size, of patch {both[key][0][2]} instead of {both[key][1][2]}"
         if key in both:
             return f": this one takes {both[key][0][1]} channels instead of {both[key][1][1]}"
-    if "pos_embed" in both and (patch := found.get("x_embedder.proj.weight", found.get("patch_embed.proj.weight"))):
+    if "pos_embed" in both and (patch := theirs.get("x_embedder.proj.weight", theirs.get("patch_embed.proj.weight"))):
         side = math.isqrt(both["pos_embed"][0][1]) * patch[2] * (8 if patch[1] == 4 else 1)
         return f": this is the {side} px checkpoint"
     for key in ("y_embedder.embedding_table.weight", "label_emb.weight"):

@@ -60,7 +60,7 @@ def fetch(
     Raises DownloadError that names what each source answered, ChecksumError where no source gave the promised bytes.
     """
     try:
-        return present(card, store)
+        return local_files(card, store)
     except ChecksumError:
         raise
     except DownloadError:
@@ -68,8 +68,8 @@ def fetch(
         if not sources:
             raise
     for source in sources:
-        if kept := _cached(card, source, store):
-            return kept
+        if files := _from_hub_cache(card, source, store):
+            return files
     if offline:
         raise DownloadError(
             f"{card.title} is not downloaded, and this hub is offline: choose a model that is downloaded.", command=by_hand(card)
@@ -84,11 +84,11 @@ def fetch(
     return _first_that_answers(card, sorted(sources, key=lambda s: s.origin != first), store, tell, stop or threading.Event())
 
 
-def present(card: Card, store: Store) -> LocalFiles:
+def local_files(card: Card, store: Store) -> LocalFiles:
     """The files of a card that are on this machine, bundled ones checked. Raises DownloadError that says how to get them."""
-    kept, source = store.find(card), card.weights[0]
-    if kept:
-        return _whole(card, kept) if kept.origin == "bundled" else kept
+    files, source = store.find(card), card.weights[0]
+    if files:
+        return _check_bundled(card, files) if files.origin == "bundled" else files
     if source.origin == "bundled":
         file = f"zoo/catalog/weights/{source.file}"
         raise DownloadError(f"The weights of {card.title} are missing: restore {file} from the repository.", command=f"git checkout {file}")
@@ -113,27 +113,27 @@ def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop
 
     Raises what `fetch` raises, and CancelledError within a second of stop, however long the line takes to notice.
     """
-    told: queue.Queue[Transfer | ZooError | None] = queue.Queue()
+    updates: queue.Queue[Transfer | ZooError | None] = queue.Queue()
 
     def work() -> None:
         try:
             for card in cards:
-                fetch(card, store, prefer if any(source.origin == prefer for source in card.weights) else "", offline, told.put, stop)
-            told.put(None)
+                fetch(card, store, prefer if any(source.origin == prefer for source in card.weights) else "", offline, updates.put, stop)
+            updates.put(None)
         except ZooError as error:
-            told.put(error)
+            updates.put(error)
         except OSError as error:  # of the folder itself: what files and servers do is said where it happens
-            told.put(DownloadError(f"{store.folder} cannot be used ({error.strerror or error}): set PATCHWORK_CACHE to another folder."))
+            updates.put(DownloadError(f"{store.folder} cannot be used ({error.strerror or error}): set PATCHWORK_CACHE to another folder."))
 
     threading.Thread(target=work, daemon=True).start()
-    stopped = 0
+    stop_checks = 0
     try:
         while True:
             try:
-                item = told.get(timeout=0.5)
+                item = updates.get(timeout=0.5)
             except queue.Empty:
-                stopped += stop.is_set()
-                if stopped > 1:
+                stop_checks += stop.is_set()
+                if stop_checks > 1:
                     raise CancelledError(
                         f"The download of {cards[0].title} was stopped; what has arrived is kept: start it again to go on from there."
                     ) from None
@@ -164,7 +164,7 @@ def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tel
 def _failure(card: Card, reasons: Sequence[tuple[Source, UnavailableError]]) -> str:
     """Why no source gave the files of a card, each reason said once."""
     if all(reason.silent for _, reason in reasons):
-        names = _listed(HUBS[source.origin] for source, _ in reasons)
+        names = _join_names(HUBS[source.origin] for source, _ in reasons)
         partial = next((reason.partial for _, reason in reversed(reasons) if reason.partial), "")
         if partial:
             return f"The download of {card.title} from {names} broke off at {partial}, which are kept: start it again to go on from there."
@@ -172,11 +172,11 @@ def _failure(card: Card, reasons: Sequence[tuple[Source, UnavailableError]]) -> 
     places: dict[str, list[str]] = {}
     for source, reason in reasons:
         places.setdefault(str(reason), []).append(place(source))
-    words = "; ".join(f"{_listed(names)}: {reason}" for reason, names in places.items())
+    words = "; ".join(f"{_join_names(names)}: {reason}" for reason, names in places.items())
     return f"{card.title} could not be downloaded ({words}): try again later."
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     """Names one after the other, each once: a, b and c."""
     *first, last = dict.fromkeys(names)
     return f"{', '.join(first)} and {last}" if first else last
@@ -189,46 +189,46 @@ def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading
         remotes[file] = ask(source, file)
         if stop.is_set():
             raise CancelledError(f"The download of {card.title} was stopped before it began.")
-    promised = source.sha256 or remotes[source.file].sha256
+    expected_digest = source.sha256 or remotes[source.file].sha256
     if source.sha256 and remotes[source.file].sha256 not in ("", source.sha256):
-        announced = remotes[source.file].sha256
+        remote_digest = remotes[source.file].sha256
         raise UnavailableError(
-            f"it offers another file, sha256 {announced[:12]}... instead of {source.sha256[:12]}... as the card says", wrong=True
+            f"it offers another file, sha256 {remote_digest[:12]}... instead of {source.sha256[:12]}... as the card says", wrong=True
         )
-    remotes[source.file] = replace(remotes[source.file], sha256=promised)
-    was = store.pin(card.id).get("was", {})
-    said = list(notes)
+    remotes[source.file] = replace(remotes[source.file], sha256=expected_digest)
+    earlier_digests = store.pin(card.id).get("was", {})
+    all_notes = list(notes)
     total, before = sum(remote.size for remote in remotes.values()), 0
     entries = {}
     for file, remote in remotes.items():
 
-        def told(done: int, speed: float | None, file: str = file, before: int = before) -> None:
-            tell(Transfer(card.id, file, place(source), before + done, total, speed, tuple(said)))
+        def report(amount: int, speed: float | None, file: str = file, before: int = before) -> None:
+            tell(Transfer(card.id, file, place(source), before + amount, total, speed, tuple(all_notes)))
 
         try:
-            digest = download.bring(remote, store, told, stop)
-        except CancelledError as done:
+            digest = download.bring(remote, store, report, stop)
+        except CancelledError as error:
             raise CancelledError(
-                f"The download of {card.title} was stopped at {done} bytes, which are kept: start it again to go on from there."
+                f"The download of {card.title} was stopped at {error} bytes, which are kept: start it again to go on from there."
             ) from None
-        if was.get(file, digest) != digest:
-            said.append(f"{file} is not what it was: its sha256 is {digest[:12]}..., and was {was[file][:12]}...")
+        if earlier_digests.get(file, digest) != digest:
+            all_notes.append(f"{file} is not what it was: its sha256 is {digest[:12]}..., and was {earlier_digests[file][:12]}...")
         entries[file] = store.entry(digest)
         before += remote.size
-        tell(Transfer(card.id, file, place(source), before, total, None, tuple(said)))
+        tell(Transfer(card.id, file, place(source), before, total, None, tuple(all_notes)))
     commit = remotes[source.file].commit
     origin = f"from {place(source)}" + (f" at {commit[:12]}" if commit else "")
-    return store.keep(card, entries, origin, commit=commit, notes=said, fetched=time.strftime("%Y-%m-%d"))
+    return store.keep(card, entries, origin, commit=commit, notes=all_notes, fetched=time.strftime("%Y-%m-%d"))
 
 
 def ask(source: Source, file: str) -> Remote:
     """What a source says of one of its files. Raises UnavailableError where it does not answer within PATIENCE, or refuses."""
-    asked = {"huggingface": download.on_huggingface, "modelscope": download.on_modelscope, "url": download.on_the_web}[source.origin]
+    client = {"huggingface": download.on_huggingface, "modelscope": download.on_modelscope, "url": download.on_the_web}[source.origin]
     answer: list[Any] = []
 
     def work() -> None:
         try:
-            answer.append(asked(source, file))
+            answer.append(client(source, file))
         except Exception as error:  # whatever the client raises is said in words here, the one door
             answer.append(download.reason(error))
 
@@ -242,25 +242,25 @@ def ask(source: Source, file: str) -> Remote:
     return answer[0]
 
 
-def _whole(card: Card, kept: LocalFiles) -> LocalFiles:
-    digest = sha256(kept.path)
-    if kept.sha256 and digest != kept.sha256:
+def _check_bundled(card: Card, local: LocalFiles) -> LocalFiles:
+    digest = sha256(local.path)
+    if local.sha256 and digest != local.sha256:
         raise ChecksumError(
-            f"{kept.path.name} ({kept.path.stat().st_size} bytes) is damaged: its sha256 is {digest[:12]}..., not {kept.sha256[:12]}... as "
-            f"the card of {card.title} says. Restore zoo/catalog/weights/{kept.path.name} from the repository.",
-            command=f"git checkout zoo/catalog/weights/{kept.path.name}",
+            f"{local.path.name} ({local.path.stat().st_size} bytes) is damaged: its sha256 is {digest[:12]}..., not {local.sha256[:12]}... "
+            f"as the card of {card.title} says. Restore zoo/catalog/weights/{local.path.name} from the repository.",
+            command=f"git checkout zoo/catalog/weights/{local.path.name}",
         )
-    return replace(kept, sha256=digest)
+    return replace(local, sha256=digest)
 
 
-def _cached(card: Card, source: Source, store: Store) -> LocalFiles | None:
+def _from_hub_cache(card: Card, source: Source, store: Store) -> LocalFiles | None:
     """The files of a source that the hubs' own clients have fetched before: used where they lie."""
-    found = {file: download.in_cache(source, file) for file in source.files}
-    if not all(found.values()):
+    paths = {file: download.in_cache(source, file) for file in source.files}
+    if not all(paths.values()):
         return None
-    entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in found.items()}
-    promised = {file: digest for file, (_, digest) in found.items() if digest} | ({source.file: source.sha256} if source.sha256 else {})
-    if any(entries[file]["sha256"] != digest for file, digest in promised.items()):
+    entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in paths.items()}
+    digests = {file: digest for file, (_, digest) in paths.items() if digest} | ({source.file: source.sha256} if source.sha256 else {})
+    if any(entries[file]["sha256"] != digest for file, digest in digests.items()):
         return None
     return store.keep(card, entries, f"from the cache of {source.origin}")
 
@@ -276,8 +276,8 @@ def by_hand(card: Card) -> str:
     """How a person gets the files of a card here without this program's network."""
     source = card.weights[0]
     names = [name.rpartition("/")[2] for name in source.files]
-    how = {
+    command = {
         "huggingface": f"hf download {source.repo} {' '.join(source.files)}",
         "modelscope": f"modelscope download --model {source.repo} {' '.join(source.files)}",
     }.get(source.origin, f"get {source.file} from {source.url}")
-    return f"{how} (where there is a network), then python -m zoo import {card.id} {' '.join(names)}"
+    return f"{command} (where there is a network), then python -m zoo import {card.id} {' '.join(names)}"

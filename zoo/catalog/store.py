@@ -26,7 +26,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 """The models that ship with the repository."""
 PIECE = 1 << 22
 """Bytes that are read at a time."""
-Told = Callable[[int, "float | None"], None]
+OnProgress = Callable[[int, "float | None"], None]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Store:
             raise DownloadError(f"{path} cannot be copied into {self.folder} ({error.strerror}): mend that and try again.") from None
         return digest.hexdigest()
 
-    def room(self, needed: int) -> None:
+    def room(self, size: int) -> None:
         """Raise DownloadError unless the disk can take so many bytes more."""
         try:
             for folder in (self.parts, self.blobs):
@@ -137,14 +137,14 @@ class Store:
             free = shutil.disk_usage(self.folder).free
         except OSError as error:
             raise DownloadError(f"{self.folder} cannot be written ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
-        if needed > free:
+        if size > free:
             raise DownloadError(
-                f"{self.folder} has {free:,} bytes free and {needed:,} are needed, {needed - free:,} too few: free some space, or set "
+                f"{self.folder} has {free:,} bytes free and {size:,} are needed, {size - free:,} too few: free some space, or set "
                 "PATCHWORK_CACHE to a folder on another disk.",
                 command="python -m zoo cache --prune",
             )
 
-    def kept(self) -> dict[str, dict[str, Any]]:
+    def all_pins(self) -> dict[str, dict[str, Any]]:
         """Every model that has files here, by id: its pin."""
         pins = {path.stem: self.pin(path.stem) for path in sorted(self.pins.glob("*.json"))}
         return {identity: pin for identity, pin in pins.items() if pin.get("files")}
@@ -155,32 +155,32 @@ class Store:
         Their digests are remembered, so that another content under the same name is noticed when it is fetched again.
         """
         pin = self.pin(identity)
-        known = {name: entry["sha256"] for name, entry in pin.get("files", {}).items()}
-        if known:
-            self.note(identity, {"files": {}, "was": pin.get("was", {}) | known})
-        shared = {entry["sha256"] for other in self.kept().values() for entry in other["files"].values()}
-        return sum(_delete(self.blobs / digest) for digest in known.values() if digest not in shared)
+        digests = {name: entry["sha256"] for name, entry in pin.get("files", {}).items()}
+        if digests:
+            self.note(identity, {"files": {}, "was": pin.get("was", {}) | digests})
+        other_digests = {entry["sha256"] for other in self.all_pins().values() for entry in other["files"].values()}
+        return sum(_delete(self.blobs / digest) for digest in digests.values() if digest not in other_digests)
 
     def arriving(self, identity: str) -> AbstractContextManager[bool]:
         """Tell other processes that files of a model arrive one by one, which no pin names before the last."""
         with suppress(OSError):  # said in words by whoever writes there
             self.parts.mkdir(parents=True, exist_ok=True)
-        return _held(self.parts / f"{identity}.lock", patience=1)
+        return _try_lock(self.parts / f"{identity}.lock", patience=1)
 
     def prune(self) -> int:
         """Delete unfinished downloads that nobody is at, and files that no model needs or is about to; the bytes freed."""
-        freed, busy = 0, False
+        freed_bytes, busy = 0, False
         for path in self.parts.glob("*.lock"):
-            with _held(path) as free:
+            with _try_lock(path) as free:
                 busy = busy or not free
-                freed += _delete(path.with_suffix(".part")) if free else 0
+                freed_bytes += _delete(path.with_suffix(".part")) if free else 0
         if busy:
-            return freed
-        needed = {entry["sha256"] for pin in self.kept().values() for entry in pin["files"].values()}
-        unneeded = [path for path in self.blobs.glob("*") if path.name not in needed]
-        return freed + sum(_delete(path) for path in [*unneeded, *self.parts.glob("*.part")])
+            return freed_bytes
+        digests = {entry["sha256"] for pin in self.all_pins().values() for entry in pin["files"].values()}
+        orphans = [path for path in self.blobs.glob("*") if path.name not in digests]
+        return freed_bytes + sum(_delete(path) for path in [*orphans, *self.parts.glob("*.part")])
 
-    def unfinished(self) -> int:
+    def unfinished_bytes(self) -> int:
         """Bytes of downloads that were begun and not finished."""
         return sum(path.stat().st_size for path in self.parts.glob("*.part"))
 
@@ -191,8 +191,8 @@ class Store:
 class Part:
     """An unfinished file of a store, its digest so far, and how fast it grows; told(bytes done, bytes a second)."""
 
-    def __init__(self, store: Store, key: str, told: Told) -> None:
-        self.store, self.path, self.told = store, store.parts / f"{key}.part", told
+    def __init__(self, store: Store, key: str, on_progress: OnProgress) -> None:
+        self.store, self.path, self.on_progress = store, store.parts / f"{key}.part", on_progress
         self.digest, self.done = hashlib.sha256(), 0
         self._laps: deque[tuple[float, int]] = deque(maxlen=64)
 
@@ -210,7 +210,7 @@ class Part:
                 while piece := file.read(PIECE):
                     self.digest.update(piece)
                     self.done += len(piece)
-        self.told(self.done, None)
+        self.on_progress(self.done, None)
 
     def write(self, piece: bytes) -> None:
         """Append what has arrived."""
@@ -221,8 +221,8 @@ class Part:
         now = time.monotonic()
         if not self._laps or now - self._laps[-1][0] > 0.1:
             self._laps.append((now, self.done))
-            begun, earlier = self._laps[0]
-            self.told(self.done, (self.done - earlier) / (now - begun) if now > begun else None)
+            start, earlier = self._laps[0]
+            self.on_progress(self.done, (self.done - earlier) / (now - start) if now > start else None)
 
     def restart(self) -> None:
         """Throw away what is there."""
@@ -238,7 +238,7 @@ class Part:
 
 
 @contextmanager
-def _held(path: Path, patience: float = 0) -> Iterator[bool]:
+def _try_lock(path: Path, patience: float = 0) -> Iterator[bool]:
     """Hold a lock file, unless somebody else does, or owns it; whether it is held."""
     lock = FileLock(path)
     try:

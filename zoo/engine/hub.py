@@ -248,7 +248,7 @@ class Hub:
         Source of the cut: diffusers, LattePipeline.encode_prompt.
         """
         encoder = self.card(card.text)
-        kept, *_ = [sources.present(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
+        kept, *_ = [sources.local_files(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
         torch.set_num_threads(self.threads(encoder))
         versions = (torch.__version__, version("transformers"), torch.get_num_threads())
         what = f"{encoder.id} {encoder.revision} {kept.digest} {self.models.dtype(encoder)} {self.device.type} {versions}"

@@ -51,7 +51,7 @@ class ModelCache:
         """The model of a card, free of gradients. Raises DownloadError or CheckpointError."""
         with self._loading:
             if card.id not in self._models:
-                kept = sources.present(card, self.store)
+                kept = sources.local_files(card, self.store)
                 with torch.device("meta"):
                     module = nn.Module.to(build_module(card), self.dtype(card))  # diffusers' own `to` warns of nothing
                 checkpoint.load_into(module, kept.weights, renaming(card))
