@@ -180,7 +180,7 @@ def take(arguments: argparse.Namespace) -> None:
 def look(arguments: argparse.Namespace) -> None:
     """Write how a model sees a picture, or generated one: figures, arrays and shapes into a folder; print the paths."""
     from zoo.engine.hub import Hub
-    from zoo.engine.results import put
+    from zoo.engine.results import write_files
     from zoo.inside import attention_figures
     from zoo.inside.inspector import Looker
 
@@ -190,7 +190,7 @@ def look(arguments: argparse.Namespace) -> None:
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
     combination, heads = (arguments.combine, ()) if arguments.head is None else ("mean of chosen heads", arguments.head)
     files = attention_figures.everything(recording, layer, recording.query(arguments.patch), combination, heads, traced)
-    paths = put(files, Path(arguments.out or f"{arguments.image.stem}-inside-{arguments.model}"), arguments.image)
+    paths = write_files(files, Path(arguments.out or f"{arguments.image.stem}-inside-{arguments.model}"), arguments.image)
     print(json.dumps(attention_figures.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
 

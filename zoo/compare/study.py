@@ -14,7 +14,7 @@ from zoo.compare.grid import Grid
 from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, short
-from zoo.engine.results import put
+from zoo.engine.results import write_files
 from zoo.errors import RequestError
 
 MAX_BYTES = 1_000_000
@@ -76,7 +76,7 @@ def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable
     Of a grid the cells that are there are written even where it is interrupted or some fail. Raises a ZooError as Hub.generate does,
     for a grid the first cell's at the end; MediaError before anything runs where the folder cannot be written.
     """
-    put({}, folder)
+    write_files({}, folder)
     if not isinstance(study, Grid):
         for k, item in together(hub, study, preview=False):
             if isinstance(item, Progress):
@@ -84,7 +84,7 @@ def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable
                 say(f"{report.heading(names(len(study))[k], study[k])}, {done}", item)
         for column in study:
             hub.results.copy(column.files, folder)
-        yield from put(report.files(study), folder)
+        yield from write_files(report.files(study), folder)
         return
     try:
         for _, item in grid.run(hub, study):
@@ -92,8 +92,8 @@ def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable
                 say(f"{sum(cell.file is not None for cell in study.all_cells)} of {len(study.all_cells)} cells", item)
     finally:
         contents = study.files()
-        put({Path(name).name: content for name, content in contents.items() if name.startswith("cells/")}, folder / "cells")
-        paths = put({name: content for name, content in contents.items() if "/" not in name}, folder)
+        write_files({Path(name).name: content for name, content in contents.items() if name.startswith("cells/")}, folder / "cells")
+        paths = write_files({name: content for name, content in contents.items() if "/" not in name}, folder)
     yield from paths
     if wrong := next((cell.error for cell in study.all_cells if cell.error), ""):
         raise RequestError(f"Some cells are missing: {wrong}")

@@ -62,14 +62,14 @@ class Hub:
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
         self.models = ModelCache(self.store, self.device, dtype)
         self.cards = cards()
-        self.offered = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
+        self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
             self.card(identity)
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()}")
         # OpenMP keeps a team of waiting threads for every thread that computes, and a page has dozens: one computes for all.
         self._worker = ThreadPoolExecutor(1, "compute")
         self._threads = torch.get_num_threads()
-        self._prepared: dict[str, threading.Thread] = {}
+        self._warm_ups: dict[str, threading.Thread] = {}
         self.turns = TurnQueue()
 
     def card(self, identity: str) -> Card:
@@ -86,7 +86,7 @@ class Hub:
                 "id": card.id, "title": card.title, "family": card.family, "task": card.task, "licence": card.licence,
                 "bytes": card.bytes, "local": self.local(card), "labels": list(card.label_names),
             }
-            for card in self.offered
+            for card in self.offers
         ]  # fmt: skip
 
     def parts(self, card: Card) -> list[Card]:
@@ -99,7 +99,7 @@ class Hub:
 
     def local_files(self, card: Card) -> list[tuple[Card, LocalFiles]]:
         """The files of a model and of what it needs, as far as they are here."""
-        return [(part, kept) for part in self.parts(card) if (kept := self.store.find(part))]
+        return [(part, files) for part in self.parts(card) if (files := self.store.find(part))]
 
     def fetch(self, identity: str, prefer: str = "", stop: threading.Event | None = None) -> Iterator[sources.Transfer]:
         """Download a model and what it needs, telling how far it is. Closing it, or stop, ends it; it goes on next time.
@@ -115,8 +115,8 @@ class Hub:
 
     def decodes(self, autoencoder: Card, card: Card) -> bool:
         """Whether an autoencoder is of the same shape as the own one of a latent model."""
-        same, own = ("latent_channels", "block_out_channels"), self.card(card.latent.vae)
-        fits = autoencoder.task == "autoencoder" and all(autoencoder.arch[word] == own.arch[word] for word in same)
+        shape_words, own_autoencoder = ("latent_channels", "block_out_channels"), self.card(card.latent.vae)
+        fits = autoencoder.task == "autoencoder" and all(autoencoder.arch[word] == own_autoencoder.arch[word] for word in shape_words)
         return fits and (card.video or autoencoder.family != "autoencoder-kl-temporal")
 
     def load(self, card: Card) -> Resident:
@@ -183,30 +183,30 @@ class Hub:
         autoencoder = self.load(decoder) if decoder else None
         if stop.is_set():
             return
-        begun = time.monotonic()
+        start = time.monotonic()
 
         def picture(x: Tensor, draft: bool) -> Any:
             return pictures.to_uint8(compute(autoencoders.decode, autoencoder.module, x, card.latent.scale, draft) if autoencoder else x)
 
-        def finish(images: Any, stopped: int | None) -> Result:
-            seconds = time.monotonic() - begun
-            used = {card.id: model.kept, request.vae: autoencoder and autoencoder.kept, card.text: encoder}
-            how = {
-                "weights": {name: kept.digest for name, kept in used.items() if kept}, "threads": self.threads(card),
-                "dtype": str(self.models.dtype(card)).removeprefix("torch."), "device": str(self.device), "stopped_at": stopped,
+        def finish(images: Any, stopped_at: int | None) -> Result:
+            seconds = time.monotonic() - start
+            part_files = {card.id: model.files, request.vae: autoencoder and autoencoder.files, card.text: encoder}
+            conditions = {
+                "weights": {name: files.digest for name, files in part_files.items() if files}, "threads": self.threads(card),
+                "dtype": str(self.models.dtype(card)).removeprefix("torch."), "device": str(self.device), "stopped_at": stopped_at,
             }  # fmt: skip
-            receipts = receipts_of(card, request, images, how, seconds)
+            receipts = receipts_of(card, request, images, conditions, seconds)
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
-            return Result(request, images, files, tuple(receipts), seconds, stopped)
+            return Result(request, images, files, tuple(receipts), seconds, stopped_at)
 
         noise = seeded(request.seeds, request.shape(card), self.device)
         predict = self.predict(card, request, model.module, context)
         if trace is not None:
             trace.context, predict = context, trace.watch(predict)
         schedule = Schedule.from_card(card.schedule)
-        how = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
-        steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **how)
-        lap, laps, drawn, price = begun, [], 0.0, 0.0
+        options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
+        steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **options)
+        lap, laps, preview_seconds, preview_cost = start, [], 0.0, 0.0
 
         def advance() -> Step:
             torch.set_num_threads(self.threads(card))
@@ -214,32 +214,32 @@ class Hub:
 
         try:
             while step := compute(advance):
-                done, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
+                step_number, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
                 final = last or halted
-                due = preview and (not card.video or drawn + price <= SHARE * (time.monotonic() - begun))
-                shown = None
-                if due or final:
-                    at = time.monotonic()
-                    shown = picture(step.x if last else step.x0, draft=not final)
-                    price = time.monotonic() - at
-                    drawn += price
+                preview_due = preview and (not card.video or preview_seconds + preview_cost <= SHARE * (time.monotonic() - start))
+                images = None
+                if preview_due or final:
+                    before = time.monotonic()
+                    images = picture(step.x if last else step.x0, draft=not final)
+                    preview_cost = time.monotonic() - before
+                    preview_seconds += preview_cost
                 now = time.monotonic()
                 laps.append(now - lap)
                 lap = now
                 if final:
                     break
-                speed = done / (now - begun)
-                yield Progress("sampling", request, done, step.total, (step.total - done) / speed, speed, preview=shown)
-                away, lap = time.monotonic() - now, time.monotonic()
-                begun += away
+                speed = step_number / (now - start)
+                yield Progress("sampling", request, step_number, step.total, (step.total - step_number) / speed, speed, preview=images)
+                pause, lap = time.monotonic() - now, time.monotonic()
+                start += pause
         except GeneratorExit:  # the visitor left: what was there is kept
             if visitor is not None:
-                finish(picture(step.x0, draft=False), done)
+                finish(picture(step.x0, draft=False), step_number)
             raise
         finally:
             if preview:
                 self.timing.add(request, laps[1:])
-        yield finish(shown, None if last else done)
+        yield finish(images, None if last else step_number)
 
     def _context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, LocalFiles]:
         """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it. And the encoder's files.
@@ -248,25 +248,25 @@ class Hub:
         Source of the cut: diffusers, LattePipeline.encode_prompt.
         """
         encoder = self.card(card.text)
-        kept, *_ = [sources.local_files(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
+        files, *_ = [sources.local_files(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
         torch.set_num_threads(self.threads(encoder))
         versions = (torch.__version__, version("transformers"), torch.get_num_threads())
-        what = f"{encoder.id} {encoder.revision} {kept.digest} {self.models.dtype(encoder)} {self.device.type} {versions}"
+        key = f"{encoder.id} {encoder.revision} {files.digest} {self.models.dtype(encoder)} {self.device.type} {versions}"
 
-        def said(prompt: str) -> tuple[Tensor, int]:
-            return self.contexts.get(what, prompt, lambda: text_encoders.encode(self.load(encoder).module, encoder.arch, kept.also, prompt))
+        def encode_prompt(prompt: str) -> tuple[Tensor, int]:
+            return self.contexts.get(key, prompt, lambda: text_encoders.encode(self.load(encoder).module, encoder.arch, files.also, prompt))
 
         try:
-            (context, filled), (other, _) = said(request.prompt), said(request.negative_prompt)
+            (context, length), (negative_context, _) = encode_prompt(request.prompt), encode_prompt(request.negative_prompt)
         finally:
             self.models.release(encoder.id)
-        return torch.stack([context[:filled], other[:filled]]).to(self.device), kept
+        return torch.stack([context[:length], negative_context[:length]]).to(self.device), files
 
     def autoencoder(self, card: Card, request: Request) -> Card:
         """The card of the autoencoder asked for. Raises RequestError where its latents are not those of the model."""
-        if not self.decodes(asked := self.card(request.vae), card):
-            raise RequestError(f"{asked.id} does not decode the latents of {card.id}: leave the autoencoder at {card.latent.vae}.")
-        return asked
+        if not self.decodes(autoencoder := self.card(request.vae), card):
+            raise RequestError(f"{autoencoder.id} does not decode the latents of {card.id}: leave the autoencoder at {card.latent.vae}.")
+        return autoencoder
 
     def predict(self, card: Card, request: Request, module: nn.Module, context: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
         """The network as a solver of this request asks it: (x, t) -> raw output, guided."""
@@ -295,10 +295,10 @@ class Hub:
         """
         if self.card(identity).cost.params >= SMALL:
             return False
-        if identity not in self._prepared:
-            self._prepared[identity] = threading.Thread(target=self._warm_up, args=(identity,), daemon=True)
-            self._prepared[identity].start()
-        return self._prepared[identity].is_alive()
+        if identity not in self._warm_ups:
+            self._warm_ups[identity] = threading.Thread(target=self._warm_up, args=(identity,), daemon=True)
+            self._warm_ups[identity].start()
+        return self._warm_ups[identity].is_alive()
 
     def _warm_up(self, identity: str) -> None:
         card = self.card(identity)

@@ -35,7 +35,7 @@ class Resident:
     """A loaded model and the files that it came from."""
 
     module: nn.Module
-    kept: LocalFiles
+    files: LocalFiles
     bytes: int
 
 
@@ -43,7 +43,7 @@ class ModelCache:
     """Loads models onto one device, in the dtype asked for."""
 
     def __init__(self, store: Store, device: torch.device, dtype: str) -> None:
-        self.store, self.device, self._asked = store, device, dtype
+        self.store, self.device, self._dtype = store, device, dtype
         self._models: OrderedDict[str, Resident] = OrderedDict()
         self._loading = threading.RLock()
 
@@ -51,14 +51,14 @@ class ModelCache:
         """The model of a card, free of gradients. Raises DownloadError or CheckpointError."""
         with self._loading:
             if card.id not in self._models:
-                kept = sources.local_files(card, self.store)
+                files = sources.local_files(card, self.store)
                 with torch.device("meta"):
                     module = nn.Module.to(build_module(card), self.dtype(card))  # diffusers' own `to` warns of nothing
-                checkpoint.load_into(module, kept.weights, renaming(card))
+                checkpoint.load_into(module, files.weights, renaming(card))
                 layout = torch.channels_last if card.family == "autoencoder-kl" else torch.preserve_format  # 1.4 times as fast on a CPU
                 module = nn.Module.to(module, self.device, memory_format=layout).eval().requires_grad_(False)
                 size = sum(p.numel() * p.element_size() for p in module.parameters())
-                self._models[card.id] = Resident(module, kept, size)
+                self._models[card.id] = Resident(module, files, size)
             self._models.move_to_end(card.id)
             while len(self._models) > AT_ONCE and sum(r.bytes for r in self._models.values()) > BUDGET:
                 self._models.popitem(last=False)
@@ -105,7 +105,7 @@ class ModelCache:
     def dtype(self, card: Card) -> torch.dtype:
         """What a model computes in here."""
         large = card.cost.params > LARGE.get(card.task, 100_000_000)
-        return getattr(torch, ("bfloat16" if large else "float32") if self._asked == "auto" else self._asked)
+        return getattr(torch, ("bfloat16" if large else "float32") if self._dtype == "auto" else self._dtype)
 
 
 def _kilobytes(word: str) -> int:

@@ -164,17 +164,19 @@ def find_label(card: Card, text: str | int) -> int:
     names = card.label_names
     if not names:
         raise RequestError(f"{card.id} has no classes to choose from: leave the label out.")
-    wanted = (text if isinstance(text, str) else short(text)).strip().lower()
-    if wanted.isdecimal() and len(wanted) < 9 and int(wanted) < len(names):
-        return int(wanted)
-    lowered = [name.lower() for name in names]
-    found = [k for k, name in enumerate(lowered) if wanted == name] or [k for k, name in enumerate(lowered) if wanted in name.split(", ")]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        several = " or ".join(f"{k} ({names[k]})" for k in found)
-        raise RequestError(f"{short(text)} is the name of {len(found)} classes of {card.id}: choose {several}.")
-    near = ", ".join(nearest(wanted, [word for name in lowered for word in name.split(", ")]))
+    key = (text if isinstance(text, str) else short(text)).strip().lower()
+    if key.isdecimal() and len(key) < 9 and int(key) < len(names):
+        return int(key)
+    lower_names = [name.lower() for name in names]
+    matches = [k for k, name in enumerate(lower_names) if key == name] or [
+        k for k, name in enumerate(lower_names) if key in name.split(", ")
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        several = " or ".join(f"{k} ({names[k]})" for k in matches)
+        raise RequestError(f"{short(text)} is the name of {len(matches)} classes of {card.id}: choose {several}.")
+    near = ", ".join(nearest(key, [word for name in lower_names for word in name.split(", ")]))
     raise RequestError(f"{card.id} has no class {short(text)}: choose 0 to {len(names) - 1} or a name such as {near}.")
 
 
@@ -187,16 +189,16 @@ def parse_seeds(text: str, most: int = MAX_IMAGES) -> tuple[int, ...]:
     """Seeds from a text such as 7, 0-3 or 0-3,10; "random" draws one. Raises RequestError for anything else, or more than `most`."""
     if text == "random":
         return (random.randint(0, MAX_SEED),)
-    found: list[int] = []
+    seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 20 or int(last or first) < int(first):
             raise RequestError(f"Seeds {text[:40]!r} are not understood: write 7, 0-3, 0-3,10 or random.")
         low, high = int(first), int(last or first)
-        if len(found) + high - low >= most:
-            raise RequestError(f"Seeds {text[:40]!r} are {len(found) + high - low + 1} images: choose 1 to {most} at a time.")
-        found.extend(range(low, high + 1))
-    return tuple(found)
+        if len(seeds) + high - low >= most:
+            raise RequestError(f"Seeds {text[:40]!r} are {len(seeds) + high - low + 1} images: choose 1 to {most} at a time.")
+        seeds.extend(range(low, high + 1))
+    return tuple(seeds)
 
 
 @dataclass(frozen=True)

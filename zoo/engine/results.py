@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.catalog.card import Card
     from zoo.engine.request import Request
 
-KEPT = 60
+HISTORY_LENGTH = 60
 """Pictures of one visitor that the history shows, the newest first."""
 
 
@@ -59,7 +59,7 @@ class Results:
         page = self._page(visitor)
         names = page.read_text(encoding="utf-8").splitlines() if page and page.is_file() else []
         newest = dict.fromkeys(reversed(names))
-        return [path for name in newest if name.endswith(suffix) and (path := self.folder / name).is_file()][:KEPT]
+        return [path for name in newest if name.endswith(suffix) and (path := self.folder / name).is_file()][:HISTORY_LENGTH]
 
     def forget(self, visitor: str) -> None:
         """Empty a visitor's history; the pictures stay on disk."""
@@ -71,8 +71,8 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for path in files:
-                for made in path.parent.glob(f"{path.stem}.*"):
-                    shutil.copyfile(made, folder / made.name)
+                for file in path.parent.glob(f"{path.stem}.*"):
+                    shutil.copyfile(file, folder / file.name)
         except OSError as error:
             raise MediaError(f"The pictures cannot be copied to {folder} ({error.strerror}): they are kept in {self.folder}.") from None
         return [folder / path.name for path in files]
@@ -97,10 +97,10 @@ def _name(receipt: dict[str, Any], suffix: str) -> str:
     return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.{suffix}"
 
 
-def receipts_of(card: Card, request: Request, images: np.ndarray, how: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
+def receipts_of(card: Card, request: Request, images: np.ndarray, conditions: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
     """The receipts of pictures or videos: the request, each one's own seed, and all that decides its pixels."""
     common = {
-        "patchwork": zoo.__version__, "request": request.to_dict(), "card": {"id": card.id, "revision": card.revision}, **how,
+        "patchwork": zoo.__version__, "request": request.to_dict(), "card": {"id": card.id, "revision": card.revision}, **conditions,
         "versions": {"python": platform.python_version(), "torch": version("torch")},
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(seconds, 3),
     }  # fmt: skip
@@ -111,7 +111,7 @@ def receipts_of(card: Card, request: Request, images: np.ndarray, how: dict[str,
     ]
 
 
-def put(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:
+def write_files(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:
     """Write files into a folder; their paths. Raises MediaError where the disk refuses, or the file to spare would be overwritten."""
     if spare is not None and spare.resolve() in {(folder / name).resolve() for name in files}:
         raise MediaError(f"{spare} would be overwritten by a figure of that name: choose another folder.")

@@ -16,10 +16,10 @@ class StepTiming:
 
     def __init__(self, path: Path, machine: str) -> None:
         self.path, self.machine = path, machine
-        self.known: dict[str, float] = {}
+        self.seconds_per_step: dict[str, float] = {}
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))[machine]
-            self.known = {str(key): float(value) for key, value in kept.items()}
+            values = json.loads(path.read_text(encoding="utf-8"))[machine]
+            self.seconds_per_step = {str(key): float(value) for key, value in values.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # nothing measured yet, or not by this version: it is measured again
 
@@ -27,21 +27,21 @@ class StepTiming:
         """Note how long each step of one run took; half of what is known comes from the latest run."""
         if laps:
             key, value = f"{request.model} {self._passes(request)}", statistics.median(laps) / (len(request.seeds) * request.frames)
-            self.known[key] = value if key not in self.known else (self.known[key] + value) / 2
+            self.seconds_per_step[key] = value if key not in self.seconds_per_step else (self.seconds_per_step[key] + value) / 2
             self._save()
 
     def seconds(self, request: Request) -> float | None:
         """What all steps of this request will take, None where its model was never measured."""
         passes = self._passes(request)
-        other = self.known.get(f"{request.model} {3 - passes}")
-        value = self.known.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
+        other = self.seconds_per_step.get(f"{request.model} {3 - passes}")
+        value = self.seconds_per_step.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
         evaluations = request.steps * (2 if request.solver == "heun" else 1)
         return None if value is None else value * len(request.seeds) * request.frames * evaluations
 
     def _save(self) -> None:
         """Keep what was measured for the next start; a disk that refuses costs only that."""
         with suppress(OSError), atomic_write(self.path) as part:
-            part.write_text(json.dumps({self.machine: self.known}), encoding="utf-8")
+            part.write_text(json.dumps({self.machine: self.seconds_per_step}), encoding="utf-8")
 
     @staticmethod
     def _passes(request: Request) -> int:

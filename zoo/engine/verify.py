@@ -24,15 +24,15 @@ def verify(store: Store, card: Card) -> Iterator[str]:
 
     Raises DownloadError where they are not here, ChecksumError for another digest, CheckpointError for other keys, shapes or numbers.
     """
-    kept = sources.fetch(card, store, offline=True)
-    yield _digests(card, kept)
-    module = loaded(card, kept.weights)
+    files = sources.fetch(card, store, offline=True)
+    yield _check_digests(card, files)
+    module = load_module(card, files.weights)
     numbers = sum(value.numel() for value in module.state_dict().values())
     yield (
         f"manifest: {len(module.state_dict())} tensors of {numbers:,} numbers, every key and shape that {card.title} has and no other, "
         "nothing unpickled that could run."
     )
-    yield _compared(store, card, fingerprint(card, module))
+    yield _compare_fingerprint(store, card, fingerprint(card, module))
 
 
 def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> LocalFiles:
@@ -43,23 +43,23 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
     source = card.weights[0]
     if source.origin == "bundled":
         raise RequestError(f"{card.id} ships with the repository: restore its file from there.", command="git checkout zoo/catalog/weights")
-    needed = {name.rpartition("/")[2]: name for name in source.files[1:]}
+    file_names = {name.rpartition("/")[2]: name for name in source.files[1:]}
     others = {path.name: path for path in files[1:]}
-    if missing := sorted(needed.keys() - others.keys()):
+    if missing := sorted(file_names.keys() - others.keys()):
         raise RequestError(f"{card.id} also needs {', '.join(missing)}: name {'them' if len(missing) > 1 else 'it'} after the weights.")
-    if unknown := sorted(others.keys() - needed.keys()):
+    if unknown := sorted(others.keys() - file_names.keys()):
         raise RequestError(
-            f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(needed) if needed else ' alone'}."
+            f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(file_names) if file_names else ' alone'}."
         )
-    loaded(card, [files[0], *(others[name] for name in needed if SHARD.fullmatch(name))])
+    load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))])
     if card.task == "judge":
         statistics(next(iter(others.values())))
     with store.arriving(card.id):
-        digests = {source.file: store.add(files[0], progress)} | {needed[name]: store.add(path) for name, path in others.items()}
+        digests = {source.file: store.add(files[0], progress)} | {file_names[name]: store.add(path) for name, path in others.items()}
         return store.keep(card, {name: store.entry(digest) for name, digest in digests.items()}, f"imported from {files[0].name}")
 
 
-def loaded(card: Card, weights: Sequence[Path]) -> nn.Module:
+def load_module(card: Card, weights: Sequence[Path]) -> nn.Module:
     """The model of a card in float32 with the weights of a file, or its shards, which fit it strictly. Raises CheckpointError."""
     with torch.device("meta"):
         module = build_module(card)
@@ -89,37 +89,37 @@ def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tenso
     frames = (arch["num_frames"],) if card.video or card.task == "video-classification" else ()
     x = noise(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"])
     if card.task in SEEING:
-        said = module(x)
-        return said.logits if card.task.endswith("classification") else said.last_hidden_state
+        output = module(x)
+        return output.logits if card.task.endswith("classification") else output.last_hidden_state
     y = torch.zeros(1, dtype=torch.long) if arch.get("num_classes") else None
     if card.text:
         y = noise(1, arch.get("num_context_tokens", 120), arch["context_dim"])
     return module(x, torch.full((1,), 500.0), y)
 
 
-def _digests(card: Card, kept: LocalFiles) -> str:
-    for path, wanted in kept.digests.items():
-        if wanted and sha256(path) != wanted:
+def _check_digests(card: Card, files: LocalFiles) -> str:
+    for path, digest in files.digests.items():
+        if digest and sha256(path) != digest:
             raise ChecksumError(
-                f"{path} ({path.stat().st_size} bytes) has changed: its sha256 is {sha256(path)[:12]}..., not {wanted[:12]}... as "
+                f"{path} ({path.stat().st_size} bytes) has changed: its sha256 is {sha256(path)[:12]}..., not {digest[:12]}... as "
                 "when it was downloaded: remove it, and download it again.",
                 command=f"python -m zoo cache --remove {card.id} && python -m zoo fetch {card.id}",
             )
-    promised = any(source.sha256 == kept.sha256 for source in card.weights)
-    whose = "as the card says" if promised else f"as when it was stored ({kept.origin}); the card names none"
-    others = f"; {len(kept.digests) - 1} other files as when they were stored" if len(kept.digests) > 1 else ""
-    return f"digest: {kept.path.stat().st_size:,} bytes, sha256 {kept.sha256}, {whose}{others}."
+    on_card = any(source.sha256 == files.sha256 for source in card.weights)
+    whose = "as the card says" if on_card else f"as when it was stored ({files.origin}); the card names none"
+    others = f"; {len(files.digests) - 1} other files as when they were stored" if len(files.digests) > 1 else ""
+    return f"digest: {files.path.stat().st_size:,} bytes, sha256 {files.sha256}, {whose}{others}."
 
 
-def _compared(store: Store, card: Card, found: tuple[float, ...]) -> str:
+def _compare_fingerprint(store: Store, card: Card, numbers: tuple[float, ...]) -> str:
     pin = store.pin(card.id)
-    known = card.fingerprint or tuple(pin.get("fingerprint", ()))
-    words = "fingerprint: mean {:g}, deviation {:g}, first {:g}, last {:g} of one fixed forward in float32".format(*found)
-    if not known:
-        store.note(card.id, pin | {"fingerprint": found})  # a bundled one has its fingerprint in the card
+    reference = card.fingerprint or tuple(pin.get("fingerprint", ()))
+    words = "fingerprint: mean {:g}, deviation {:g}, first {:g}, last {:g} of one fixed forward in float32".format(*numbers)
+    if not reference:
+        store.note(card.id, pin | {"fingerprint": numbers})  # a bundled one has its fingerprint in the card
         return f"{words}, noted here: neither the card nor an earlier check has any to compare with."
-    gap = max(abs(a - b) for a, b in zip(found, known, strict=True)) / max(found[1], 1e-9)
+    gap = max(abs(a - b) for a, b in zip(numbers, reference, strict=True)) / max(numbers[1], 1e-9)
     if not gap <= TOLERANCE:
-        raise CheckpointError(f"{card.id} computes {found} in one fixed forward, not {known}: its file or the code has changed.")
+        raise CheckpointError(f"{card.id} computes {numbers} in one fixed forward, not {reference}: its file or the code has changed.")
     whose = "card" if card.fingerprint else "earlier check"
     return f"{words}, those of the {whose} within {gap:.0e} of the deviation."

@@ -60,7 +60,7 @@ class Looker:
 
     def models(self) -> list[Card]:
         """The models that can be looked into: vision transformers, then generators."""
-        return [card for card in self.hub.offered if card.task in SEEING] + [card for card in self.hub.offered if card.family in DIFFUSION]
+        return [card for card in self.hub.offers if card.task in SEEING] + [card for card in self.hub.offers if card.family in DIFFUSION]
 
     # ---- pictures and clips
 

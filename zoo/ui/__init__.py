@@ -43,7 +43,7 @@ def build(hub: Hub) -> gr.Blocks:
             with gr.Tab("Image", id="image") as stills:
                 image = image_tab(hub, page, stills)
             film = None
-            if any(card.video for card in hub.offered):
+            if any(card.video for card in hub.offers):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
             with gr.Tab("Compare", id="compare"), gr.Tabs() as views:

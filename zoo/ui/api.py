@@ -11,7 +11,7 @@ import gradio as gr
 from zoo.compare.compare import aligned, from_json, together
 from zoo.compare.report import entries
 from zoo.engine.request import Progress, Result
-from zoo.engine.results import put
+from zoo.engine.results import write_files
 from zoo.errors import RequestError, ZooError
 from zoo.inside import attention_figures
 from zoo.media import figures
@@ -111,7 +111,7 @@ def _videos(hub: Hub) -> Callable[..., Any]:
         try:
             card = hub.card(str(model))
             if not card.video:
-                raise RequestError(f"{card.id} makes no videos: choose one of {', '.join(c.id for c in hub.offered if c.video)}.")
+                raise RequestError(f"{card.id} makes no videos: choose one of {', '.join(c.id for c in hub.offers if c.video)}.")
             subject = prompt if card.text else label
             more = {"frames": frames, "fps": fps, "negative_prompt": negative_prompt}
             request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, **more)
@@ -172,7 +172,7 @@ def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
                 query = item.query(patch)
                 overlay = attention_figures.overlay(item, chosen, query, attention_figures.ONE if one else attention_figures.MEAN, heads)
                 name = f"{card.id}-looks-{hashlib.sha256(overlay.tobytes()).hexdigest()[:10]}.png"
-                [file] = put({name: figures.png(overlay)}, hub.results.folder)
+                [file] = write_files({name: figures.png(overlay)}, hub.results.folder)
                 yield str(file), attention_figures.facts(item) | {"layer": chosen, "head": head, "query": query}
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None

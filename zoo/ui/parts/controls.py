@@ -24,7 +24,7 @@ def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:
 
 def makers(hub: Hub, video: bool) -> list[Card]:
     """Every model that makes pictures, or videos, the ready ones first, family by family."""
-    found = [card for card in hub.offered if card.generates and card.video == video]
+    found = [card for card in hub.offers if card.generates and card.video == video]
     return sorted(found, key=lambda card: (not hub.local(card), FAMILIES.index(card.family)))
 
 

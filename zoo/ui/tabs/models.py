@@ -45,7 +45,7 @@ class ModelsTab:
         first = controls.first_generator(hub)
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
-                tasks = [(words[:1].upper() + words[1:], task) for task, words in TASKS.items() if any(c.task == task for c in hub.offered)]
+                tasks = [(words[:1].upper() + words[1:], task) for task, words in TASKS.items() if any(c.task == task for c in hub.offers)]
                 filters = [("All models", EVERYTHING), ("On this machine", LOCAL), *tasks]
                 self.filter = gr.Dropdown(filters, value=EVERYTHING, label="Show", elem_id="filter")
                 self.list = gr.Radio(self._choices(EVERYTHING), value=first.id, label="Models", elem_id="models")
@@ -174,7 +174,7 @@ class ModelsTab:
         return {self.facts: self._facts(card), self.prose: _prose(card)} | buttons | asking
 
     def _choices(self, task: str) -> list[tuple[str, str]]:
-        cards = [c for c in self.hub.offered if task in (EVERYTHING, c.task) or (task == LOCAL and self.hub.store.find(c))]
+        cards = [c for c in self.hub.offers if task in (EVERYTHING, c.task) or (task == LOCAL and self.hub.store.find(c))]
         return [(f"{card.title} · {card.size} · {self._state(card)}", card.id) for card in cards]
 
     def _state(self, card: Card) -> str:

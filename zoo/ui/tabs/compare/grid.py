@@ -13,7 +13,7 @@ from zoo.catalog.card import Card
 from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
 from zoo.engine.request import Progress, Result
-from zoo.engine.results import put
+from zoo.engine.results import write_files
 from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, markup, runs
@@ -164,7 +164,7 @@ class GridTab:
             return "; ".join(card.label_names[:3])
         if axis == "autoencoder":
             return card.latent.vae if card.latent else ""
-        same = [one for one in self.hub.offered if one.generates and one.labels == card.labels and one.video == card.video]
+        same = [one for one in self.hub.offers if one.generates and one.labels == card.labels and one.video == card.video]
         return ", ".join([one.id for one in same if self.hub.local(one)][:3])
 
     def plan(self, model, label, prompt, seed, steps, guidance, solver, x, xs, y, ys) -> Grid:
@@ -263,7 +263,7 @@ class GridTab:
         if current is None or not any(cell.file for cell in current.all_cells):
             raise RequestError("There is no grid to save yet: press Run.")
         contents = {"grid.png": figures.png(current.picture()), "grid.zip": current.archive()}
-        files = put(contents, self.hub.results.folder / uuid.uuid4().hex)
+        files = write_files(contents, self.hub.results.folder / uuid.uuid4().hex)
         return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
     @runs.answers

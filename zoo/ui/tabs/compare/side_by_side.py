@@ -14,7 +14,7 @@ from zoo.catalog.card import Card
 from zoo.compare import compare, report
 from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, Progress, Request, Result
-from zoo.engine.results import put
+from zoo.engine.results import write_files
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
 from zoo.sampling import takes_eta
@@ -307,7 +307,7 @@ class CompareTab(CompareComponents):
         """The report as files."""
         if comparison is None or comparison.blind:
             raise RequestError("There is nothing to report yet: press Compare and let it finish.")
-        files = put(report.files(comparison.columns), self.hub.results.folder / uuid.uuid4().hex)
+        files = write_files(report.files(comparison.columns), self.hub.results.folder / uuid.uuid4().hex)
         return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
     @runs.answers

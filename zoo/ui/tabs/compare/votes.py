@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from zoo.compare.votes import Rate, Votes, rates
-from zoo.engine.results import put
+from zoo.engine.results import write_files
 from zoo.errors import VotesError
 from zoo.ui.parts import markup, runs
 from zoo.ui.parts.runs import PRIVATE
@@ -78,7 +78,7 @@ class VotesTab:
         """This visitor's choices as files."""
         if not self.store.all(str(visitor)):
             raise VotesError("There are no choices of this browser to export.")
-        files = put(self.store.export(str(visitor)), self.hub.results.folder / uuid.uuid4().hex)
+        files = write_files(self.store.export(str(visitor)), self.hub.results.folder / uuid.uuid4().hex)
         return {self.files: gr.update(value=[str(path) for path in files], visible=True), self.note: ""}
 
     @runs.answers

@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo.catalog.card import SEEING, Card
 from zoo.catalog.labels import DATA
 from zoo.engine.request import Request
-from zoo.engine.results import put
+from zoo.engine.results import write_files
 from zoo.errors import RequestError
 from zoo.inside import attention, attention_figures
 from zoo.inside.attention_figures import CHOSEN, MEAN, ONE, RELEVANCE, ROLLOUT
@@ -183,7 +183,7 @@ class Views:
         recording = self.recording(view.subject, view.layer, view.step, view.free)
         content = attention_figures.arrays(recording)
         name = f"{recording.card.id}-inside-{hashlib.sha256(content).hexdigest()[:10]}.npz"
-        return str(put({name: content}, folder)[0])
+        return str(write_files({name: content}, folder)[0])
 
 
 def price(card: Card, patch: int) -> str:
