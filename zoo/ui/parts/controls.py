@@ -24,8 +24,8 @@ def model_choices(hub: Hub, video: bool = False) -> list[tuple[str, str]]:
 
 def makers(hub: Hub, video: bool) -> list[Card]:
     """Every model that makes pictures, or videos, the ready ones first, family by family."""
-    found = [card for card in hub.offers if card.generates and card.video == video]
-    return sorted(found, key=lambda card: (not hub.local(card), FAMILIES.index(card.family)))
+    cards = [card for card in hub.offers if card.generates and card.video == video]
+    return sorted(cards, key=lambda card: (not hub.local(card), FAMILIES.index(card.family)))
 
 
 def missing(hub: Hub, parts: Sequence[Card]) -> str:
@@ -37,8 +37,8 @@ def missing(hub: Hub, parts: Sequence[Card]) -> str:
 
 def first_generator(hub: Hub, video: bool = False) -> Card:
     """The model that a tab starts with; for videos also one that must be downloaded first. Raises RequestError where there is none."""
-    found = makers(hub, video)
-    for card in [card for card in found if hub.local(card)] or found * video:
+    cards = makers(hub, video)
+    for card in [card for card in cards if hub.local(card)] or cards * video:
         return card
     what = "videos" if video else "pictures"
     able = ", ".join(card.id for card in hub.cards.values() if card.generates and card.video == video and hub.local(card))
@@ -109,7 +109,7 @@ def whole(what: str, value: Any, low: int, high: int) -> int:
     return int(value)
 
 
-def repeated(request: Request) -> tuple[int, int] | None:
+def seed_range(request: Request) -> tuple[int, int] | None:
     """(first seed, count) where a request has one label and seeds in a row, so that the controls can say it all; else None."""
     seeds: Sequence[int] = request.seeds
     in_row = tuple(range(seeds[0], seeds[0] + len(seeds))) == tuple(seeds) if seeds else False

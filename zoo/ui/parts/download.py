@@ -87,90 +87,90 @@ class Offer:
         self.hub, self.button, self.plain, self.follows = hub, button, plain, then
         self.downloads = Downloads(hub)
         self.flags = runs.StopFlags()
-        self.asked = gr.State([])
+        self.pending_ids = gr.State([])
         self.accept = gr.Button("Accept and download", variant="primary", elem_id=f"{name}accept", visible=False)
         self.cancel = gr.Button("Cancel the download", variant="stop", elem_id=f"{name}cancel", elem_classes="halt", visible=False)
         self.name, self.lists = name, {}
 
-    def build_text(self, chosen: Sequence[Any] = (), lists: Mapping[Any, Callable[[], list]] | None = None) -> None:
-        """Put here what is said of a download: licence, progress, ending. chosen: the components whose change takes an offer back;
+    def build_text(self, inputs: Sequence[Any] = (), lists: Mapping[Any, Callable[[], list]] | None = None) -> None:
+        """Put here what is said of a download: licence, progress, ending. inputs: the components whose change takes an offer back;
         lists: lists of models, each with what makes its choices, which follow what is downloaded."""
         self.lists = dict(lists or {})
         self.text = gr.HTML(elem_id=f"{self.name}transfer", elem_classes=["download", *["first"] * bool(self.follows)])
-        self.cancel.click(self.withdraw, self.asked, self.outputs, queue=False, **PRIVATE)
-        if chosen:
-            gr.on([part.change for part in chosen], self.change, self.asked, self.outputs, queue=False, **PRIVATE)
+        self.cancel.click(self.withdraw, self.pending_ids, self.outputs, queue=False, **PRIVATE)
+        if inputs:
+            gr.on([part.change for part in inputs], self.change, self.pending_ids, self.outputs, queue=False, **PRIVATE)
 
     @property
     def outputs(self) -> list[Any]:
         """The components that the offer sets."""
-        return [self.button, self.text, self.accept, self.cancel, self.asked, *self.lists]
+        return [self.button, self.text, self.accept, self.cancel, self.pending_ids, *self.lists]
 
     def label(self, cards: Sequence[Card]) -> dict[str, Any]:
         """What the button says for a model and what it needs."""
         return gr.update(**self.downloads.label(cards, self.plain, self.follows))
 
-    def accepted(self, event: gr.EventData, asked: Sequence[str]) -> Sequence[str]:
+    def accepted_ids(self, event: gr.EventData, pending_ids: Sequence[str]) -> Sequence[str]:
         """Ids of the models whose licence was shown and has just been accepted."""
-        return asked if getattr(event.target, "elem_id", None) == self.accept.elem_id else ()
+        return pending_ids if getattr(event.target, "elem_id", None) == self.accept.elem_id else ()
 
-    def closed(self) -> dict:
+    def idle(self) -> dict:
         """Nothing on offer any more."""
-        hidden = {self.accept: gr.update(visible=False), self.cancel: gr.update(visible=False)}
-        return hidden | {self.button: gr.update(visible=True), self.text: "", self.asked: []}
+        updates = {self.accept: gr.update(visible=False), self.cancel: gr.update(visible=False)}
+        return updates | {self.button: gr.update(visible=True), self.text: "", self.pending_ids: []}
 
-    def withdraw(self, session: gr.Request, asked: list[str]) -> dict:
+    def withdraw(self, session: gr.Request, pending_ids: list[str]) -> dict:
         """Cancel: stop the download, or take back the question whether a licence is accepted."""
         self.flags.stop(session)
-        return self.closed() if asked else gr.skip()
+        return self.idle() if pending_ids else gr.skip()
 
-    def change(self, asked: list[str]) -> dict:
+    def change(self, pending_ids: list[str]) -> dict:
         """Another model was chosen: the question about the former one's licence is taken back."""
-        return self.closed() if asked else gr.skip()
+        return self.idle() if pending_ids else gr.skip()
 
     def click(
-        self, run: Callable[..., Iterator[dict]], inputs: Sequence[Any], outputs: Sequence[Any], needed: Callable[..., Sequence[Card]]
+        self, run: Callable[..., Iterator[dict]], inputs: Sequence[Any], outputs: Sequence[Any], cards_for: Callable[..., Sequence[Card]]
     ) -> Dependency:
-        """Let the button run a handler once everything that it needs is on this machine; needed(*values of inputs): the models."""
+        """Let the button run a handler once everything that it needs is on this machine; cards_for(*values of inputs): the models."""
 
-        def press(session: gr.Request, event: gr.EventData, asked: list[str], *values: Any) -> Iterator[dict]:
+        def press(session: gr.Request, event: gr.EventData, pending_ids: list[str], *values: Any) -> Iterator[dict]:
             try:
-                missing = self.downloads.missing(needed(*values))
+                missing = self.downloads.missing(cards_for(*values))
             except ZooError:  # the handler says what is wrong, in its own place
                 missing = []
-            if missing and not (yield from self.download(session, missing, self.accepted(event, asked))):
+            if missing and not (yield from self.download(session, missing, self.accepted_ids(event, pending_ids))):
                 return
             yield from run(session, *values)
 
         everything = list(dict.fromkeys([*outputs, *self.outputs]))
-        return gr.on([self.button.click, self.accept.click], press, [self.asked, *inputs], everything, **PRIVATE)
+        return gr.on([self.button.click, self.accept.click], press, [self.pending_ids, *inputs], everything, **PRIVATE)
 
     def download(
-        self, session: gr.Request, missing: Sequence[Card], accepted: Sequence[str] = (), prefer: str = ""
+        self, session: gr.Request, missing: Sequence[Card], accepted_ids: Sequence[str] = (), prefer: str = ""
     ) -> Generator[dict, None, bool]:
         """Download models where the page may, after consent to licences that bind; whether all are on this machine now."""
-        bound = [card for card in missing if not card.free]
-        idle = self.closed()
+        restrictive_cards = [card for card in missing if not card.free]
+        idle = self.idle()
         try:
             self.downloads.check(missing)
-            if {card.id for card in bound} - set(accepted):
+            if {card.id for card in restrictive_cards} - set(accepted_ids):
                 text = markup.note(f"To download: {sizes(missing)}.") + licences(missing)
                 yield {
-                    self.text: text, self.accept: gr.update(visible=True), self.asked: [card.id for card in bound],
+                    self.text: text, self.accept: gr.update(visible=True), self.pending_ids: [card.id for card in restrictive_cards],
                     self.button: gr.update(visible=False), self.cancel: gr.update(value="Not now", variant="secondary", visible=True),
                 }  # fmt: skip
                 return False
-            terms, told = licences(missing), Total(missing)
+            terms, progress = licences(missing), Total(missing)
             yield {
                 self.text: markup.bar(0.0, "asking where the files are") + terms, self.accept: gr.update(visible=False),
-                self.button: gr.update(visible=False), self.asked: [],
+                self.button: gr.update(visible=False), self.pending_ids: [],
                 self.cancel: gr.update(value="Cancel the download", variant="stop", visible=True),
             }  # fmt: skip
-            with self.flags.held(session) as stop:
+            with self.flags.new_flag(session) as stop:
                 for item in self.hub.download(missing, prefer, stop):
-                    yield {self.text: told.line(item) + terms}
+                    yield {self.text: progress.line(item) + terms}
             choices = {part: gr.update(choices=make()) for part, make in self.lists.items()}
-            yield idle | choices | {self.text: told.notes, self.button: gr.update(value=self.plain, interactive=True, visible=False)}
+            yield idle | choices | {self.text: progress.notes, self.button: gr.update(value=self.plain, interactive=True, visible=False)}
         except CancelledError as error:
             yield idle | {self.text: markup.note(str(error))}
             return False
@@ -207,10 +207,10 @@ def sizes(cards: Sequence[Card]) -> str:
 
 def licences(cards: Sequence[Card]) -> str:
     """The licence of each model, linked to its text."""
-    return "".join(f'<p class="note">Licence of {html.escape(card.title)}: {linked(card)}</p>' for card in cards)
+    return "".join(f'<p class="note">Licence of {html.escape(card.title)}: {licence_link(card)}</p>' for card in cards)
 
 
-def linked(card: Card) -> str:
+def licence_link(card: Card) -> str:
     """The licence of a model in words, linked to its text."""
     terms = html.escape(card.terms)
     return f'<a href="{html.escape(card.licence_url)}" target="_blank" rel="noopener">{terms}</a>' if card.licence_url else terms

@@ -35,14 +35,14 @@ def note(text: str, kind: str = "plain") -> str:
 def bar(share: float, words: str) -> str:
     """A thin line that is filled to a share, with words under it, which a screen reader is told."""
     percent = 100 * share
-    named = f'role="progressbar" aria-label="progress" aria-valuenow="{percent:.0f}"'
-    return f'<div class="line" {named}><b style="width:{percent:.1f}%"></b></div><div role="status">{note(words)}</div>'
+    attributes = f'role="progressbar" aria-label="progress" aria-valuenow="{percent:.0f}"'
+    return f'<div class="line" {attributes}><b style="width:{percent:.1f}%"></b></div><div role="status">{note(words)}</div>'
 
 
-def when(made: str) -> str:
+def when(timestamp: str) -> str:
     """A time of a receipt in words: 25 Nov 2026, 09:50."""
     try:
-        time = datetime.fromisoformat(made).astimezone()
+        time = datetime.fromisoformat(timestamp).astimezone()
     except (TypeError, ValueError):
         return "at an unknown time"
     return f"{time.day} {time:%b %Y, %H:%M}"
@@ -102,10 +102,10 @@ def plate(figure: Figure, words: str = "", number: int = 0) -> str:
     if figure.svg:
         links += f' <a download="{figure.name}.svg" href="{data_url(figure.svg.encode(), "image/svg+xml")}">SVG</a>'
     title = f"{number}. {figure.title}" if number else figure.title
-    said = f"<p>{html.escape(words)}</p>" if words else ""
+    paragraph = f"<p>{html.escape(words)}</p>" if words else ""
     alt = html.escape(f"{figure.title}: {words}" if words else figure.title)
     kind, drawing = ("plot", plot(figure.svg, alt)) if figure.svg else ("raster", f'<img alt="{alt}" src="{image}">')
-    content = f"<figcaption>{html.escape(title)}</figcaption>{said}{drawing}"
+    content = f"<figcaption>{html.escape(title)}</figcaption>{paragraph}{drawing}"
     return f'<figure class="plate {kind}">{content}<p class="get">{links}</p></figure>'
 
 
@@ -115,14 +115,14 @@ def plot(svg: str, alt: str) -> str:
     return drawing.replace("#000000", "currentColor").replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
 
 
-def plates(shown: Sequence[Figure]) -> str:
+def plates(drawings: Sequence[Figure]) -> str:
     """Several figures side by side, as many as fit."""
-    return f'<div class="plates">{"".join(plate(one) for one in shown)}</div>'
+    return f'<div class="plates">{"".join(plate(one) for one in drawings)}</div>'
 
 
-def stages(shown: Sequence[Stage], first: int = 1) -> str:
+def stages(steps: Sequence[Stage], first: int = 1) -> str:
     """Steps in their order, numbered."""
-    cells = "".join(plate(Figure(one.figure.name, one.title, one.figure.png), one.words, first + k) for k, one in enumerate(shown))
+    cells = "".join(plate(Figure(one.figure.name, one.title, one.figure.png), one.words, first + k) for k, one in enumerate(steps))
     return f'<div class="plates">{cells}</div>'
 
 

@@ -34,7 +34,7 @@ class StopFlags:
         self._events: dict[str, threading.Event] = {}
 
     @contextmanager
-    def held(self, session: gr.Request) -> Iterator[threading.Event]:
+    def new_flag(self, session: gr.Request) -> Iterator[threading.Event]:
         """A fresh switch for the time that something runs."""
         event = self._events[session.session_hash] = threading.Event()
         try:

@@ -49,38 +49,38 @@ class Settings:
         self.hub, self.video = hub, video
         prefix = "video-" if video else ""
         card = controls.first_generator(hub, video)
-        shown = self._of(card, None)
-        self.chosen = gr.State((card.id, OWN))
+        values = self._of(card, None)
+        self.selection = gr.State((card.id, OWN))
         self.model = gr.Dropdown(controls.model_choices(hub, video), value=card.id, label="Model", elem_id=f"{prefix}model")
-        self.label = gr.Dropdown(**shown["label"], label="Class", elem_id=f"{prefix}label")
-        self.prompt = gr.Textbox(**shown["prompt"], label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id=f"{prefix}prompt")
+        self.label = gr.Dropdown(**values["label"], label="Class", elem_id=f"{prefix}label")
+        self.prompt = gr.Textbox(**values["prompt"], label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id=f"{prefix}prompt")
         self.negative = gr.Textbox(
-            **shown["negative"], label="Negative prompt", max_lines=1, max_length=MAX_PROMPT, elem_id=f"{prefix}negative",
+            **values["negative"], label="Negative prompt", max_lines=1, max_length=MAX_PROMPT, elem_id=f"{prefix}negative",
             placeholder="what guidance leads away from",
         )  # fmt: skip
         self.count = gr.Slider(1, 16, 1 if video else 4, step=1, label="Images", elem_id=f"{prefix}count", buttons=[], visible=not video)
         with gr.Row(visible=video):
-            self.frames = gr.Number(**shown["frames"], precision=0, label="Frames", elem_id=f"{prefix}frames", min_width=100)
+            self.frames = gr.Number(**values["frames"], precision=0, label="Frames", elem_id=f"{prefix}frames", min_width=100)
             self.fps = gr.Number(8, precision=0, label="Frames/s", elem_id=f"{prefix}fps", min_width=100)
         with gr.Row(elem_classes="seed"):
             self.seed = gr.Textbox("", label="Seed", placeholder="random", elem_id=f"{prefix}seed", min_width=120, max_lines=1)
             self.dice = gr.Button("Random", elem_id=f"{prefix}dice", size="sm", min_width=60)
             self.reuse = gr.Button("Reuse last", elem_id=f"{prefix}reuse", size="sm", min_width=60)
-        self.steps = gr.Number(**shown["steps"], precision=0, label="Steps", elem_id=f"{prefix}steps")
-        self.solver = gr.Dropdown(**shown["solver"], label="Solver", elem_id=f"{prefix}solver")
-        self.guidance = gr.Slider(1, 10, **shown["guidance"], step=0.1, label="Guidance w", elem_id=f"{prefix}guidance", buttons=[])
+        self.steps = gr.Number(**values["steps"], precision=0, label="Steps", elem_id=f"{prefix}steps")
+        self.solver = gr.Dropdown(**values["solver"], label="Solver", elem_id=f"{prefix}solver")
+        self.guidance = gr.Slider(1, 10, **values["guidance"], step=0.1, label="Guidance w", elem_id=f"{prefix}guidance", buttons=[])
 
     def build_more(self) -> None:
         """Put the rarer controls here: presets, eta, autoencoder, and what the words mean."""
         prefix = "video-" if self.video else ""
-        shown = self._of(controls.first_generator(self.hub, self.video), None)
-        self.preset = gr.Dropdown(**shown["preset"], label="Preset", elem_id=f"{prefix}preset")
-        self.eta = gr.Slider(0, 1, **shown["eta"], step=0.05, label="DDIM eta", elem_id=f"{prefix}eta", buttons=[])
+        values = self._of(controls.first_generator(self.hub, self.video), None)
+        self.preset = gr.Dropdown(**values["preset"], label="Preset", elem_id=f"{prefix}preset")
+        self.eta = gr.Slider(0, 1, **values["eta"], step=0.05, label="DDIM eta", elem_id=f"{prefix}eta", buttons=[])
         # a value that a change of model has just taken away may still arrive: the request says so, not gradio
-        self.vae = gr.Dropdown(**shown["vae"], label="Autoencoder", elem_id=f"{prefix}vae", allow_custom_value=True)
+        self.vae = gr.Dropdown(**values["vae"], label="Autoencoder", elem_id=f"{prefix}vae", allow_custom_value=True)
 
     @property
-    def asked(self) -> list[Any]:
+    def inputs(self) -> list[Any]:
         """The components whose values `request` takes."""
         return [
             self.model, self.label, self.prompt, self.negative, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta,
@@ -88,9 +88,9 @@ class Settings:
         ]  # fmt: skip
 
     @property
-    def shown(self) -> list[Any]:
-        """The components that `choose` and `restored` set."""
-        return [*self.asked, self.preset, self.chosen]
+    def outputs(self) -> list[Any]:
+        """The components that `choose` and `updates_for` set."""
+        return [*self.inputs, self.preset, self.selection]
 
     def request(self, model, label, prompt, negative, count, seed, steps, solver, guidance, eta, vae, frames, fps) -> tuple[Card, Request]:
         """The card and the checked request of these values. Raises RequestError."""
@@ -103,14 +103,14 @@ class Settings:
     def choose(self, model: str, preset: str | None = None) -> dict:
         """What the controls show for a model and one of its presets, None for its own defaults."""
         values = self._of(self.hub.card(model), None if preset == OWN else preset)
-        return {getattr(self, name): gr.update(**words) for name, words in values.items()} | {self.chosen: (model, preset or OWN)}
+        return {getattr(self, name): gr.update(**words) for name, words in values.items()} | {self.selection: (model, preset or OWN)}
 
-    def choose_anew(self, model: str, preset: str, chosen: tuple[str, str]) -> tuple[str, dict]:
+    def choose_anew(self, model: str, preset: str, selection: tuple[str, str]) -> tuple[str, dict]:
         """What to say and show once another model, or another preset of it, was chosen; nothing where it is the one that stands there."""
-        if (model, preset) == tuple(chosen):
+        if (model, preset) == tuple(selection):
             return "", {}
         title = self.hub.card(model).title
-        if model != chosen[0]:
+        if model != selection[0]:
             return f"Class, steps, solver and guidance are now {title}'s own defaults.", self.choose(model)
         words = f"{title}'s own defaults" if preset == OWN else f"those of the preset {preset}"
         updates = self.choose(model, preset)
@@ -130,11 +130,11 @@ class Settings:
             raise RequestError("The receipt in this file names an image that its request does not have: drop the original file.")
         return place
 
-    def restored(self, request: Request, place: int) -> dict:
+    def updates_for(self, request: Request, place: int) -> dict:
         """What the controls show for picture `place` of a resolved request."""
         card = self.hub.card(request.model)
-        first, count = controls.repeated(request) or (request.seeds[place], 1)
-        shown = self.choose(card.id) | {
+        first, count = controls.seed_range(request) or (request.seeds[place], 1)
+        updates = self.choose(card.id) | {
             self.model: card.id, self.count: count, self.seed: str(first), self.guidance: request.guidance,
             self.eta: gr.update(value=request.eta, visible=takes_eta(request.solver)),
             self.frames: request.frames, self.fps: request.fps,
@@ -142,15 +142,15 @@ class Settings:
             self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
         }  # fmt: skip
         if request.labels:
-            shown[self.label] = gr.update(choices=labels(card), value=request.labels[place], visible=True)
+            updates[self.label] = gr.update(choices=labels(card), value=request.labels[place], visible=True)
         if request.vae:
-            shown[self.vae] = gr.update(choices=autoencoders(self.hub, card), value=request.vae)
+            updates[self.vae] = gr.update(choices=autoencoders(self.hub, card), value=request.vae)
         prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
-        return shown | {box: gr.update(value=prompt, visible=True) for box, prompt in prompts.items()}
+        return updates | {box: gr.update(value=prompt, visible=True) for box, prompt in prompts.items()}
 
     def addressed(self, words: Mapping[str, str]) -> dict:
         """What the controls show for the words of an address, those of the API. Raises RequestError that names the wrong one."""
-        known = (
+        names = (
             "model",
             "label",
             "prompt",
@@ -165,8 +165,8 @@ class Settings:
             "frames",
             "fps",
         )
-        if unknown := sorted(words.keys() - set(known)):
-            raise RequestError(f"This address has the unknown word {short(unknown[0])}: it may have tab, {', '.join(known)}.")
+        if unknown := sorted(words.keys() - set(names)):
+            raise RequestError(f"This address has the unknown word {short(unknown[0])}: it may have tab, {', '.join(names)}.")
         card = self.hub.card(words.get("model", controls.first_generator(self.hub, self.video).id))
         if not card.generates or card.video != self.video:
             raise RequestError(
@@ -174,21 +174,21 @@ class Settings:
             )
         numbers = {name: _number(name, words[name]) for name in ("count", "steps", "guidance", "eta", "frames", "fps") if name in words}
         subject = words.get("prompt", "a prompt") if card.text else words.get("label", 0)
-        asked = (card, subject, numbers.get("count", 1 if self.video else 4), words.get("seed", ""))
+        subject_values = (card, subject, numbers.get("count", 1 if self.video else 4), words.get("seed", ""))
         more = {name: numbers[name] for name in ("eta", "frames", "fps") if name in numbers}
         more |= {"vae": words.get("vae"), "negative_prompt": words.get("negative_prompt", "") if card.text else ""}
-        request = controls.make_request(*asked, numbers.get("steps"), words.get("solver"), numbers.get("guidance"), **more)
-        return self.restored(request, 0) | {
+        request = controls.make_request(*subject_values, numbers.get("steps"), words.get("solver"), numbers.get("guidance"), **more)
+        return self.updates_for(request, 0) | {
             self.seed: words.get("seed", ""),
             self.prompt: gr.update(value=words.get("prompt", ""), visible=bool(card.text)),
         }
 
-    def needed(self, *asked: Any) -> list[Card]:
+    def cards_for(self, *values: Any) -> list[Card]:
         """The models that a run of these values needs. Raises RequestError."""
-        card, request = self.request(*asked)
-        return self._needed(card, request.vae)
+        card, request = self.request(*values)
+        return self._cards_for(card, request.vae)
 
-    def _needed(self, card: Card, vae: str | None) -> list[Card]:
+    def _cards_for(self, card: Card, vae: str | None) -> list[Card]:
         return [card, *(self.hub.card(part) for part in ((vae or card.latent.vae) if card.latent else None, card.text) if part)]
 
     def price(self, model, count, frames, steps, solver, guidance, vae) -> tuple[str, Any, Any]:
@@ -196,9 +196,9 @@ class Settings:
         idle = gr.Timer(active=False)
         try:
             card = self.hub.card(model)
-            needed = self._needed(card, vae)
-            label = self.offer.label(needed)
-            if words := self.offer.downloads.words(needed):
+            cards = self._cards_for(card, vae)
+            label = self.offer.label(cards)
+            if words := self.offer.downloads.words(cards):
                 return markup.note(words), idle, label
             subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
             seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames))
@@ -206,25 +206,25 @@ class Settings:
             return markup.note(str(error), "error"), gr.skip(), gr.skip()
         if seconds is None and self.hub.prepare(card.id):
             return markup.note("measuring how fast this machine is ..."), gr.Timer(active=True), label
-        known = (
+        cost = (
             f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
         )
-        return markup.note(known), idle, label
+        return markup.note(cost), idle, label
 
     def _of(self, card: Card, preset: str | None) -> dict[str, dict[str, Any]]:
-        wanted = card.preset(preset) if preset else card.sampling
-        guidance = getattr(wanted, "guidance", None) or card.guidance.default
-        vae = getattr(wanted, "vae", None) or (card.latent.vae if card.latent else None)
+        defaults = card.preset(preset) if preset else card.sampling
+        guidance = getattr(defaults, "guidance", None) or card.guidance.default
+        vae = getattr(defaults, "vae", None) or (card.latent.vae if card.latent else None)
         others = autoencoders(self.hub, card)
         return {
             "label": {"choices": labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
             "prompt": {"visible": bool(card.text)},
             "negative": {"visible": bool(card.text)},
-            "steps": {"value": wanted.steps},
-            "solver": {"choices": list(SOLVERS), "value": wanted.solver},
+            "steps": {"value": defaults.steps},
+            "solver": {"choices": list(SOLVERS), "value": defaults.solver},
             "guidance": {"value": guidance, "visible": card.guidable},
             "frames": {"value": card.arch.get("num_frames", 1)},
-            "eta": {"value": 0, "visible": takes_eta(wanted.solver)},
+            "eta": {"value": 0, "visible": takes_eta(defaults.solver)},
             "preset": {"choices": [OWN, *card.presets], "value": preset or OWN, "visible": True},
             "vae": {"choices": others, "value": vae, "visible": len(others) > 1},
         }

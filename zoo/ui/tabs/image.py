@@ -88,30 +88,31 @@ class ImageTab:
         self.history = History(self.hub, self.visitor)
 
     def _wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        chosen = self.settings
-        settings = [*chosen.shown, self.verdict]
+        settings = self.settings
+        setting_outputs = [*settings.outputs, self.verdict]
         results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt]
         outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
-        asked = [self.visitor, self.origin, self.files, *chosen.asked]
-        run = self.offer.click(self.generate, asked, outputs, lambda _, __, ___, *values: chosen.needed(*values))
+        inputs = [self.visitor, self.origin, self.files, *settings.inputs]
+        run = self.offer.click(self.generate, inputs, outputs, lambda _, __, ___, *values: settings.cards_for(*values))
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
-        chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
-        chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
-        for part in (chosen.model, chosen.preset):
-            part.input(self.choose, [chosen.model, chosen.preset, chosen.chosen], settings, queue=False, **PRIVATE)
-        chosen.solver.input(chosen.eta_for, chosen.solver, chosen.eta, queue=False, **PRIVATE)
-        self.back = [*settings, self.origin]
+        settings.dice.click(lambda: str(controls.random_seed()), None, settings.seed, queue=False, **PRIVATE)
+        settings.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, settings.seed, queue=False, **PRIVATE)
+        for part in (settings.model, settings.preset):
+            part.input(self.choose, [settings.model, settings.preset, settings.selection], setting_outputs, queue=False, **PRIVATE)
+        settings.solver.input(settings.eta_for, settings.solver, settings.eta, queue=False, **PRIVATE)
+        self.back = [*setting_outputs, self.origin]
         self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
         self.history.strip.select(self.recall, self.visitor, [*results, self.facts, self.progress], **PRIVATE)
         self.again.click(self.restore, self.download, self.back, **PRIVATE)
         self.link.click(None, self.receipt, None, js="(receipt) => copyLink('image', receipt)")
         page.load(self.arrive, self.visitor, [self.visitor, *self.history.outputs], **PRIVATE)
-        priced = [chosen.model, chosen.count, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]
+        cost_inputs = [settings.model, settings.count, settings.steps, settings.solver, settings.guidance, settings.vae]
         timer = gr.Timer(2)
-        shown = [self.cost, timer, self.go]
-        run.then(self.price, priced, shown, queue=False, **PRIVATE)
-        gr.on([page.load, timer.tick, tab.select, *(c.change for c in priced)], self.price, priced, shown, queue=False, **PRIVATE)
+        cost_outputs = [self.cost, timer, self.go]
+        run.then(self.price, cost_inputs, cost_outputs, queue=False, **PRIVATE)
+        events = [page.load, timer.tick, tab.select, *(c.change for c in cost_inputs)]
+        gr.on(events, self.price, cost_inputs, cost_outputs, queue=False, **PRIVATE)
 
     # ---- what happens
 
@@ -124,16 +125,16 @@ class ImageTab:
         return {self.progress: markup.note(text, kind)}
 
     @runs.always_ends
-    def generate(self, session: gr.Request, visitor: str, origin: dict | None, files: list[str], *asked: Any) -> Iterator[dict]:
+    def generate(self, session: gr.Request, visitor: str, origin: dict | None, files: list[str], *values: Any) -> Iterator[dict]:
         """Run a request and show it as it comes; a run that fails leaves the earlier pictures where they were."""
-        card, request = self.settings.request(*asked)
+        card, request = self.settings.request(*values)
         number = len(request.seeds)
         name = card.label_names[request.labels[0]] if request.labels else request.prompt
 
         def summary(ending: str) -> str:
             return markup.facts(request, card.title, name, request.seeds, ending)
 
-        with self.flags.held(session) as stop:
+        with self.flags.new_flag(session) as stop:
             yield {
                 self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
                 self.preview: gr.update(value=markup.frame(None, number), visible=True), self.last_seed: request.seeds[0],
@@ -185,13 +186,13 @@ class ImageTab:
             place = self.settings.place(receipt, request)
         except ZooError as error:
             return {self.verdict: markup.note(str(error), "error")}
-        stopped = receipt.get("stopped_at") if isinstance(receipt.get("stopped_at"), int) else None
+        stopped_at = receipt.get("stopped_at") if isinstance(receipt.get("stopped_at"), int) else None
         words = f"Settings of {request.model}, seed {request.seeds[place]}, are back on the controls: Generate again to compare."
-        if stopped:
-            words = f"This picture was stopped after step {stopped}. {words}"
-        return self.settings.restored(request, place) | {
+        if stopped_at:
+            words = f"This picture was stopped after step {stopped_at}. {words}"
+        return self.settings.updates_for(request, place) | {
             self.verdict: markup.note(words, "good"),
-            self.origin: {"image": image, "request": request, "place": place, "stopped_at": stopped, "weights": receipt.get("weights")},
+            self.origin: {"image": image, "request": request, "place": place, "stopped_at": stopped_at, "weights": receipt.get("weights")},
         }
 
     def select(self, files: list[str], event: gr.SelectData) -> tuple[Any, Any]:
@@ -248,11 +249,11 @@ def _earlier(origin: dict | None, request: Request) -> dict | None:
     return origin | {"place": request.seeds.index(seed)}
 
 
-def _verdict(made: Any, earlier: dict | None, result: Result) -> str:
+def _verdict(image: Any, earlier: dict | None, result: Result) -> str:
     """How the new picture compares with the dropped one, in one sentence."""
-    if earlier is None or made is None:
+    if earlier is None or image is None:
         return ""
-    words = pictures.compare(made, earlier["image"])
+    words = pictures.compare(image, earlier["image"])
     if earlier["weights"] != result.receipts[0]["weights"]:
         words += " The weights are not the ones that made the earlier picture."
     return markup.note(f"Against the picture you dropped: {words}", "good" if words.startswith("Identical") else "plain")

@@ -13,7 +13,7 @@ from PIL import Image
 from zoo.catalog.card import CARDS, SEEING, TASKS, Card, total_size
 from zoo.inside.inspector import DIFFUSION
 from zoo.ui.parts import controls, markup, runs
-from zoo.ui.parts.download import Downloads, Offer, linked
+from zoo.ui.parts.download import Downloads, Offer, licence_link
 from zoo.ui.parts.runs import PRIVATE
 
 if TYPE_CHECKING:
@@ -70,19 +70,19 @@ class ModelsTab:
         offer, lists = self.offer, [self.list, self.image.settings.model, *([self.video.settings.model] if self.video else [])]
         self.card = [self.facts, self.prose, self.use, self.inside, self.remove, self.sure, self.spare, self.source, *offer.outputs]
         every = list(dict.fromkeys([*self.card, *lists]))
-        chosen = [self.list, self.filter, self.offer.asked]
+        arrive_inputs = [self.list, self.filter, self.offer.pending_ids]
         self.list.input(self.show, self.list, self.card, queue=False, **PRIVATE)
         self.filter.input(self.narrow, [self.filter, self.list], self.list, queue=False, **PRIVATE)
-        run = gr.on([self.get.click, offer.accept.click], self.download, [offer.asked, self.list, self.source], every, **PRIVATE)
-        run.then(self.arrive, chosen, every, **PRIVATE)
+        run = gr.on([self.get.click, offer.accept.click], self.download, [offer.pending_ids, self.list, self.source], every, **PRIVATE)
+        run.then(self.arrive, arrive_inputs, every, **PRIVATE)
         self.remove.click(self.ask, self.list, self.card, queue=False, **PRIVATE)
         self.spare.click(self.show, self.list, self.card, queue=False, **PRIVATE)
-        self.sure.click(self.forget, self.list, every, **PRIVATE).then(self.arrive, chosen, every, **PRIVATE)
+        self.sure.click(self.forget, self.list, every, **PRIVATE).then(self.arrive, arrive_inputs, every, **PRIVATE)
         tab = self.image
-        there = self.video.settings.shown if self.video else []
-        self.use.click(self.choose, self.list, [self.tabs, *tab.settings.shown, tab.verdict, *there, offer.text], **PRIVATE)
+        video_outputs = self.video.settings.outputs if self.video else []
+        self.use.click(self.choose, self.list, [self.tabs, *tab.settings.outputs, tab.verdict, *video_outputs, offer.text], **PRIVATE)
         page.load(self._lists, self.filter, lists, **PRIVATE)  # the card is the address's to choose
-        self.tab.select(self.arrive, chosen, every, **PRIVATE)
+        self.tab.select(self.arrive, arrive_inputs, every, **PRIVATE)
 
         self.outputs = [*self.card, self.list, self.filter]
 
@@ -107,15 +107,15 @@ class ModelsTab:
     @runs.answers
     def show(self, session: gr.Request, identity: str) -> dict:
         """Show one model's card and what can be done with it; a download that goes on keeps its line."""
-        return ({} if self.offer.flags.running(session) else self.offer.closed()) | self._shown(identity, session)
+        return ({} if self.offer.flags.running(session) else self.offer.idle()) | self._model_updates(identity, session)
 
     @runs.answers
-    def arrive(self, session: gr.Request, identity: str | None, task: str, asked: list[str]) -> dict:
+    def arrive(self, session: gr.Request, identity: str | None, task: str, pending_ids: list[str]) -> dict:
         """Show what is on this machine now; what was said last stays."""
-        shown = self._shown(identity, session) if identity else {}
-        if asked:  # the licence is to be accepted first
-            shown |= {self.get: gr.update(visible=False)}
-        return self._lists(task) | shown
+        updates = self._model_updates(identity, session) if identity else {}
+        if pending_ids:  # the licence is to be accepted first
+            updates |= {self.get: gr.update(visible=False)}
+        return self._lists(task) | updates
 
     def narrow(self, task: str, identity: str | None) -> Any:
         """Show only some of the models; the card that is open stays open."""
@@ -123,12 +123,14 @@ class ModelsTab:
         return gr.update(choices=choices, value=identity if identity in {value for _, value in choices} else None)
 
     @runs.always_ends
-    def download(self, session: gr.Request, event: gr.EventData, asked: list[str], identity: str | None, source: str) -> Iterator[dict]:
+    def download(
+        self, session: gr.Request, event: gr.EventData, pending_ids: list[str], identity: str | None, source: str
+    ) -> Iterator[dict]:
         """Download a model and what it needs, after consent where a licence binds."""
         card = self.hub.card(identity or "")
         missing = self.downloads.missing(self.hub.parts(card))
         prefer = "" if source == ORDER else source
-        if missing and not (yield from self.offer.download(session, missing, self.offer.accepted(event, asked), prefer)):
+        if missing and not (yield from self.offer.download(session, missing, self.offer.accepted_ids(event, pending_ids), prefer)):
             return
         yield self.say(f"{card.title} is downloaded and checked.", "good")
 
@@ -144,8 +146,8 @@ class ModelsTab:
         """Delete a model's files, unless another model needs them."""
         self.downloads.check_removal()
         card = self.hub.card(identity)
-        freed = self.hub.models.remove(card.id)
-        return self.idle() | self.say(f"{card.title} is removed: {freed / 1e6:.1f} MB are free again.")
+        freed_bytes = self.hub.models.remove(card.id)
+        return self.idle() | self.say(f"{card.title} is removed: {freed_bytes / 1e6:.1f} MB are free again.")
 
     @runs.answers
     def choose(self, identity: str) -> dict:
@@ -165,7 +167,7 @@ class ModelsTab:
             lists[self.video.settings.model] = gr.update(choices=controls.model_choices(self.hub, True))
         return lists
 
-    def _shown(self, identity: str, session: gr.Request) -> dict:
+    def _model_updates(self, identity: str, session: gr.Request) -> dict:
         card = self.hub.card(identity)
         buttons = {getattr(self, name): gr.update(**words) for name, words in self._buttons(card).items()}
         if self.offer.flags.running(session):
@@ -204,7 +206,7 @@ class ModelsTab:
     def _facts(self, card: Card) -> str:
         size = self.hub.models.sizes().get(card.id)
         rows = {
-            "Task": TASKS[card.task], "Licence": linked(card), "Size of its file": card.size,
+            "Task": TASKS[card.task], "Licence": licence_link(card), "Size of its file": card.size,
             "Parameters": f"{card.cost.params / 1e6:.1f} M",
             "One forward pass": f"{card.cost.gmacs:g} billion multiply-adds" if card.cost.gmacs else "",
             "Needs": ", ".join(part.title for part in self.hub.parts(card)[1:]),

@@ -92,30 +92,30 @@ class VideoTab:
         self.history = History(self.hub, self.visitor, "video-")
 
     def _wire(self) -> None:
-        chosen = self.settings
+        settings = self.settings
         results = [self.preview, self.player, *self.saves, self.again, self.link, self.strip, self.row, self.slice, self.receipt, self.file]
         outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
-        settings = [*chosen.shown, self.verdict]
-        asked = [self.visitor, self.origin, self.file, *chosen.asked]
-        run = self.offer.click(self.generate, asked, outputs, lambda _, __, ___, *values: chosen.needed(*values))
+        setting_outputs = [*settings.outputs, self.verdict]
+        inputs = [self.visitor, self.origin, self.file, *settings.inputs]
+        run = self.offer.click(self.generate, inputs, outputs, lambda _, __, ___, *values: settings.cards_for(*values))
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
-        chosen.dice.click(lambda: str(controls.random_seed()), None, chosen.seed, queue=False, **PRIVATE)
-        chosen.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, chosen.seed, queue=False, **PRIVATE)
-        for part in (chosen.model, chosen.preset):
-            part.input(self.choose, [chosen.model, chosen.preset, chosen.chosen], settings, queue=False, **PRIVATE)
-        chosen.solver.input(chosen.eta_for, chosen.solver, chosen.eta, queue=False, **PRIVATE)
-        self.back = [*settings, self.origin]
+        settings.dice.click(lambda: str(controls.random_seed()), None, settings.seed, queue=False, **PRIVATE)
+        settings.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, settings.seed, queue=False, **PRIVATE)
+        for part in (settings.model, settings.preset):
+            part.input(self.choose, [settings.model, settings.preset, settings.selection], setting_outputs, queue=False, **PRIVATE)
+        settings.solver.input(settings.eta_for, settings.solver, settings.eta, queue=False, **PRIVATE)
+        self.back = [*setting_outputs, self.origin]
         self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
         self.again.click(self.restore, self.file, self.back, **PRIVATE)
         self.link.click(None, self.receipt, None, js="(receipt) => copyLink('video', receipt)")
         self.row.release(lambda path, row: _slice(video.read(path)[0], row) if path else "", [self.file, self.row], self.slice, **PRIVATE)
         self.history.strip.select(self.recall, self.visitor, [*results, self.facts, self.progress], **PRIVATE)
         self.tab.select(self.history.update, self.visitor, self.history.outputs, **PRIVATE)
-        priced = [chosen.model, chosen.count, chosen.frames, chosen.steps, chosen.solver, chosen.guidance, chosen.vae]
+        cost_inputs = [settings.model, settings.count, settings.frames, settings.steps, settings.solver, settings.guidance, settings.vae]
         timer = gr.Timer(2)
-        run.then(chosen.price, priced, [self.cost, timer, self.go], queue=False, **PRIVATE)
-        events = [self.tab.select, timer.tick, *(c.change for c in priced)]
-        gr.on(events, self.settings.price, priced, [self.cost, timer, self.go], queue=False, **PRIVATE)
+        run.then(settings.price, cost_inputs, [self.cost, timer, self.go], queue=False, **PRIVATE)
+        events = [self.tab.select, timer.tick, *(c.change for c in cost_inputs)]
+        gr.on(events, self.settings.price, cost_inputs, [self.cost, timer, self.go], queue=False, **PRIVATE)
 
     # ---- what happens
 
@@ -128,16 +128,16 @@ class VideoTab:
         return {self.progress: markup.note(text, kind)}
 
     @runs.always_ends
-    def generate(self, session: gr.Request, visitor: str, origin: dict | None, file: str, *asked: Any) -> Iterator[dict]:
+    def generate(self, session: gr.Request, visitor: str, origin: dict | None, file: str, *values: Any) -> Iterator[dict]:
         """Run a request and show it as it comes; a run that fails leaves the earlier video where it was."""
-        card, request = self.settings.request(*asked)
+        card, request = self.settings.request(*values)
         name = card.label_names[request.labels[0]] if request.labels else request.prompt
         outside = f" (trained on {card.arch['num_frames']})" if request.frames != card.arch["num_frames"] else ""
 
         def summary(ending: str) -> str:
             return markup.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
 
-        with self.flags.held(session) as stop:
+        with self.flags.new_flag(session) as stop:
             yield {
                 self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.player: gr.update(visible=False),
                 self.preview: gr.update(value=markup.frame(None, 1), visible=True), self.last_seed: request.seeds[0],
@@ -185,7 +185,7 @@ class VideoTab:
             return {self.verdict: markup.note(str(error), "error")}
         words = f"Settings of {request.model}, seed {request.seeds[0]}, are back on the controls: Generate again to compare."
         origin = {"request": request, "frames": frames, "pixels": receipt.get("pixels")}
-        return self.settings.restored(request, 0) | {self.verdict: markup.note(words, "good"), self.origin: origin}
+        return self.settings.updates_for(request, 0) | {self.verdict: markup.note(words, "good"), self.origin: origin}
 
     @runs.answers
     def recall(self, visitor: str, event: gr.SelectData) -> dict:
@@ -237,11 +237,12 @@ def _verdict(result: Result, origin: dict | None) -> str:
         return ""
     if origin["pixels"] == result.receipts[0]["pixels"]:
         return markup.note("Against the video you restored: Identical: every pixel of every frame is the same.", "good")
-    made, earlier = result.images[0], origin["frames"]
-    if made.shape != earlier.shape:
+    frames, earlier = result.images[0], origin["frames"]
+    if frames.shape != earlier.shape:
         return markup.note("Against the video you restored: Different: another size or number of frames.")
     return markup.note(
-        "Against the video you restored: " + pictures.compare(made.reshape(-1, *made.shape[-2:]), earlier.reshape(-1, *made.shape[-2:]))
+        "Against the video you restored: "
+        + pictures.compare(frames.reshape(-1, *frames.shape[-2:]), earlier.reshape(-1, *frames.shape[-2:]))
     )
 
 

@@ -224,7 +224,7 @@ class GridTab:
     def _fill(self, session: gr.Request, visitor: str, current: Grid, before: Grid | None) -> Iterator[dict]:
         if missing := self.download.downloads.missing(self._parts(current)):
             raise RequestError(f"{sizes(missing)} must be downloaded first: press {self.download.plain} to do so.")
-        with self.stop_flags.held(session) as stop:
+        with self.stop_flags.new_flag(session) as stop:
             yield {
                 self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True),
                 self.table: grid_table(current), self.facts: "", self.actions: gr.update(visible=False), self.grid: current,

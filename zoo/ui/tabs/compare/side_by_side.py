@@ -223,7 +223,7 @@ class CompareTab(CompareComponents):
         yield from self._run(session, visitor, Comparison(columns, before.order, False), before)
 
     def _run(self, session: gr.Request, visitor: str, comparison: Comparison, before: Comparison | None) -> Iterator[dict]:
-        with self.stop_flags.held(session) as stop:
+        with self.stop_flags.new_flag(session) as stop:
             try:
                 yield self._cells([comparison.empty(place) for place in range(len(comparison.order))]) | {
                     self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.details: gr.update(visible=False),

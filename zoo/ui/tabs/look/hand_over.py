@@ -97,7 +97,7 @@ class ReachableLookTab(LookTab):
         updates |= {self.label: self._label(card, request.labels[0])} if request.labels else {}
         updates |= {self.prompt: gr.update(visible=True, value=request.prompt)} if card.text else {}
         updates |= {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.settings: _other_settings(card, request)}
-        with self.flags.held(session) as stop:
+        with self.flags.new_flag(session) as stop:
             yield updates
             yield from self._progress(request, stop)
             if stop.is_set():

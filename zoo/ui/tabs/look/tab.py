@@ -220,7 +220,7 @@ class LookTab(LookComponents):
         self, session: gr.Request, model: str, label: Any, prompt: str, seed: str, steps: Any, rival: str, origin: dict | None, *view: Any
     ) -> Iterator[dict]:
         """Run a model, and the one beside it, and keep every step; every ending gives the button back."""
-        with self.flags.held(session) as stop:
+        with self.flags.new_flag(session) as stop:
             yield {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)} | self.say("starting")
             card = self.hub.card(model)
             if card.task in SEEING:  # it was just downloaded
