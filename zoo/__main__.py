@@ -75,16 +75,16 @@ def sample(arguments: argparse.Namespace) -> None:
     from zoo.engine.hub import Hub
 
     card = _card(arguments.id)
-    chosen = parse_seeds(arguments.seed)
+    seeds = parse_seeds(arguments.seed)
     labels = _labels(card, arguments.label) if arguments.label is not None else ()
     if not labels and card.label_names and card.generates:
         count, name = len(card.label_names), shlex.quote(card.label_names[0])
         raise RequestError(f"{card.id} needs one of its {count} classes: choose one with --label, e.g. --label {name}.")
-    asked = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae")}
+    settings = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae")}
     if arguments.preset is not None:
-        asked = asdict(card.preset(arguments.preset)) | {word: value for word, value in asked.items() if value is not None}
+        settings = asdict(card.preset(arguments.preset)) | {word: value for word, value in settings.items() if value is not None}
     words = {word: getattr(arguments, word) for word in ("eta", "prompt", "negative_prompt", "frames", "fps")}
-    request = Request(card.id, labels, chosen, **asked, **words)
+    request = Request(card.id, labels, seeds, **settings, **words)
     hub = Hub(device=arguments.device, dtype=arguments.dtype)
     for item in hub.generate(request, preview=False):
         if isinstance(item, Progress) and item.total:
@@ -136,7 +136,9 @@ def fetch(arguments: argparse.Namespace) -> None:
         left = f", {item.speed / 1e6:.1f} MB/s, {item.seconds_left:.0f} s left" if item.speed else ""
         print(f"\r{item.model}: {item.done / 1e6:.1f} of {item.total / 1e6:.1f} MB{left}    ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    rows = [{"id": part.id, "path": str(kept.path), "sha256": kept.sha256, "origin": kept.origin} for part, kept in hub.local_files(card)]
+    rows = [
+        {"id": part.id, "path": str(files.path), "sha256": files.sha256, "origin": files.origin} for part, files in hub.local_files(card)
+    ]
     print(json.dumps(rows, indent=1) if arguments.json else "\n".join(row["path"] for row in rows))
 
 
@@ -146,8 +148,8 @@ def cache(arguments: argparse.Namespace) -> None:
 
     hub = Hub()
     if arguments.remove is not None or arguments.prune:
-        freed = hub.models.remove(hub.card(arguments.remove).id) if arguments.remove is not None else hub.store.prune()
-        print(json.dumps({"freed": freed}) if arguments.json else f"{freed / 1e6:.1f} MB freed")
+        freed_bytes = hub.models.remove(hub.card(arguments.remove).id) if arguments.remove is not None else hub.store.prune()
+        print(json.dumps({"freed": freed_bytes}) if arguments.json else f"{freed_bytes / 1e6:.1f} MB freed")
         return
     rows = [
         {"id": name, "bytes": sum(entry["bytes"] for entry in pin["files"].values()), "origin": pin["origin"], "files": list(pin["files"])}
@@ -172,9 +174,9 @@ def take(arguments: argparse.Namespace) -> None:
     def progress(done: int) -> None:
         print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
 
-    kept = admit(Hub().store, card, arguments.file, progress)
+    files = admit(Hub().store, card, arguments.file, progress)
     print(file=sys.stderr)
-    print(json.dumps({"id": card.id, "path": str(kept.path), "sha256": kept.sha256}) if arguments.json else kept.path)
+    print(json.dumps({"id": card.id, "path": str(files.path), "sha256": files.sha256}) if arguments.json else files.path)
 
 
 def look(arguments: argparse.Namespace) -> None:
@@ -186,10 +188,10 @@ def look(arguments: argparse.Namespace) -> None:
 
     looker = Looker(Hub(device=arguments.device))
     recording = looker.file(arguments.model, arguments.image, arguments.layer, arguments.step)
-    traced = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.combine == "relevance" else None
+    relevance = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.combine == "relevance" else None
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
     combination, heads = (arguments.combine, ()) if arguments.head is None else ("mean of chosen heads", arguments.head)
-    files = attention_figures.everything(recording, layer, recording.query(arguments.patch), combination, heads, traced)
+    files = attention_figures.everything(recording, layer, recording.query(arguments.patch), combination, heads, relevance)
     paths = write_files(files, Path(arguments.out or f"{arguments.image.stem}-inside-{arguments.model}"), arguments.image)
     print(json.dumps(attention_figures.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
@@ -297,9 +299,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
-    chosen = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        chosen.run(chosen)
+        options.run(options)
         sys.stdout.flush()
     except ZooError as error:
         print(f"zoo: {error}{f' At a terminal: {error.command}' if error.command else ''}", file=sys.stderr)
