@@ -130,13 +130,13 @@ def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF is only not obeyed
             with Image.open(path) as file:
-                chosen = np.linspace(0, min(getattr(file, "n_frames", 1), MAX_READ) - 1, count).round().astype(int).tolist()
+                indices = np.linspace(0, min(getattr(file, "n_frames", 1), MAX_READ) - 1, count).round().astype(int).tolist()
                 frames = {}
-                for index in dict.fromkeys(chosen):
+                for index in dict.fromkeys(indices):
                     file.seek(index)
                     frames[index] = _opaque(file)
                     frames[index].thumbnail((MAX_SIDE, MAX_SIDE) if count == 1 else (512, 512))
-                return [frames[index] for index in chosen]
+                return [frames[index] for index in indices]
     except MediaError:
         raise
     except Image.DecompressionBombError:
