@@ -261,6 +261,10 @@ def test_the_history_of_a_browser_outlives_a_reload_and_is_nobody_elses(browser:
     expect(opened(stranger, server).locator(strip)).to_have_count(0)
     stranger.close()
     page.click("#clear")
+    page.click("#clear-keep")
+    expect(page.locator(strip)).to_have_count(2)
+    page.click("#clear")
+    page.click("#clear-sure")
     expect(page.locator(strip)).to_have_count(0)
 
 

@@ -192,7 +192,7 @@ def test_sampling_records_no_gradients_and_leaves_the_consumers_mode_alone() -> 
             10,
             {},
             (
-                "Solver 'magic' is unknown: choose one of ddpm, ddim, dpm-solver++, dpm-solver, euler-maruyama, euler, heun, unipc "
+                "Solver 'magic' is unknown: choose one of dpm-solver++, dpm-solver, ddim, ddpm, euler-maruyama, euler, heun, unipc "
                 "or diffusers:<Scheduler>."
             ),
         ),
