@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 from collections.abc import Mapping
@@ -48,7 +47,7 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny-vae": Recipe(Plan(steps=3600, rate=1e-3, ema=0.995)),
+    "tiny-vae": Recipe(Plan(steps=2300, rate=1e-3, ema=0.995)),
     "tiny-vae-decoder": Recipe(Plan(steps=5000, rate=1e-3, ema=0.998), model="tiny-vae", frozen=("encoder.", "quant_conv.")),
     "tiny-vit": Recipe(Plan(steps=4000, rate=1e-3, matrix_rate=3e-3, ema=0.998)),
     "tiny-dit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
@@ -91,9 +90,12 @@ def first(name: str, recipe: Recipe, state: Path) -> nn.Module:
 
 def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """`count` pictures (count, 3, 64, 64) as uint8 and their labels, drawn in batches of 256."""
-    parts = [emoji.batch(256, seed, index) for index in range(math.ceil(count / 256))]
-    images = torch.cat([((x + 1) * 127.5).round().to(torch.uint8) for x, _ in parts])[:count]
-    return images, torch.cat([y for _, y in parts])[:count]
+    images, labels = torch.empty(count, 3, emoji.SIZE, emoji.SIZE, dtype=torch.uint8), torch.empty(count, dtype=torch.long)
+    for index, start in enumerate(range(0, count, 256)):
+        x, y = emoji.batch(256, seed, index)
+        images[start : start + 256] = ((x + 1) * 127.5).round().to(torch.uint8)[: count - start]
+        labels[start : start + 256] = y[: count - start]
+    return images, labels
 
 
 def _draw(step: int, seed: int) -> torch.Generator:
