@@ -42,7 +42,7 @@ def optimizers(model: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (matrices if plan.matrix_rate and parameter.ndim == 2 and "block" in name else others).append(parameter)
+            (matrices if plan.matrix_rate and parameter.ndim == 2 and ("block" in name or ".layers." in name) else others).append(parameter)
     chosen: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.0)]
     if matrices:
         chosen.append(torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
