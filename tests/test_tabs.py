@@ -299,7 +299,7 @@ def test_a_comparison_has_an_address_that_opens_its_columns(context: BrowserCont
     expect(other.locator("#compare-seed input")).to_have_value("17")
     expect(other.locator("#compare-steps-B input")).to_have_value("25")
     other.goto(f"{server}?tab=compare&settings=[1")
-    expect(other.locator("#message .error")).to_contain_text("no JSON")
+    expect(other.locator("#message .error")).to_contain_text("not valid JSON")
 
 
 def test_look_inside_before_any_run_takes_the_class_over(page: Page) -> None:

@@ -255,15 +255,15 @@ def test_a_cut_checkpoint_arrives_is_verified_and_is_told_apart(film: Hub, hub_s
         load_into(build_module(film.card("film")), files[:3])
     kept = film.store.find(card)
     kept.also["spiece.model"].write_bytes(b"something else")
-    with says(DownloadError, "is not on this machine"):  # its size has changed
+    with says(DownloadError, "is not downloaded"):  # its size has changed
         run(film, ASKED)
 
 
 def test_the_encoder_leaves_memory_and_is_not_asked_twice(film: Hub, says) -> None:
     brought(film)
     first = run(film, ASKED)
-    assert "words" not in film.residents.sizes()
-    assert {"film", "frames"} <= film.residents.sizes().keys()
+    assert "words" not in film.models.sizes()
+    assert {"film", "frames"} <= film.models.sizes().keys()
     encoder = film.store.find(film.card("words")).path
     encoder.write_bytes(bytes(encoder.stat().st_size))  # it could not be read any more
     again = run(Hub(device="cpu", cache_dir=film.cache_dir), ASKED)
@@ -315,7 +315,7 @@ def test_a_run_survives_the_removal_of_its_encoder(film: Hub) -> None:
     brought(film)
     for item in film.generate(ASKED):
         if getattr(item, "step", 0) == 3:
-            film.residents.remove("words")
+            film.models.remove("words")
     assert isinstance(item, Result)
     assert len(item.receipts[0]["weights"]) == 3
 

@@ -55,7 +55,7 @@ def from_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise RequestError("The settings are no JSON: send a list of requests.") from None
+        raise RequestError("The settings are not valid JSON: send a list of settings, each with a model.") from None
 
 
 def _bounded(columns: Sequence[Setting]) -> None:

@@ -116,6 +116,7 @@ def write_files(files: dict[str, bytes], folder: Path, spare: Path | None = None
     if spare is not None and spare.resolve() in {(folder / name).resolve() for name in files}:
         raise MediaError(f"{spare} would be overwritten by a figure of that name: choose another folder.")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             with atomic_write(folder / name) as part:
                 part.write_bytes(content)

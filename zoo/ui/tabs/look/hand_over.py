@@ -48,7 +48,7 @@ class ReachableLookTab(LookTab):
     def dropped(self, path: str) -> dict:
         """Look into a picture or clip that was dropped on the page, with the first classifier that takes such; an error is said here."""
         moving = not pictures.is_picture(path)
-        for card in self.looker.models():
+        for card in (self.hub.card(identity) for _, identity in model_choices(self.looker)):
             if card.task in SEEING and ("num_frames" in card.arch) == moving and self.hub.local(card):
                 chosen = {self.example: gr.update(visible=True, choices=examples(card), value=None)}
                 chosen |= {self.chosen: {"model": card.id, "example": None}}
