@@ -18,6 +18,7 @@ from zoo.ui.parts.download import Offer
 from zoo.ui.parts.history import History
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings
+from zoo.ui.tabs.generation import GenerationTab
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -36,7 +37,7 @@ HELP = {
 EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
 
 
-class ImageTab:
+class ImageTab(GenerationTab):
     """The components of the tab and what they do; nothing of a visitor is kept here but the flag that stops a run."""
 
     def __init__(self, hub: Hub, page: gr.Blocks, tab: gr.Tab) -> None:
@@ -88,41 +89,15 @@ class ImageTab:
         self.history = History(self.hub, self.visitor)
 
     def _wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        settings = self.settings
-        setting_outputs = [*settings.outputs, self.verdict]
         results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt]
-        outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
-        inputs = [self.visitor, self.origin, self.files, *settings.inputs]
-        run = self.offer.click(self.generate, inputs, outputs, lambda _, __, ___, *values: settings.cards_for(*values))
-        self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
-        settings.dice.click(lambda: str(controls.random_seed()), None, settings.seed, queue=False, **PRIVATE)
-        settings.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, settings.seed, queue=False, **PRIVATE)
-        for part in (settings.model, settings.preset):
-            part.input(self.choose, [settings.model, settings.preset, settings.selection], setting_outputs, queue=False, **PRIVATE)
-        settings.solver.input(settings.eta_for, settings.solver, settings.eta, queue=False, **PRIVATE)
-        self.back = [*setting_outputs, self.origin]
-        self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
+        run = self._wire_run("image", self.files, self.download, results)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
-        self.history.strip.select(self.recall, self.visitor, [*results, self.facts, self.progress], **PRIVATE)
-        self.again.click(self.restore, self.download, self.back, **PRIVATE)
-        self.link.click(None, self.receipt, None, js="(receipt) => copyLink('image', receipt)")
         page.load(self.arrive, self.visitor, [self.visitor, *self.history.outputs], **PRIVATE)
-        cost_inputs = [settings.model, settings.count, settings.steps, settings.solver, settings.guidance, settings.vae]
-        timer = gr.Timer(2)
-        cost_outputs = [self.cost, timer, self.go]
-        run.then(self.price, cost_inputs, cost_outputs, queue=False, **PRIVATE)
-        events = [page.load, timer.tick, tab.select, *(c.change for c in cost_inputs)]
-        gr.on(events, self.price, cost_inputs, cost_outputs, queue=False, **PRIVATE)
+        settings = self.settings
+        cost = [settings.model, settings.count, settings.steps, settings.solver, settings.guidance, settings.vae]
+        self._wire_cost(run, [page.load, tab.select], cost, self.price)
 
     # ---- what happens
-
-    def idle(self) -> dict:
-        """What the buttons show when nothing runs."""
-        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-
-    def say(self, text: str, kind: str = "plain") -> dict:
-        """One sentence under the frame."""
-        return {self.progress: markup.note(text, kind)}
 
     @runs.always_ends
     def generate(self, session: gr.Request, visitor: str, origin: dict | None, files: list[str], *values: Any) -> Iterator[dict]:
@@ -165,12 +140,6 @@ class ImageTab:
     def _before(self, files: list[str]) -> dict:
         """What stood in the frame before a run that came to nothing."""
         return {self.preview: gr.update(value=EMPTY, visible=not files), self.gallery: gr.update(visible=bool(files)), self.facts: ""}
-
-    @runs.answers
-    def choose(self, *values: Any) -> dict:
-        """Reset what depends on the model to its card's defaults, or to one of its presets, and say so; the same choice changes nothing."""
-        words, updates = self.settings.choose_anew(*values)
-        return updates | {self.verdict: markup.note(words)} if updates else {}
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a picture made here back on the controls; a foreign or forged file changes nothing."""

@@ -18,6 +18,7 @@ from zoo.ui.parts.download import Offer
 from zoo.ui.parts.history import History
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings
+from zoo.ui.tabs.generation import GenerationTab
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -39,7 +40,7 @@ HELP = {
 EMPTY = '<div class="frame empty"><p>No video yet. Press Generate, or restore an MP4, GIF or WebP made here.</p></div>'
 
 
-class VideoTab:
+class VideoTab(GenerationTab):
     """The components of the tab and what they do; of a visitor only the flag that stops a run is kept."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState, tab: gr.Tab) -> None:
@@ -92,40 +93,15 @@ class VideoTab:
         self.history = History(self.hub, self.visitor, "video-")
 
     def _wire(self) -> None:
-        settings = self.settings
         results = [self.preview, self.player, *self.saves, self.again, self.link, self.strip, self.row, self.slice, self.receipt, self.file]
-        outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
-        setting_outputs = [*settings.outputs, self.verdict]
-        inputs = [self.visitor, self.origin, self.file, *settings.inputs]
-        run = self.offer.click(self.generate, inputs, outputs, lambda _, __, ___, *values: settings.cards_for(*values))
-        self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
-        settings.dice.click(lambda: str(controls.random_seed()), None, settings.seed, queue=False, **PRIVATE)
-        settings.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, settings.seed, queue=False, **PRIVATE)
-        for part in (settings.model, settings.preset):
-            part.input(self.choose, [settings.model, settings.preset, settings.selection], setting_outputs, queue=False, **PRIVATE)
-        settings.solver.input(settings.eta_for, settings.solver, settings.eta, queue=False, **PRIVATE)
-        self.back = [*setting_outputs, self.origin]
-        self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
-        self.again.click(self.restore, self.file, self.back, **PRIVATE)
-        self.link.click(None, self.receipt, None, js="(receipt) => copyLink('video', receipt)")
+        run = self._wire_run("video", self.file, self.file, results)
         self.row.release(lambda path, row: _slice(video.read(path)[0], row) if path else "", [self.file, self.row], self.slice, **PRIVATE)
-        self.history.strip.select(self.recall, self.visitor, [*results, self.facts, self.progress], **PRIVATE)
         self.tab.select(self.history.update, self.visitor, self.history.outputs, **PRIVATE)
-        cost_inputs = [settings.model, settings.count, settings.frames, settings.steps, settings.solver, settings.guidance, settings.vae]
-        timer = gr.Timer(2)
-        run.then(settings.price, cost_inputs, [self.cost, timer, self.go], queue=False, **PRIVATE)
-        events = [self.tab.select, timer.tick, *(c.change for c in cost_inputs)]
-        gr.on(events, self.settings.price, cost_inputs, [self.cost, timer, self.go], queue=False, **PRIVATE)
+        settings = self.settings
+        cost = [settings.model, settings.count, settings.frames, settings.steps, settings.solver, settings.guidance, settings.vae]
+        self._wire_cost(run, [self.tab.select], cost, settings.price)
 
     # ---- what happens
-
-    def idle(self) -> dict:
-        """What the buttons show when nothing runs."""
-        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-
-    def say(self, text: str, kind: str = "plain") -> dict:
-        """One sentence under the frame."""
-        return {self.progress: markup.note(text, kind)}
 
     @runs.always_ends
     def generate(self, session: gr.Request, visitor: str, origin: dict | None, file: str, *values: Any) -> Iterator[dict]:
@@ -161,12 +137,6 @@ class VideoTab:
     def _before(self, file: str) -> dict:
         """What stood in the frame before a run that came to nothing."""
         return {self.preview: gr.update(value=EMPTY, visible=not file), self.player: gr.update(visible=bool(file)), self.facts: ""}
-
-    @runs.answers
-    def choose(self, *values: Any) -> dict:
-        """Reset what depends on the model to its card's defaults, or to one of its presets, and say so; the same choice changes nothing."""
-        words, updates = self.settings.choose_anew(*values)
-        return updates | {self.verdict: markup.note(words)} if updates else {}
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a video made here back on the controls; a foreign or forged file changes nothing."""

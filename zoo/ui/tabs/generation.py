@@ -1,0 +1,85 @@
+"""What the Image and the Video tab share: settings above a button, a run under it, and the way back from a result to its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.runs import PRIVATE
+
+if TYPE_CHECKING:
+    from gradio.events import Dependency
+
+    from zoo.ui.parts.download import Offer
+    from zoo.ui.parts.history import History
+    from zoo.ui.parts.settings import Settings
+
+
+class GenerationTab:
+    """The events and answers of a tab that generates; the components are built by the tab itself."""
+
+    settings: Settings
+    offer: Offer
+    history: History
+    visitor: gr.BrowserState
+    go: gr.Button
+    halt: gr.Button
+    again: gr.Button
+    link: gr.Button
+    drop: gr.UploadButton
+    cost: gr.HTML
+    progress: gr.HTML
+    facts: gr.HTML
+    verdict: gr.HTML
+    receipt: gr.JSON
+    origin: gr.State
+    last_seed: gr.State
+    flags: runs.StopFlags
+    generate: Callable[..., Any]
+    restore: Callable[..., dict]
+    recall: Callable[..., dict]
+
+    def _wire_run(self, name: str, result: gr.State, current: Any, results: Sequence[Any]) -> Dependency:
+        """The events from the settings to a result and back; name: of the tab in an address; result: what stood in the frame before a
+        run; current: the file whose settings can be taken back; results: what shows a result. Gives the event of the run."""
+        settings = self.settings
+        setting_outputs = [*settings.outputs, self.verdict]
+        outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
+        inputs = [self.visitor, self.origin, result, *settings.inputs]
+        run = self.offer.click(self.generate, inputs, outputs, lambda _, __, ___, *values: settings.cards_for(*values))
+        self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
+        settings.dice.click(lambda: str(controls.random_seed()), None, settings.seed, queue=False, **PRIVATE)
+        settings.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, settings.seed, queue=False, **PRIVATE)
+        for part in (settings.model, settings.preset):
+            part.input(self.choose, [settings.model, settings.preset, settings.selection], setting_outputs, queue=False, **PRIVATE)
+        settings.solver.input(settings.eta_for, settings.solver, settings.eta, queue=False, **PRIVATE)
+        self.back = [*setting_outputs, self.origin]
+        self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
+        self.again.click(self.restore, current, self.back, **PRIVATE)
+        self.link.click(None, self.receipt, None, js=f"(receipt) => copyLink('{name}', receipt)")
+        self.history.strip.select(self.recall, self.visitor, [*results, self.facts, self.progress], **PRIVATE)
+        return run
+
+    def _wire_cost(self, run: Dependency, events: Sequence[Any], inputs: Sequence[Any], price: Callable[..., Any]) -> None:
+        """Say what a run will cost whenever something that decides it changes, until it is known."""
+        timer = gr.Timer(2)
+        outputs = [self.cost, timer, self.go]
+        run.then(price, inputs, outputs, queue=False, **PRIVATE)
+        gr.on([*events, timer.tick, *(part.change for part in inputs)], price, inputs, outputs, queue=False, **PRIVATE)
+
+    def idle(self) -> dict:
+        """What the buttons show when nothing runs."""
+        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+
+    def say(self, text: str, kind: str = "plain") -> dict:
+        """One sentence under the frame."""
+        return {self.progress: markup.note(text, kind)}
+
+    @runs.answers
+    def choose(self, *values: Any) -> dict:
+        """Reset what depends on the model to its card's defaults, or to one of its presets, and say so; the same choice changes nothing."""
+        words, updates = self.settings.choose_anew(*values)
+        return updates | {self.verdict: markup.note(words)} if updates else {}
