@@ -363,7 +363,7 @@ def test_stop_stands_exactly_where_compare_stood(tab: Page) -> None:
     tab.hover("#compare-go")
     before = tab.evaluate(place, "#compare-go")
     tab.click("#compare-go")
-    expect(tab.locator("#compare-columns .samples").nth(1)).to_contain_text("step 2 of 200")
+    expect(tab.locator("#compare-columns .samples").nth(1)).to_contain_text(re.compile(r"step \d+ of 200"))
     assert tab.evaluate(place, "#compare-stop") == before
     tab.keyboard.press("Escape")
     expect(tab.locator("#compare-table")).to_contain_text("after step")
