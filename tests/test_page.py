@@ -37,6 +37,7 @@ def choose(page: Page, name: str, typed: str) -> None:
     page.keyboard.type(typed)
     expect(page.locator("[role=option]")).to_have_count(1)
     page.keyboard.press("Enter")
+    expect(page.locator("[role=option]")).to_have_count(0)
 
 
 def finished(page: Page, count: int | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ HELP = {
     "row": "Which row of pixels the space-time slice shows, from the top (0) to the bottom (1).",
     "strip": "All frames; the slider shows one of them large.",
 }
+PAUSE = 0.2
+"""Seconds between two words of progress without a preview: the page must hear Stop."""
 EMPTY = '<div class="frame empty"><p>No video yet. Press Generate, or restore an MP4, GIF or WebP made here.</p></div>'
 
 
@@ -119,9 +122,14 @@ class VideoTab(GenerationTab):
                 self.preview: gr.update(value=markup.frame(None, 1), visible=True), self.last_seed: request.seeds[0],
                 self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
             }  # fmt: skip
+            told_at = 0.0
             try:
                 for item in self.hub.generate(request, stop=stop, visitor=visitor):
                     if isinstance(item, Progress):
+                        now = time.monotonic()
+                        if item.preview is None and item.stage == "sampling" and now - told_at < PAUSE:
+                            continue
+                        told_at = now
                         preview = {} if item.preview is None else {self.preview: _playing(item.preview[0], request.fps)}
                         yield preview | {self.progress: markup.progress_line(item, card)}
                     else:

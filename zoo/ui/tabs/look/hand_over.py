@@ -26,7 +26,7 @@ class ReachableLookTab(LookTab):
     @runs.always_ends
     def come(self, session: gr.Request, model: str, _: str, chosen: dict) -> Iterator[dict]:
         """Come here from the Models tab with one of them; the model that is here already changes nothing."""
-        yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
+        yield {self.model: gr.update(choices=model_choices(self.looker))}
         if model != chosen.get("model"):
             self.flags.stop(session)
             yield from self._choose(model)
@@ -66,7 +66,7 @@ class ReachableLookTab(LookTab):
         if path:
             yield from self.take(session, path, own, chosen)
             return
-        yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
+        yield {self.model: gr.update(choices=model_choices(self.looker))}
         try:
             card = self.hub.card(model)
             if card not in self.looker.models():
@@ -84,7 +84,7 @@ class ReachableLookTab(LookTab):
     def take(self, session: gr.Request, path: str | None, own: str, chosen: dict) -> Iterator[dict]:
         """Look into the run that made a picture or video of another tab, at its last step, with the settings of that very sample. What
         cannot be taken leaves what was here, or opens the first example."""
-        yield {self.coming: False, self.model: gr.update(choices=model_choices(self.looker))}
+        yield {self.model: gr.update(choices=model_choices(self.looker))}
         try:
             request = self._sample(path)
         except ZooError as error:
@@ -110,7 +110,7 @@ class ReachableLookTab(LookTab):
         updates: dict = {}
         for updates in self._choose(own) if not chosen else ():
             yield updates
-        yield updates | self.say(str(error), "error")
+        yield updates | {self.coming: False} | self.say(str(error), "error")
 
     def _sample(self, path: str | None) -> Request:
         if not path:
