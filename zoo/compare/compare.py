@@ -6,7 +6,6 @@ import dataclasses
 import json
 import string
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from zoo.catalog.card import Card
 from zoo.compare.metrics import quality_of
 from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
+from zoo.engine.job import merged
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
@@ -212,6 +212,12 @@ def more(columns: Sequence[Setting]) -> None:
         one.rounds = rounds
 
 
+def core_seconds(hub: Hub, columns: Sequence[Setting]) -> float | None:
+    """Seconds of one core that all columns will take, None where one of their models was never measured."""
+    seconds = [hub.core_seconds(one) for column in columns for one in column.remaining]
+    return None if None in seconds else sum(seconds)
+
+
 def together(
     hub: Hub, columns: Sequence[Setting], stop: threading.Event | None = None, visitor: str | None = "", preview: bool = True
 ) -> Iterator[tuple[int, Progress | Result]]:
@@ -222,23 +228,24 @@ def together(
     """
     stop = stop or threading.Event()
     while not stop.is_set() and any(one.remaining for one in columns):
-        costs = [hub.seconds(one.remaining[0]) for one in columns if one.remaining]
-        with hub.turns.place(None if None in costs else sum(costs)) as place:
-            while count := place():
-                yield 0, Progress("waiting", columns[0].request, ahead=count, seconds_left=place.seconds)
-                if stop.is_set():
-                    return
-            runs = {}
-            for k, one in enumerate(columns):
-                if one.remaining:
-                    yield k, Progress("loading", one.remaining[0])
-                    for needed in filter(None, (one.card.id, one.request.vae)):
-                        hub.load(hub.card(needed))  # before anything is timed
-                    runs[k] = hub.run(one.card, one.remaining[0], preview, stop, visitor, one.trace)
-            yield from _in_turn(hub, columns, runs)
-            for one in columns:
-                if one.results:
-                    one.quality = _quality(hub, one)
+        before = {k: one.seconds for k, one in enumerate(columns) if one.remaining}
+        jobs = {
+            k: hub.submit(columns[k].remaining[0], visitor=visitor, preview=preview, stop=stop, trace=columns[k].trace, measured=True)
+            for k in before
+        }
+        for k, item in merged(jobs):
+            one = columns[k]
+            one.seconds = before[k] + jobs[k].compute_seconds
+            if isinstance(item, Result):
+                one.results.append(item)
+                one.seconds = before[k] + item.compute_seconds
+                one.memory = max(one.memory or 0, item.memory) if item.memory is not None else one.memory
+            elif item.preview is not None and one.first_preview is None:
+                one.first_preview = one.seconds
+            yield k, item
+        for one in columns:
+            if one.results:
+                one.quality = _quality(hub, one)
 
 
 def _quality(hub: Hub, column: Setting) -> dict[str, Any]:
@@ -248,31 +255,3 @@ def _quality(hub: Hub, column: Setting) -> dict[str, Any]:
         return quality_of(hub, column.card, images, column.labels[: len(images)])
     except ZooError as error:
         return {"not_judged": str(error)}
-
-
-def _in_turn(hub: Hub, columns: Sequence[Setting], runs: dict[int, Any]) -> Iterator[tuple[int, Progress | Result]]:
-    before, done = {k: columns[k].seconds for k in runs}, {k: (0, columns[k].request.steps) for k in runs}
-    try:
-        while runs:
-            for k in list(runs):
-                one, (step, total) = columns[k], done[k]
-                peak = hub.models.peak() if step in (1, total - 1) else None  # the first also brings in code, the others are alike
-                begun = time.monotonic()
-                item = next(runs[k], None)
-                if item is None:
-                    del runs[k]
-                    continue
-                one.seconds += time.monotonic() - begun
-                if peak and (used := peak()) is not None:
-                    one.memory = max(one.memory or 0, hub.models.sizes().get(one.card.id, 0) + used)
-                if isinstance(item, Result):
-                    one.results.append(item)
-                    one.seconds, done[k] = before[k] + item.seconds, (0, 0)  # without the files
-                else:
-                    done[k] = (item.step, item.total)
-                    if item.preview is not None and one.first_preview is None:
-                        one.first_preview = one.seconds
-                yield k, item
-    finally:
-        for run in runs.values():
-            run.close()

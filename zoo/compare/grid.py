@@ -71,6 +71,11 @@ class Grid:
         seconds = [hub.seconds(cell.request) for cell in self.all_cells]
         return sum(filter(None, seconds)), seconds.count(None)
 
+    def core_seconds(self, hub: Hub) -> float | None:
+        """Seconds of one core that the cells that are missing take, None where one of their models was never measured."""
+        seconds = [hub.core_seconds(cell.request) for cell in self.all_cells if cell.image is None]
+        return None if None in seconds else sum(seconds)
+
     def manifest(self) -> dict[str, Any]:
         """The axes, and every cell with its request, its file and its receipt, as JSON values."""
         axes = {axis: values for axis, values in (("across", self.across), ("down", self.down)) if values[0]}

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,24 +16,26 @@ from torch import Tensor, nn
 from zoo.catalog import sources
 from zoo.catalog.card import Card, cards
 from zoo.catalog.store import LocalFiles, Store
+from zoo.engine.generation import Generation
+from zoo.engine.job import Job
+from zoo.engine.limits import Limits
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
 from zoo.engine.request import Progress, Request, Result, nearest, short
-from zoo.engine.results import Results, receipts_of
+from zoo.engine.results import Results
+from zoo.engine.scheduler import Scheduler
 from zoo.engine.step_timing import StepTiming
-from zoo.engine.turn_queue import TurnQueue
 from zoo.errors import OutOfMemoryError, RequestError
-from zoo.media import pictures
-from zoo.networks import autoencoders, text_encoders
-from zoo.sampling import Schedule, Step, Trace, guided, sample, seeded, solver_options
+from zoo.networks import text_encoders
+from zoo.sampling import Trace, guided
 
-SHARE = 0.12
-"""Of a video's run that may go into its previews."""
+CLOSING = 30.0
+"""Seconds that closing waits for what runs to be written."""
 SMALL = 10_000_000
 """Parameters below which a second CPU thread gains nothing, and waits for the first at every layer of a busy machine."""
 
 
 class Hub:
-    """Loads models once, lets one request at a time onto the device, and writes every result to disk as it is made."""
+    """Loads models once, lets requests take turns on the device, and writes every result to disk as it is made."""
 
     def __init__(
         self,
@@ -46,12 +45,13 @@ class Hub:
         offline: bool | None = None,
         models: Sequence[str] | None = None,
         downloads: bool | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
         offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card);
         downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
-        listens on this machine only).
+        listens on this machine only); limits: what one visitor and all together may ask at once.
         """
         self.device = choose_device(device)
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
@@ -65,12 +65,11 @@ class Hub:
         self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
             self.card(identity)
-        self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()}")
-        # OpenMP keeps a team of waiting threads for every thread that computes, and a page has dozens: one computes for all.
-        self._worker = ThreadPoolExecutor(1, "compute")
-        self._threads = torch.get_num_threads()
-        self._warm_ups: dict[str, threading.Thread] = {}
-        self.turns = TurnQueue()
+        self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
+        self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits())
+        self.decode_seconds: dict[str, float] = {}
+        """That one picture took last, by autoencoder."""
+        self._warm_ups: dict[str, Job] = {}
 
     def card(self, identity: str) -> Card:
         """The card of this id. Raises RequestError that names the nearest ones."""
@@ -123,6 +122,41 @@ class Hub:
         """The model of a card, loaded once however many ask, on the hub's device and free of gradients."""
         return self.models.load(card)
 
+    def submit(
+        self,
+        request: Request,
+        *,
+        visitor: str | None = "",
+        preview: bool = True,
+        stop: threading.Event | None = None,
+        trace: Trace | None = None,
+        account: str = "",
+        address: str = "",
+        measured: bool = False,
+    ) -> Job:
+        """Make the pictures of a request: a job whose events are Progress at every step, previews as they come, then one Result.
+
+        Cancelled, it ends within one step with a Result that holds the last clean prediction, before the first step without any; who
+        stops reading cancels it, and that prediction is on disk as well. visitor: whose history the pictures enter; None is a rehearsal,
+        of which nothing is kept. preview: whether to decode clean predictions on the way. stop: a flag that cancels it, too. trace: is
+        filled with what the network is asked. account, address: who shares the machine with others, see Limits; a job that asks for
+        another shares its own. measured: whether the result tells the memory of a step. Raises RequestError at once for what cannot be
+        asked; reading the job raises a ZooError for anything else that the user can mend.
+        """
+        card = self.card(request.model)
+        request = request.resolved(card)
+        job = Job(account or visitor or "", address, self.core_seconds(request), stop, request)
+
+        def work(job: Job) -> Iterator[Progress | Result]:
+            try:
+                yield from Generation(self, job, card, request, visitor, preview, trace, measured).events()
+            except (torch.OutOfMemoryError, MemoryError):
+                raise OutOfMemoryError(
+                    f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
+                ) from None
+
+        return self.engine.submit(job, work)
+
     def generate(
         self,
         request: Request,
@@ -132,114 +166,26 @@ class Hub:
         visitor: str | None = "",
         trace: Trace | None = None,
     ) -> Iterator[Progress | Result]:
-        """Make the pictures of a request: Progress at every step, then one Result.
-
-        preview: decode the clean prediction of each step. stop: once set, the run ends within one step with a Result that holds
-        the last clean prediction, before the first step without any. Closing the generator ends the run as well, keeps that
-        prediction on disk, and gives the device to the next in line. visitor: whose history the pictures enter; None is a rehearsal,
-        of which nothing is kept. trace: is filled with what the network is asked. Raises a ZooError for anything that the user can mend.
-        """
-        card = self.card(request.model)
-        request = request.resolved(card)
-        stop = stop or threading.Event()
-        with self.turns.place(self.seconds(request)) as place:
-            while count := place():
-                yield Progress("waiting", request, ahead=count, seconds_left=place.seconds)
-                if stop.is_set():
-                    return
-            yield Progress("loading", request)
-            yield from self.run(card, request, preview, stop, visitor, trace)
-
-    def compute(self, work: Callable, *arguments: Any) -> Any:
-        """Do a piece of work in the one thread that computes."""
-        return self._worker.submit(work, *arguments).result()
-
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """Stand in line for the device, and hold it meanwhile."""
-        with self.turns.place() as ahead:
-            while ahead():
-                pass
-            yield
-
-    def run(
-        self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None, trace: Trace | None = None
-    ) -> Iterator[Progress | Result]:
-        """What `generate` does once its turn has come, for whoever holds the line; the time between two of its steps is not counted."""
+        """What `submit` says, for a plain `for`; closing it waits until what was there is on disk."""
+        job = self.submit(request, visitor=visitor, preview=preview, stop=stop, trace=trace)
         try:
-            yield from self._run(card, request, preview, stop, visitor, trace)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise OutOfMemoryError(
-                f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
-            ) from None
-
-    def _run(
-        self, card: Card, request: Request, preview: bool, stop: threading.Event, visitor: str | None, trace: Trace | None
-    ) -> Iterator[Progress | Result]:
-        compute = self.compute
-        decoder = self.autoencoder(card, request) if card.latent else None
-        context, encoder = compute(self._context, card, request, decoder) if card.text else (None, None)
-        model = self.load(card)
-        autoencoder = self.load(decoder) if decoder else None
-        if stop.is_set():
-            return
-        start = time.monotonic()
-
-        def picture(x: Tensor, draft: bool) -> Any:
-            return pictures.to_uint8(compute(autoencoders.decode, autoencoder.module, x, card.latent.scale, draft) if autoencoder else x)
-
-        def finish(images: Any, stopped_at: int | None) -> Result:
-            seconds = time.monotonic() - start
-            part_files = {card.id: model.files, request.vae: autoencoder and autoencoder.files, card.text: encoder}
-            conditions = {
-                "weights": {name: files.digest for name, files in part_files.items() if files}, "threads": self.threads(card),
-                "dtype": str(self.models.dtype(card)).removeprefix("torch."), "device": str(self.device), "stopped_at": stopped_at,
-            }  # fmt: skip
-            receipts = receipts_of(card, request, images, conditions, seconds)
-            files = () if visitor is None else self.results.keep(images, receipts, visitor)
-            return Result(request, images, files, tuple(receipts), seconds, stopped_at)
-
-        noise = seeded(request.seeds, request.shape(card), self.device)
-        predict = self.predict(card, request, model.module, context)
-        if trace is not None:
-            trace.context, predict = context, trace.watch(predict)
-        schedule = Schedule.from_card(card.schedule)
-        options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
-        steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **options)
-        lap, laps, preview_seconds, preview_cost = start, [], 0.0, 0.0
-
-        def advance() -> Step:
-            torch.set_num_threads(self.threads(card))
-            return next(steps)
-
-        try:
-            while step := compute(advance):
-                step_number, last, halted = step.index + 1, step.index + 1 == step.total, stop.is_set()
-                final = last or halted
-                preview_due = preview and (not card.video or preview_seconds + preview_cost <= SHARE * (time.monotonic() - start))
-                images = None
-                if preview_due or final:
-                    before = time.monotonic()
-                    images = picture(step.x if last else step.x0, draft=not final)
-                    preview_cost = time.monotonic() - before
-                    preview_seconds += preview_cost
-                now = time.monotonic()
-                laps.append(now - lap)
-                lap = now
-                if final:
-                    break
-                speed = step_number / (now - start)
-                yield Progress("sampling", request, step_number, step.total, (step.total - step_number) / speed, speed, preview=images)
-                pause, lap = time.monotonic() - now, time.monotonic()
-                start += pause
-        except GeneratorExit:  # the visitor left: what was there is kept
-            if visitor is not None:
-                finish(picture(step.x0, draft=False), step_number)
-            raise
+            yield from job
         finally:
-            if preview:
-                self.timing.add(request, laps[1:])
-        yield finish(images, None if last else step_number)
+            job.cancel()
+            if not self.engine.computes_here():
+                job.wait(CLOSING)
+
+    def compute(self, work: Callable[..., Any], *arguments: Any, whole: bool = False) -> Any:
+        """Do a piece of work on a thread that computes, in its turn; whole: with all cores, and nothing beside it."""
+        return self.engine.compute(work, *arguments, whole=whole)
+
+    def close(self, seconds: float = CLOSING) -> None:
+        """End all that runs, what is there being written, within so many seconds."""
+        self.engine.close(seconds)
+
+    def context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, LocalFiles]:
+        """What the prompts of a request say to its model, and the encoder's files, in its turn."""
+        return self.compute(self._context, card, request, decoder, whole=self.whole(self.card(card.text)))
 
     def _context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, LocalFiles]:
         """What the prompt and the negative one say to the model, (2, n, d); n: the first, the second cut to it. And the encoder's files.
@@ -249,8 +195,7 @@ class Hub:
         """
         encoder = self.card(card.text)
         files, *_ = [sources.local_files(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
-        torch.set_num_threads(self.threads(encoder))
-        versions = (torch.__version__, version("transformers"), torch.get_num_threads())
+        versions = (torch.__version__, version("transformers"), self.threads(encoder))
         key = f"{encoder.id} {encoder.revision} {files.digest} {self.models.dtype(encoder)} {self.device.type} {versions}"
 
         def encode_prompt(prompt: str) -> tuple[Tensor, int]:
@@ -274,18 +219,19 @@ class Hub:
         labels = torch.tensor(request.labels, device=self.device) if request.labels else None
         if context is not None:
             labels, null = context[:1].expand(count, -1, -1), context[1:]
-        if self.device.type != "cpu":
-            return guided(module, labels, request.guidance, card.guidance.channels, null)
-        # Matrix products round differently with the number of rows: on a CPU, where batching gains little, pictures go one by one.
-        rows = [
-            guided(module, None if labels is None else labels[k : k + 1], request.guidance, card.guidance.channels, null)
-            for k in range(count)
-        ]
-        return lambda x, t: torch.cat([row(x[k : k + 1], t[k : k + 1]) for k, row in enumerate(rows)])
+        return guided(module, labels, request.guidance, card.guidance.channels, null)
 
     def seconds(self, request: Request) -> float | None:
-        """What a request will take once its model is loaded, from measured steps; None before any was measured."""
-        return self.timing.seconds(request.resolved(self.card(request.model)))
+        """What a request will take here alone, once its model is loaded, from measured steps; None before any was measured."""
+        seconds = self.core_seconds(request)
+        side_by_side = self.engine.cores if self.whole(self.card(request.model)) else min(self.engine.cores, len(request.seeds))
+        return None if seconds is None else seconds / side_by_side
+
+    def core_seconds(self, request: Request) -> float | None:
+        """What it takes of one core."""
+        request = request.resolved(card := self.card(request.model))
+        seconds = self.timing.seconds(request)
+        return None if seconds is None else seconds * (self.engine.cores if self.whole(card) else 1)
 
     def prepare(self, identity: str) -> bool:
         """Load a small model and measure a few of its steps in the background, once; whether that is still going on.
@@ -296,16 +242,16 @@ class Hub:
         if self.card(identity).cost.params >= SMALL:
             return False
         if identity not in self._warm_ups:
-            self._warm_ups[identity] = threading.Thread(target=self._warm_up, args=(identity,), daemon=True)
-            self._warm_ups[identity].start()
-        return self._warm_ups[identity].is_alive()
+            card = self.card(identity)
+            request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
+            self._warm_ups[identity] = self.submit(request, visitor=None, account="warm-up")
+        return not self._warm_ups[identity].ended
 
-    def _warm_up(self, identity: str) -> None:
-        card = self.card(identity)
-        request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
-        with contextlib.suppress(Exception), contextlib.closing(self.generate(request, visitor=None)) as items:
-            next(item for item in items if item.step == 6)
+    def whole(self, card: Card) -> bool:
+        """Whether a model computes with all cores at once, and nothing beside it: large ones do; and one whose module two threads may not
+        share, for it holds what belongs to one pass."""
+        return card.cost.params >= SMALL or card.family == "latte-t2v"
 
     def threads(self, card: Card) -> int:
-        """Threads of PyTorch's own that a model gains from."""
-        return 1 if card.cost.params < SMALL else self._threads
+        """Threads of PyTorch's own that a model computes with."""
+        return self.engine.cores if self.whole(card) else 1

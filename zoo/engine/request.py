@@ -111,6 +111,10 @@ class Request:
             self, labels=labels, steps=int(steps), solver=solver, guidance=float(guidance), eta=float(self.eta), vae=vae, frames=frames
         )
 
+    def sample(self, k: int) -> Request:
+        """The request of its picture or video number k alone."""
+        return dataclasses.replace(self, seeds=self.seeds[k : k + 1], labels=self.labels[k : k + 1])
+
     def shape(self, card: Card) -> tuple[int, ...]:
         """Shape of the noise that one picture or video of this resolved request starts from: the same seed and shape, the same noise."""
         arch = card.arch
@@ -214,6 +218,8 @@ class Progress:
     steps_per_second: float | None = None
     ahead: int = 0
     preview: np.ndarray | None = None
+    preview_step: int = 0
+    """The step that the preview shows, at most `step`."""
 
 
 @dataclass(frozen=True)
@@ -227,3 +233,7 @@ class Result:
     seconds: float
     stopped_at: int | None = None
     """The step after which the run was stopped, None for a finished one."""
+    compute_seconds: float = 0.0
+    """Of its steps alone, one core's or all cores' as the model computes, whatever ran beside it."""
+    memory: int | None = None
+    """Bytes of the weights, and the most that a step took besides, where that was measured."""

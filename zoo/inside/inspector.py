@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ class Looker:
         place = receipt.get("index")
         if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(request.seeds):
             raise RequestError("The receipt in this file names an image that its request does not have: bring the original file.")
-        return replace(request, seeds=request.seeds[place : place + 1], labels=request.labels[place : place + 1])
+        return request.sample(place)
 
     def generate(self, request: Request, stop: threading.Event | None = None) -> Iterator[Progress | Run]:
         """Make the first picture of a request and keep every question of it: Progress as from the hub, then the Run.
@@ -191,7 +191,7 @@ class Looker:
         """
         card = self._card(request.model, seeing=False)
         request = request.resolved(card)
-        request = replace(request, seeds=request.seeds[:1], labels=request.labels[:1])
+        request = request.sample(0)
         if (run := self._runs.find(key := (card.revision, request))) is None:
             trace = Trace()
             for item in self.hub.generate(request, preview=False, stop=stop, visitor=None, trace=trace):
@@ -290,8 +290,8 @@ class Looker:
         raise RequestError(f"{card.id} ({card.family}) has no attention that can be recorded: choose one such as {known}.")
 
     def _alone(self, work: Callable[[], Any]) -> Any:
-        with self.hub.turn():
-            return self.hub.compute(work)
+        """Do something with a module that is hooked meanwhile, so that nobody else's pass is recorded."""
+        return self.hub.compute(work, whole=True)
 
     def _recorded(self, key: tuple, layer: int, make: Callable[[], Recording]) -> Recording:
         """The recording of a key that holds this layer."""

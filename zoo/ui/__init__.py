@@ -74,7 +74,7 @@ def build(hub: Hub) -> gr.Blocks:
             dropped = gr.UploadButton("Drop a file", size="sm")
         Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
         endpoints(hub, looker)
-    return page.queue(max_size=64, default_concurrency_limit=16)
+    return page.queue(max_size=None, default_concurrency_limit=None)  # the engine has a queue of its own, which says how long it is
 
 
 def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[str], dict]:

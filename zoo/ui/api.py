@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,7 +13,7 @@ from zoo.compare.compare import aligned, from_json, together
 from zoo.compare.report import entries
 from zoo.engine.request import Progress, Result
 from zoo.engine.results import write_files
-from zoo.errors import RequestError, ZooError
+from zoo.errors import RequestError
 from zoo.inside import attention_figures
 from zoo.media import figures
 from zoo.ui.parts import controls, runs
@@ -42,7 +43,9 @@ def endpoints(hub: Hub, looker: Looker) -> None:
             gr.Number(None, label="guidance"),
         ]
         outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
-        gr.Button("generate_image").click(_images(hub), inputs, outputs, api_name="generate_image", preprocess=False)
+        gr.Button("generate_image").click(
+            _endpoint(hub, _images(hub), lambda place: ([], place)), inputs, outputs, api_name="generate_image", preprocess=False
+        )
         inputs = [
             gr.Textbox(label="model"),
             gr.Textbox(label="label"),
@@ -56,7 +59,9 @@ def endpoints(hub: Hub, looker: Looker) -> None:
             gr.Textbox("", label="negative_prompt"),
         ]
         outputs = [gr.File(label="video"), gr.JSON(label="receipt")]
-        gr.Button("generate_video").click(_videos(hub), inputs, outputs, api_name="generate_video", preprocess=False)
+        gr.Button("generate_video").click(
+            _endpoint(hub, _videos(hub), lambda place: (None, place)), inputs, outputs, api_name="generate_video", preprocess=False
+        )
         inputs = [
             gr.File(label="image"),
             gr.Textbox(label="model"),
@@ -66,31 +71,43 @@ def endpoints(hub: Hub, looker: Looker) -> None:
         ]
         outputs = [gr.File(label="overlay"), gr.JSON(label="facts")]
         settings = gr.JSON(label="settings")
-        gr.Button("compare").click(_compares(hub), settings, gr.JSON(label="columns"), api_name="compare", preprocess=False)
-        gr.Button("look_inside").click(_looks(hub, looker), inputs, outputs, api_name="look_inside", preprocess=False)
+        gr.Button("compare").click(
+            _endpoint(hub, _compares(hub), lambda place: [{"receipt": [], "files": [], "figures": place}]),
+            settings,
+            gr.JSON(label="columns"),
+            api_name="compare",
+            preprocess=False,
+        )
+        gr.Button("look_inside").click(
+            _endpoint(hub, _looks(hub, looker), lambda place: (None, place)), inputs, outputs, api_name="look_inside", preprocess=False
+        )
 
 
-def _images(hub: Hub) -> Callable[..., Any]:
-    def generate_image(model, label, count, seed, steps, solver, guidance) -> Iterator[tuple[list, Any]]:
-        """Generate images: earlier answers are previews, the last one holds the finished pictures and one receipt an image.
+def _endpoint(hub: Hub, handler: Callable[..., Iterator[Any]], waiting: Callable[[dict], Any]) -> Callable[..., Any]:
+    """A generator as an endpoint: it runs as a job, its asker waits without a thread, and one who leaves ends it.
 
-        model: an id of /list_models; label: class name or number; count: 1 to 64 images; seed: of the first image, empty draws one;
-        steps, solver, guidance: empty takes the model's own.
-        """
+    waiting: what is answered meanwhile, from the place in the queue as JSON values.
+    """
+
+    @wraps(handler)
+    async def answer(*values: Any) -> AsyncIterator[Any]:
+        job = runs.new_job("run", join=_joined)
         try:
-            card = hub.card(str(model))
-            if card.video:
-                raise RequestError(f"{card.id} makes videos: ask /generate_video.")
-            request = controls.make_request(card, label, count, seed, steps, solver, guidance)
-            for item in hub.generate(request):
-                if isinstance(item, Result):
-                    yield [str(path) for path in item.files], list(item.receipts)
-                elif item.preview is not None:
-                    yield list(item.preview), {"request": item.request.to_dict(), "step": item.step, "total": item.total}
-        except ZooError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            async for item in hub.engine.submit(job, lambda _: handler(*values)):
+                yield waiting(_progress(item)) if isinstance(item, Progress) else item
+        except Exception as error:
+            raise gr.Error(runs.sentence(error), print_exception=False) from None
+        finally:
+            job.cancel()
 
-    return generate_image
+    return answer
+
+
+def _joined(earlier: Any, later: Any) -> Any:
+    """Two answers that nobody has read as one: the later, with the earlier's previews where it has none."""
+    if isinstance(later, tuple) and earlier[0] and not later[0]:
+        return earlier[0], later[1] | {"preview_step": earlier[1]["preview_step"]}
+    return later
 
 
 def _progress(item: Progress) -> dict[str, Any]:
@@ -98,30 +115,49 @@ def _progress(item: Progress) -> dict[str, Any]:
     return {"stage": item.stage, "ahead": item.ahead, "step": item.step, "total": item.total, "seconds_left": item.seconds_left}
 
 
+def _images(hub: Hub) -> Callable[..., Any]:
+    def generate_image(model, label, count, seed, steps, solver, guidance) -> Iterator[tuple[list, Any]]:
+        """Generate images: earlier answers say how far the run is, some with previews; the last one holds the finished pictures and one
+        receipt an image. A job that is cancelled ends within one step.
+
+        model: an id of /list_models; label: class name or number; count: 1 to 64 images; seed: of the first image, empty draws one;
+        steps, solver, guidance: empty takes the model's own.
+        """
+        card = hub.card(str(model))
+        if card.video:
+            raise RequestError(f"{card.id} makes videos: ask /generate_video.")
+        request = controls.make_request(card, label, count, seed, steps, solver, guidance)
+        for item in hub.generate(request, stop=runs.stop_flag()):
+            if isinstance(item, Result):
+                yield [str(path) for path in item.files], list(item.receipts)
+            else:
+                pictures = [] if item.preview is None else list(item.preview)
+                yield pictures, {"request": item.request.to_dict(), "preview_step": item.preview_step} | _progress(item)
+
+    return generate_image
+
+
 def _videos(hub: Hub) -> Callable[..., Any]:
     def generate_video(
         model, label, prompt, frames, fps, seed, steps, solver, guidance, negative_prompt
-    ) -> Iterator[tuple[str | None, Any]]:
+    ) -> Iterator[tuple[dict | None, Any]]:
         """Generate a video: an MP4 file and its receipt. Earlier answers hold no file yet and say how far the run is; a job that is
         cancelled ends within one step.
 
         model: an id of /list_models; label: class name or number; prompt, negative_prompt: for a text-to-video model; frames,
         steps, solver, guidance: empty takes the model's own; fps: 1 to 60; seed: empty draws one.
         """
-        try:
-            card = hub.card(str(model))
-            if not card.video:
-                raise RequestError(f"{card.id} makes no videos: choose one of {', '.join(c.id for c in hub.offers if c.video)}.")
-            subject = prompt if card.text else label
-            more = {"frames": frames, "fps": fps, "negative_prompt": negative_prompt}
-            request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, **more)
-            for item in hub.generate(request, preview=False):
-                if isinstance(item, Result):
-                    yield str(item.files[0]), item.receipts[0]
-                else:
-                    yield None, _progress(item)
-        except ZooError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        card = hub.card(str(model))
+        if not card.video:
+            raise RequestError(f"{card.id} makes no videos: choose one of {', '.join(c.id for c in hub.offers if c.video)}.")
+        subject = prompt if card.text else label
+        more = {"frames": frames, "fps": fps, "negative_prompt": negative_prompt}
+        request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, **more)
+        for item in hub.generate(request, preview=False, stop=runs.stop_flag()):
+            if isinstance(item, Result):
+                yield str(item.files[0]), item.receipts[0]
+            else:
+                yield None, _progress(item)
 
     return generate_video
 
@@ -135,13 +171,10 @@ def _compares(hub: Hub) -> Callable[..., Any]:
         solver, guidance) or of a request (labels and seeds as lists, eta, vae, prompt, frames ...). One that names no seed or no class
         takes those of the first, its class by name. label may be "each" for all classes in turn. A client that cancels ends the run.
         """
-        try:
-            columns = aligned(hub, from_json(settings) if isinstance(settings, str) else settings)
-            for _ in together(hub, columns, preview=False):
-                yield [{"receipt": [], "files": [], "figures": column.figures()} for column in columns]
-            yield [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
-        except Exception as error:
-            raise gr.Error(runs.sentence(error), print_exception=False) from None
+        columns = aligned(hub, from_json(settings) if isinstance(settings, str) else settings)
+        for _ in together(hub, columns, runs.stop_flag(), preview=False):
+            yield [{"receipt": [], "files": [], "figures": column.figures()} for column in columns]
+        yield [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
 
     return compare
 
@@ -155,26 +188,23 @@ def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
         last; head: from 0, empty takes the mean of all; patch: its number row by row from 0, or a token such as class; empty takes
         the class token, or the middle.
         """
-        try:
-            card = hub.card(str(model))
-            path = (image or {}).get("path") if isinstance(image, dict) else image
-            if not path:
-                raise RequestError("Bring a picture: image is empty.")
-            chosen = None if layer in (None, "") else controls.whole("Layer", layer, 0, 1000)
-            yield None, {"stage": "loading"}
-            for item in looker.open(card.id, path, chosen):
-                if isinstance(item, Progress):
-                    yield None, _progress(item)
-                    continue
-                chosen = max(item.maps) if chosen is None else chosen
-                one = head not in (None, "")
-                heads = (controls.whole("Head", head, 0, 1000),) if one else ()
-                query = item.query(patch)
-                overlay = attention_figures.overlay(item, chosen, query, attention_figures.ONE if one else attention_figures.MEAN, heads)
-                name = f"{card.id}-looks-{hashlib.sha256(overlay.tobytes()).hexdigest()[:10]}.png"
-                [file] = write_files({name: figures.png(overlay)}, hub.results.folder)
-                yield str(file), attention_figures.facts(item) | {"layer": chosen, "head": head, "query": query}
-        except ZooError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        card = hub.card(str(model))
+        path = (image or {}).get("path") if isinstance(image, dict) else image
+        if not path:
+            raise RequestError("Bring a picture: image is empty.")
+        chosen = None if layer in (None, "") else controls.whole("Layer", layer, 0, 1000)
+        yield None, {"stage": "loading"}
+        for item in looker.open(card.id, path, chosen, stop=runs.stop_flag()):
+            if isinstance(item, Progress):
+                yield None, _progress(item)
+                continue
+            chosen = max(item.maps) if chosen is None else chosen
+            one = head not in (None, "")
+            heads = (controls.whole("Head", head, 0, 1000),) if one else ()
+            query = item.query(patch)
+            overlay = attention_figures.overlay(item, chosen, query, attention_figures.ONE if one else attention_figures.MEAN, heads)
+            name = f"{card.id}-looks-{hashlib.sha256(overlay.tobytes()).hexdigest()[:10]}.png"
+            [file] = write_files({name: figures.png(overlay)}, hub.results.folder)
+            yield str(file), attention_figures.facts(item) | {"layer": chosen, "head": head, "query": query}
 
     return look_inside

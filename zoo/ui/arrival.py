@@ -74,7 +74,7 @@ class Arrival:
         """Nothing runs here."""
         return {}
 
-    @runs.answers
+    @runs.computes
     def arrive(self, asked: gr.Request) -> dict:
         """Show what the words of the address say: tab, and those of the API."""
         words = {name: value for name, value in asked.query_params.items() if not name.startswith("__")}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -11,6 +13,7 @@ from gradio.context import Context
 
 from zoo.catalog.card import Card, total_size
 from zoo.catalog.sources import downloadable
+from zoo.engine.request import Progress
 from zoo.errors import CancelledError, RequestError, ZooError
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.runs import PRIVATE
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from zoo.catalog.sources import Transfer
     from zoo.engine.hub import Hub
+    from zoo.engine.job import Job
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 """Names of an address that nobody reaches from another machine."""
@@ -129,55 +133,64 @@ class Offer:
         return self.idle() if pending_ids else gr.skip()
 
     def click(
-        self, run: Callable[..., Iterator[dict]], inputs: Sequence[Any], outputs: Sequence[Any], cards_for: Callable[..., Sequence[Card]]
+        self,
+        run: Callable[..., AsyncIterator[dict]],
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        cards_for: Callable[..., Sequence[Card]],
     ) -> Dependency:
         """Let the button run a handler once everything that it needs is on this machine; cards_for(*values of inputs): the models."""
 
-        def press(session: gr.Request, event: gr.EventData, pending_ids: list[str], *values: Any) -> Iterator[dict]:
+        async def press(event: gr.EventData, pending_ids: list[str], *values: Any) -> AsyncIterator[dict]:
             try:
-                missing = self.downloads.missing(cards_for(*values))
+                missing = await asyncio.to_thread(lambda: self.downloads.missing(cards_for(*values)))
             except ZooError:  # the handler says what is wrong, in its own place
                 missing = []
-            if missing and not (yield from self.download(session, missing, self.accepted_ids(event, pending_ids))):
-                return
-            yield from run(session, *values)
+            if missing:
+                async for updates in self.download(missing, self.accepted_ids(event, pending_ids)):
+                    yield updates
+                if await asyncio.to_thread(self.downloads.missing, missing):
+                    return
+            async with aclosing(run(*values)) as items:
+                async for updates in items:
+                    yield updates
 
         everything = list(dict.fromkeys([*outputs, *self.outputs]))
         return gr.on([self.button.click, self.accept.click], press, [self.pending_ids, *inputs], everything, **PRIVATE)
 
-    def download(
-        self, session: gr.Request, missing: Sequence[Card], accepted_ids: Sequence[str] = (), prefer: str = ""
-    ) -> Generator[dict, None, bool]:
-        """Download models where the page may, after consent to licences that bind; whether all are on this machine now."""
-        restrictive_cards = [card for card in missing if not card.free]
+    async def download(self, missing: Sequence[Card], accepted_ids: Sequence[str] = (), prefer: str = "") -> AsyncIterator[dict]:
+        """Download models where the page may, after consent to licences that bind."""
         idle = self.idle()
         try:
-            self.downloads.check(missing)
-            if {card.id for card in restrictive_cards} - set(accepted_ids):
-                text = markup.note(f"To download: {sizes(missing)}.") + licences(missing)
-                yield {
-                    self.text: text, self.accept: gr.update(visible=True), self.pending_ids: [card.id for card in restrictive_cards],
-                    self.button: gr.update(visible=False), self.cancel: gr.update(value="Not now", variant="secondary", visible=True),
-                }  # fmt: skip
-                return False
-            terms, progress = licences(missing), Total(missing)
-            yield {
-                self.text: markup.bar(0.0, "asking where the files are") + terms, self.accept: gr.update(visible=False),
-                self.button: gr.update(visible=False), self.pending_ids: [],
-                self.cancel: gr.update(value="Cancel the download", variant="stop", visible=True),
-            }  # fmt: skip
-            with self.flags.new_flag(session) as stop:
-                for item in self.hub.download(missing, prefer, stop):
-                    yield {self.text: progress.line(item) + terms}
-            choices = {part: gr.update(choices=make()) for part, make in self.lists.items()}
-            yield idle | choices | {self.text: progress.notes, self.button: gr.update(value=self.plain, interactive=True, visible=False)}
+            job = runs.new_job("download")
+            with self.flags.running_job(job):
+                async for item in self.hub.engine.submit(job, lambda job: self._transfer(job, missing, accepted_ids, prefer)):
+                    yield {self.text: markup.note(markup.waiting(item))} if isinstance(item, Progress) else item
         except CancelledError as error:
             yield idle | {self.text: markup.note(str(error))}
-            return False
         except Exception as error:
             yield idle | {self.text: markup.note(runs.sentence(error), "error")}
-            return False
-        return True
+
+    def _transfer(self, job: Job, missing: Sequence[Card], accepted_ids: Sequence[str], prefer: str) -> Iterator[dict]:
+        restrictive_cards = [card for card in missing if not card.free]
+        self.downloads.check(missing)
+        if {card.id for card in restrictive_cards} - set(accepted_ids):
+            text = markup.note(f"To download: {sizes(missing)}.") + licences(missing)
+            yield {
+                self.text: text, self.accept: gr.update(visible=True), self.pending_ids: [card.id for card in restrictive_cards],
+                self.button: gr.update(visible=False), self.cancel: gr.update(value="Not now", variant="secondary", visible=True),
+            }  # fmt: skip
+            return
+        terms, progress = licences(missing), Total(missing)
+        yield {
+            self.text: markup.bar(0.0, "asking where the files are") + terms, self.accept: gr.update(visible=False),
+            self.button: gr.update(visible=False), self.pending_ids: [],
+            self.cancel: gr.update(value="Cancel the download", variant="stop", visible=True),
+        }  # fmt: skip
+        for item in self.hub.download(missing, prefer, job.stop):
+            yield {self.text: progress.line(item) + terms}
+        choices = {part: gr.update(choices=make()) for part, make in self.lists.items()}
+        yield self.idle() | choices | {self.text: progress.notes, self.button: gr.update(value=self.plain, interactive=True, visible=False)}
 
 
 class Total:

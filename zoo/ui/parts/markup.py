@@ -48,12 +48,15 @@ def when(timestamp: str) -> str:
     return f"{time.day} {time:%b %Y, %H:%M}"
 
 
+def waiting(item: Progress) -> str:
+    """The place in the queue and seconds, where they are known."""
+    time_left = "" if item.seconds_left is None else f", about {max(1, round(item.seconds_left))} s"
+    return f"waiting: {item.ahead} ahead of you{time_left}"
+
+
 def progress_line(item: Progress, card: Card) -> str:
-    """A thin line with words under it: place in the queue and seconds, loading, or step k of n and the time left."""
-    words = f"loading {card.title}, {card.size}"
-    if item.stage == "waiting":
-        time_left = "" if item.seconds_left is None else f", about {item.seconds_left:.0f} s"
-        words = f"waiting: {item.ahead} ahead of you{time_left}"
+    """A thin line with words under it: waiting, loading, or step k of n and the time left."""
+    words = waiting(item) if item.stage == "waiting" else f"loading {card.title}, {card.size}"
     if item.stage == "sampling":
         words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
     return bar(item.step / item.total if item.total else 0.0, words)

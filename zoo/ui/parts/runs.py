@@ -1,69 +1,159 @@
-"""What a visitor's run needs on every tab: the flag that stops it, and an ending that always gives the buttons back."""
+"""What a visitor's run needs on every tab: its place in the engine, the Stop that ends it, and an ending that gives the buttons back.
+
+A handler is a plain generator; it runs as a job of the engine, in a thread of that job, once there is a place for it. So a visitor who
+waits costs no thread, and nothing that computes, draws or writes runs in the event loop of the server.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gradio as gr
+from gradio.context import LocalContext
 
+from zoo.engine.job import Job
+from zoo.engine.request import Progress
+from zoo.engine.scheduler import current_job
 from zoo.errors import ZooError
+from zoo.ui.parts import markup
+
+if TYPE_CHECKING:
+    from zoo.engine.hub import Hub
 
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 """Of every event that belongs to the page alone."""
+PROXIES = frozenset(filter(None, os.environ.get("PATCHWORK_PROXY", "").split(",")))
+"""Addresses of proxies whose word on the client's address is believed; * for any."""
+EVERY = 0.15
+"""Seconds between two updates of a page, which would not hear Stop if they came faster."""
+STOPPED = "Stopped while waiting: nothing was started."
 
 
 class Tab(Protocol):
     """A tab on which something runs."""
 
+    hub: Hub
+    flags: StopFlags
+
     def idle(self) -> dict:
         """What its buttons show when nothing runs."""
+
+    def busy(self) -> dict:
+        """What they show while something does."""
 
     def say(self, text: str, kind: str = "plain") -> dict:
         """One sentence where the eye is; kind: plain | error | good."""
 
 
 class StopFlags:
-    """A switch for each visitor, by session, that stops what runs for him."""
+    """What runs for each visitor of a tab, by session, so that it can be stopped."""
 
     def __init__(self) -> None:
-        self._events: dict[str, threading.Event] = {}
+        self._jobs: dict[str, Job] = {}
 
     @contextmanager
-    def new_flag(self, session: gr.Request) -> Iterator[threading.Event]:
-        """A fresh switch for the time that something runs."""
-        event = self._events[session.session_hash] = threading.Event()
+    def running_job(self, job: Job) -> Iterator[None]:
+        """Stop means this job meanwhile; however that ends, the job is over."""
+        session, _ = client()
+        self._jobs[session] = job
         try:
-            yield event
+            yield
         finally:
-            if self._events.get(session.session_hash) is event:
-                del self._events[session.session_hash]
+            job.cancel()
+            if self._jobs.get(session) is job:
+                del self._jobs[session]
 
     def running(self, session: gr.Request) -> bool:
         """Whether anything runs for this visitor."""
-        return session.session_hash in self._events
+        return session.session_hash in self._jobs
 
     def stop(self, session: gr.Request) -> None:
-        """Set the switch of this visitor, if anything runs for him."""
-        if event := self._events.get(session.session_hash):
-            event.set()
+        """End what runs for this visitor, if anything does."""
+        if job := self._jobs.get(session.session_hash):
+            job.cancel()
 
 
-def always_ends(handler: Callable[..., Iterator[dict]]) -> Callable[..., Iterator[dict]]:
-    """A handler that runs something: whatever ends it, the tab's buttons come back, and an error is said in one sentence."""
+def stop_flag() -> threading.Event:
+    """The flag that ends the run for which this thread works."""
+    job = current_job()
+    return job.stop if job else threading.Event()
+
+
+def client() -> tuple[str, str]:
+    """Session and address of whom this event is from; of a proxy that the operator named, the address that it forwards."""
+    request = LocalContext.request.get(None)
+    if request is None:
+        return "", ""
+    return request.session_hash or "", address_of(request)
+
+
+def address_of(request: gr.Request) -> str:
+    """Where a request comes from."""
+    host = request.client.host if request.client else ""
+    forwarded = request.headers.get("x-forwarded-for", "") if host in PROXIES or "*" in PROXIES else ""
+    return forwarded.split(",")[-1].strip() or host
+
+
+def stoppable(seconds: Callable[..., float | None] | None = None) -> Callable:
+    """Of a handler that generates: it waits for its place among the others, Stop ends it at any time, and whatever ends it, the tab's
+    buttons come back, and an error is said in one sentence. seconds: of one core that it will take, from the tab and the values."""
+
+    def decorate(handler: Callable[..., Iterator[dict]]) -> Callable[..., AsyncIterator[dict]]:
+        @wraps(handler)
+        async def run(self: Tab, *values: Any) -> AsyncIterator[dict]:
+            try:
+                job = new_job("run", seconds and seconds(self, *values))
+                with self.flags.running_job(job):
+                    async for item in self.hub.engine.submit(job, lambda _: handler(self, *values)):
+                        yield self.busy() | self.say(markup.waiting(item)) if isinstance(item, Progress) else item
+                    if not job.started:
+                        yield self.idle() | self.say(STOPPED)
+            except Exception as error:
+                yield self.idle() | self.say(sentence(error), "error")
+
+        return run
+
+    return decorate
+
+
+def always_ends(handler: Callable[..., Iterator[dict]]) -> Callable[..., AsyncIterator[dict]]:
+    """Of a handler that computes for moments, in its turn: whatever ends it, the tab's buttons come back, and an error is said."""
 
     @wraps(handler)
-    def run(self: Tab, *values: Any) -> Iterator[dict]:
+    async def run(self: Tab, *values: Any) -> AsyncIterator[dict]:
+        job = new_job("quick")
         try:
-            yield from handler(self, *values)
+            async for item in self.hub.engine.submit(job, lambda _: handler(self, *values)):
+                yield self.say(markup.waiting(item)) if isinstance(item, Progress) else item
         except Exception as error:
             yield self.idle() | self.say(sentence(error), "error")
+        finally:
+            job.cancel()
 
     return run
+
+
+def new_job(lane: str, seconds: float | None = None, join: Callable[[Any, Any], Any] | None = None) -> Job:
+    """A job for whom this event is from, whose updates come as fast as a page can use them; join: as of Job, for others than updates."""
+    session, address = client()
+    return Job(f"{session} {lane}" if session else "", address, seconds, lane=lane, pace=EVERY, join=join or _joined)
+
+
+def _joined(earlier: Any, later: Any) -> dict | None:
+    """Two updates of a page as one."""
+    if not isinstance(earlier, dict) or not isinstance(later, dict):
+        return None
+    both = earlier | later
+    for part in earlier.keys() & later.keys():
+        if all(isinstance(one[part], dict) and one[part].get("__type__") == "update" for one in (earlier, later)):
+            both[part] = earlier[part] | later[part]
+    return both
 
 
 def answers(handler: Callable[..., dict]) -> Callable[..., dict]:
@@ -73,6 +163,20 @@ def answers(handler: Callable[..., dict]) -> Callable[..., dict]:
     def answer(self: Tab, *values: Any) -> dict:
         try:
             return handler(self, *values) or gr.skip()
+        except Exception as error:
+            return self.say(sentence(error), "error")
+
+    return answer
+
+
+def computes(handler: Callable[..., dict]) -> Callable[..., Any]:
+    """A handler that answers once something was computed, in its turn, with no thread meanwhile: as `answers` for the rest."""
+
+    @wraps(handler)
+    async def answer(self: Tab, *values: Any) -> dict:
+        job = new_job("quick")
+        try:
+            return await self.hub.engine.submit(job, lambda _: iter([handler(self, *values)])) or gr.skip()
         except Exception as error:
             return self.say(sentence(error), "error")
 

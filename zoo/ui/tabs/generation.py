@@ -13,6 +13,7 @@ from zoo.ui.parts.runs import PRIVATE
 if TYPE_CHECKING:
     from gradio.events import Dependency
 
+    from zoo.engine.hub import Hub
     from zoo.ui.parts.download import Offer
     from zoo.ui.parts.history import History
     from zoo.ui.parts.settings import Settings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 class GenerationTab:
     """The events and answers of a tab that generates; the components are built by the tab itself."""
 
+    hub: Hub
     settings: Settings
     offer: Offer
     history: History
@@ -73,6 +75,14 @@ class GenerationTab:
     def idle(self) -> dict:
         """What the buttons show when nothing runs."""
         return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+
+    def busy(self) -> dict:
+        """What they show while something runs."""
+        return {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)}
+
+    def core_seconds(self, *values: Any) -> float | None:
+        """Seconds of one core that `generate` takes, from its values, where that is known. Raises RequestError."""
+        return self.hub.core_seconds(self.settings.request(*values[3:])[1])
 
     def say(self, text: str, kind: str = "plain") -> dict:
         """One sentence under the frame."""

@@ -99,8 +99,8 @@ class ImageTab(GenerationTab):
 
     # ---- what happens
 
-    @runs.always_ends
-    def generate(self, session: gr.Request, visitor: str, origin: dict | None, files: list[str], *values: Any) -> Iterator[dict]:
+    @runs.stoppable(GenerationTab.core_seconds)
+    def generate(self, visitor: str, origin: dict | None, files: list[str], *values: Any) -> Iterator[dict]:
         """Run a request and show it as it comes; a run that fails leaves the earlier pictures where they were."""
         card, request = self.settings.request(*values)
         number = len(request.seeds)
@@ -109,33 +109,31 @@ class ImageTab(GenerationTab):
         def summary(ending: str) -> str:
             return markup.facts(request, card.title, name, request.seeds, ending)
 
-        with self.flags.new_flag(session) as stop:
-            yield {
-                self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.gallery: gr.update(visible=False),
-                self.preview: gr.update(value=markup.frame(None, number), visible=True), self.last_seed: request.seeds[0],
-                self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
-            }  # fmt: skip
-            earlier, repeat = _earlier(origin, request), None
-            try:
-                for item in self.hub.generate(request, stop=stop, visitor=visitor):
-                    if isinstance(item, Progress):
-                        if item.preview is not None and earlier and item.step == earlier["stopped_at"]:
-                            repeat = item.preview[earlier["place"]]
-                        preview = {}
-                        if item.preview is not None:
-                            preview = {self.preview: markup.frame(item.preview, number, item.step, item.total)}
-                        yield preview | {self.progress: markup.progress_line(item, card)}
-                    else:
-                        if earlier and repeat is None and item.stopped_at == earlier["stopped_at"]:
-                            repeat = item.images[earlier["place"]]
-                        yield self.idle() | self._show(list(item.files)) | self.history.update(visitor) | {
-                            self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(repeat, earlier, item),
-                        }  # fmt: skip
-                        return
-            except Exception:
-                yield self._before(files)
-                raise
-        yield self.idle() | self._before(files) | self.say("Stopped while waiting: nothing was generated.")
+        yield self.busy() | {
+            self.last_seed: request.seeds[0], self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting")
+        }  # fmt: skip
+        earlier, repeat = _earlier(origin, request), None
+        try:
+            for item in self.hub.generate(request, stop=runs.stop_flag(), visitor=visitor):
+                if isinstance(item, Progress):
+                    if item.preview is not None and earlier and item.preview_step == earlier["stopped_at"]:
+                        repeat = item.preview[earlier["place"]]
+                    forming = {}
+                    if item.stage == "sampling" and (item.preview is not None or item.step == 1):
+                        frame = markup.frame(item.preview, number, item.preview_step, item.total)
+                        forming = {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=False)}
+                    yield forming | {self.progress: markup.progress_line(item, card)}
+                else:
+                    if earlier and repeat is None and item.stopped_at == earlier["stopped_at"]:
+                        repeat = item.images[earlier["place"]]
+                    yield self.idle() | self._show(list(item.files)) | self.history.update(visitor) | {
+                        self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(repeat, earlier, item),
+                    }  # fmt: skip
+                    return
+        except Exception:
+            yield self._before(files)
+            raise
+        yield self.idle() | self._before(files) | self.say("Stopped before the first step: nothing was generated.")
 
     def _before(self, files: list[str]) -> dict:
         """What stood in the frame before a run that came to nothing."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import gradio as gr
 from PIL import Image
 
 from zoo.catalog.card import CARDS, SEEING, TASKS, Card, total_size
+from zoo.errors import ZooError
 from zoo.inside.inspector import DIFFUSION
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Downloads, Offer, licence_link
@@ -122,17 +124,21 @@ class ModelsTab:
         choices = self._choices(task)
         return gr.update(choices=choices, value=identity if identity in {value for _, value in choices} else None)
 
-    @runs.always_ends
-    def download(
-        self, session: gr.Request, event: gr.EventData, pending_ids: list[str], identity: str | None, source: str
-    ) -> Iterator[dict]:
+    async def download(self, event: gr.EventData, pending_ids: list[str], identity: str | None, source: str) -> AsyncIterator[dict]:
         """Download a model and what it needs, after consent where a licence binds."""
-        card = self.hub.card(identity or "")
-        missing = self.downloads.missing(self.hub.parts(card))
-        prefer = "" if source == ORDER else source
-        if missing and not (yield from self.offer.download(session, missing, self.offer.accepted_ids(event, pending_ids), prefer)):
-            return
-        yield self.say(f"{card.title} is downloaded and checked.", "good")
+        try:
+            card = self.hub.card(identity or "")
+            missing = await asyncio.to_thread(self.downloads.missing, self.hub.parts(card))
+            if missing:
+                async for updates in self.offer.download(
+                    missing, self.offer.accepted_ids(event, pending_ids), "" if source == ORDER else source
+                ):
+                    yield updates
+                if await asyncio.to_thread(self.downloads.missing, missing):
+                    return
+            yield self.say(f"{card.title} is downloaded and checked.", "good")
+        except ZooError as error:
+            yield self.say(str(error), "error")
 
     @runs.answers
     def ask(self, identity: str) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +37,6 @@ HELP = {
     "row": "Which row of pixels the space-time slice shows, from the top (0) to the bottom (1).",
     "strip": "All frames; the slider shows one of them large.",
 }
-PAUSE = 0.2
-"""Seconds between two words of progress without a preview: the page must hear Stop."""
 EMPTY = '<div class="frame empty"><p>No video yet. Press Generate, or restore an MP4, GIF or WebP made here.</p></div>'
 
 
@@ -106,8 +103,8 @@ class VideoTab(GenerationTab):
 
     # ---- what happens
 
-    @runs.always_ends
-    def generate(self, session: gr.Request, visitor: str, origin: dict | None, file: str, *values: Any) -> Iterator[dict]:
+    @runs.stoppable(GenerationTab.core_seconds)
+    def generate(self, visitor: str, origin: dict | None, file: str, *values: Any) -> Iterator[dict]:
         """Run a request and show it as it comes; a run that fails leaves the earlier video where it was."""
         card, request = self.settings.request(*values)
         name = card.label_names[request.labels[0]] if request.labels else request.prompt
@@ -116,31 +113,26 @@ class VideoTab(GenerationTab):
         def summary(ending: str) -> str:
             return markup.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
 
-        with self.flags.new_flag(session) as stop:
-            yield {
-                self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.player: gr.update(visible=False),
-                self.preview: gr.update(value=markup.frame(None, 1), visible=True), self.last_seed: request.seeds[0],
-                self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
-            }  # fmt: skip
-            told_at = 0.0
-            try:
-                for item in self.hub.generate(request, stop=stop, visitor=visitor):
-                    if isinstance(item, Progress):
-                        now = time.monotonic()
-                        if item.preview is None and item.stage == "sampling" and now - told_at < PAUSE:
-                            continue
-                        told_at = now
-                        preview = {} if item.preview is None else {self.preview: _playing(item.preview[0], request.fps)}
-                        yield preview | {self.progress: markup.progress_line(item, card)}
-                    else:
-                        yield self.idle() | self._show(item.images[0], item.files[0], item.receipts[0]) | self.history.update(visitor) | {
-                            self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(item, origin),
-                        }  # fmt: skip
-                        return
-            except Exception:
-                yield self._before(file)
-                raise
-        yield self.idle() | self._before(file) | self.say("Stopped while waiting: nothing was generated.")
+        yield self.busy() | {
+            self.last_seed: request.seeds[0], self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting")
+        }  # fmt: skip
+        try:
+            for item in self.hub.generate(request, stop=runs.stop_flag(), visitor=visitor):
+                if isinstance(item, Progress):
+                    forming = {}
+                    if item.stage == "sampling" and (item.preview is not None or item.step == 1):
+                        frame = markup.frame(None, 1) if item.preview is None else _playing(item.preview[0], request.fps)
+                        forming = {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=False)}
+                    yield forming | {self.progress: markup.progress_line(item, card)}
+                else:
+                    yield self.idle() | self._show(item.images[0], item.files[0], item.receipts[0]) | self.history.update(visitor) | {
+                        self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(item, origin),
+                    }  # fmt: skip
+                    return
+        except Exception:
+            yield self._before(file)
+            raise
+        yield self.idle() | self._before(file) | self.say("Stopped before the first step: nothing was generated.")
 
     def _before(self, file: str) -> dict:
         """What stood in the frame before a run that came to nothing."""

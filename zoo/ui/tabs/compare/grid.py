@@ -58,7 +58,7 @@ class GridTab:
     """The components of the grid and what they do; a grid stands in the visitor's own state."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
-        self.hub, self.visitor, self.stop_flags = hub, visitor, runs.StopFlags()
+        self.hub, self.visitor, self.flags = hub, visitor, runs.StopFlags()
         self.grid, self.path = gr.State(None, time_to_live=STATE_SECONDS), gr.State("")
         with gr.Row(elem_classes="tab"):
             with gr.Column(elem_classes="controls", scale=0, min_width=300):
@@ -109,7 +109,7 @@ class GridTab:
         outputs = [self.table, self.note, self.files, self.facts, self.actions, self.grid, self.path, self.go, self.rest, self.halt]
         self.download.click(self.run, [self.visitor, self.grid, *inputs], outputs, self._needed)
         self.rest.click(self.go_on, [self.visitor, self.grid], outputs, **PRIVATE)
-        self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
+        self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         chosen = self.chosen["model"]
         self.model.input(
             self.choose, [self.model, chosen, self.label], [self.label, self.prompt, chosen, self.note], queue=False, **PRIVATE
@@ -126,6 +126,10 @@ class GridTab:
     def idle(self) -> dict:
         """What the buttons show when nothing runs."""
         return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+
+    def busy(self) -> dict:
+        """What they show while something runs."""
+        return {self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True)}
 
     def say(self, text: str, kind: str = "plain") -> dict:
         """One sentence over the grid."""
@@ -209,45 +213,43 @@ class GridTab:
 
     # ---- what happens
 
-    @runs.always_ends
-    def run(self, session: gr.Request, visitor: str, before: Grid | None, *values: Any) -> Iterator[dict]:
+    @runs.stoppable(lambda tab, *values: tab.plan(*values[2:]).core_seconds(tab.hub))
+    def run(self, visitor: str, before: Grid | None, *values: Any) -> Iterator[dict]:
         """Fill a new grid; the one before comes back where nothing comes of it."""
-        yield from self._fill(session, visitor, self.plan(*values), before)
+        yield from self._fill(visitor, self.plan(*values), before)
 
-    @runs.always_ends
-    def go_on(self, session: gr.Request, visitor: str, current: Grid | None) -> Iterator[dict]:
+    @runs.stoppable(lambda tab, *values: values[1] and values[1].core_seconds(tab.hub))
+    def go_on(self, visitor: str, current: Grid | None) -> Iterator[dict]:
         """Fill in the cells that are still empty."""
         if current is None:
             raise RequestError("There is no grid to complete yet: press Run.")
-        yield from self._fill(session, visitor, current, None)
+        yield from self._fill(visitor, current, None)
 
-    def _fill(self, session: gr.Request, visitor: str, current: Grid, before: Grid | None) -> Iterator[dict]:
+    def _fill(self, visitor: str, current: Grid, before: Grid | None) -> Iterator[dict]:
         if missing := self.download.downloads.missing(self._parts(current)):
             raise RequestError(f"{sizes(missing)} must be downloaded first: press {self.download.plain} to do so.")
-        with self.stop_flags.new_flag(session) as stop:
-            yield {
-                self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True),
-                self.table: grid_table(current), self.facts: "", self.actions: gr.update(visible=False), self.grid: current,
-                self.files: gr.update(visible=False),
-            }  # fmt: skip
-            problem, shown_at = "", 0.0
-            try:
-                for cells, item in grid.run(self.hub, current, stop, visitor):
-                    if time.monotonic() - shown_at < EVERY:
-                        continue
-                    shown_at = time.monotonic()
-                    if isinstance(item, Progress):
-                        ready = sum(cell.image is not None for cell in current.all_cells)
-                        words = markup.progress_line(item, cells[0].card)
-                        changes = {self.table: grid_table(current, cells, item)} if item.preview is not None else {}
-                        yield changes | {self.note: words + markup.note(f"{ready} of {len(current.all_cells)} cells finished")}
-                    elif isinstance(item, Result):
-                        yield {self.table: grid_table(current)}
-            except Exception as error:
-                problem = runs.sentence(error)
-            problem = problem or next((cell.error for cell in current.all_cells if cell.error), "")
-            nothing = not any(cell.image is not None for cell in current.all_cells)
-            yield self.idle() | self._ended(before if nothing and before else current, problem)
+        yield self.busy() | {
+            self.table: grid_table(current), self.facts: "", self.actions: gr.update(visible=False), self.grid: current,
+            self.files: gr.update(visible=False),
+        }  # fmt: skip
+        problem, shown_at = "", 0.0
+        try:
+            for cells, item in grid.run(self.hub, current, runs.stop_flag(), visitor):
+                if time.monotonic() - shown_at < EVERY:
+                    continue
+                shown_at = time.monotonic()
+                if isinstance(item, Progress):
+                    ready = sum(cell.image is not None for cell in current.all_cells)
+                    words = markup.progress_line(item, cells[0].card)
+                    changes = {self.table: grid_table(current, cells, item)} if item.preview is not None else {}
+                    yield changes | {self.note: words + markup.note(f"{ready} of {len(current.all_cells)} cells finished")}
+                elif isinstance(item, Result):
+                    yield {self.table: grid_table(current)}
+        except Exception as error:
+            problem = runs.sentence(error)
+        problem = problem or next((cell.error for cell in current.all_cells if cell.error), "")
+        nothing = not any(cell.image is not None for cell in current.all_cells)
+        yield self.idle() | self._ended(before if nothing and before else current, problem)
 
     def _ended(self, current: Grid, problem: str) -> dict:
         """A grid at its end, how much of it is there, and what went wrong."""

@@ -37,7 +37,7 @@ class CompareTab(CompareComponents):
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
         super().__init__(hub)
-        self.visitor, self.stop_flags = visitor, runs.StopFlags()
+        self.visitor, self.flags = visitor, runs.StopFlags()
 
     def wire(self, votes: VotesTab, views: gr.Tabs) -> None:
         """Let the components act, once those that count the choices stand as well; views: the tabs among which this one is."""
@@ -52,7 +52,7 @@ class CompareTab(CompareComponents):
         models = [part for six in self.settings for part in (six[0], six[5])]
         gr.on([part.change for part in (self.number, *models)], self._label, [self.number, *models], self.go, queue=False, **PRIVATE)
         self.again.click(self.go_on, [self.visitor, self.comparison], outputs, **PRIVATE)
-        self.halt.click(self.stop_flags.stop, None, None, queue=False, **PRIVATE)
+        self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         self.number.input(self.groups_of, self.number, self.groups, queue=False, **PRIVATE)
         options = [self.label, self.prompt, self.other_settings, self.other_settings_note]
         for k, (model, steps, solver, guidance, eta, vae) in enumerate(self.settings):
@@ -196,10 +196,12 @@ class CompareTab(CompareComponents):
 
     # ---- what happens
 
-    @runs.always_ends
-    def generate(
-        self, session: gr.Request, visitor, before, blind, number, label, prompt, count, seed, other_settings, *values: Any
-    ) -> Iterator[dict]:
+    def _seconds(self, *values: Any) -> float | None:
+        number, label, prompt, count, seed, other_settings = values[3:9]
+        return compare.core_seconds(self.hub, self._columns(int(number), label, prompt, count, seed, other_settings or {}, values[9:]))
+
+    @runs.stoppable(_seconds)
+    def generate(self, visitor, before, blind, number, label, prompt, count, seed, other_settings, *values: Any) -> Iterator[dict]:
         """Run all columns together and show them as they come; every ending gives the button back."""
         columns = self._columns(int(number), label, prompt, count, seed, other_settings or {}, values)
         order = list(range(len(columns)))
@@ -211,35 +213,34 @@ class CompareTab(CompareComponents):
                     f"A blind test shows at most {MAX_IMAGES} samples of a column, not {len(columns[0].seeds)}: choose fewer."
                 )
             random.shuffle(order)
-        yield from self._run(session, visitor, Comparison(columns, order, blind), before)
+        yield from self._run(visitor, Comparison(columns, order, blind), before)
 
-    @runs.always_ends
-    def go_on(self, session: gr.Request, visitor: str, before: Comparison | None) -> Iterator[dict]:
+    @runs.stoppable(lambda tab, *values: values[1] and compare.core_seconds(tab.hub, values[1].columns))
+    def go_on(self, visitor: str, before: Comparison | None) -> Iterator[dict]:
         """As many samples more of every column, of the seeds that follow; those that are there stay, whatever happens."""
         if before is None or not all(one.finished for one in before.columns):
             raise RequestError("There is no finished comparison to add samples to: press Compare and let it finish.")
         columns = [one.copy() for one in before.columns]
         compare.more(columns)
-        yield from self._run(session, visitor, Comparison(columns, before.order, False), before)
+        yield from self._run(visitor, Comparison(columns, before.order, False), before)
 
-    def _run(self, session: gr.Request, visitor: str, comparison: Comparison, before: Comparison | None) -> Iterator[dict]:
-        with self.stop_flags.new_flag(session) as stop:
-            try:
-                yield self._cells([comparison.empty(place) for place in range(len(comparison.order))]) | {
-                    self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.details: gr.update(visible=False),
-                    self.choice: gr.update(visible=False), self.note: markup.note(compare.noise(comparison.columns)),
-                }  # fmt: skip
-                for k, item in compare.together(self.hub, comparison.columns, stop, visitor, preview=not comparison.blind):
-                    yield self._step(comparison, k, item)
-                for column in comparison.columns:  # what was not begun is not missing
-                    del column.rounds[max(len(column.results), 1) :]
-                if all(column.results for column in comparison.columns):
-                    yield self.idle() | self._finished(comparison)
-                    return
-                words, kind = "Stopped before every column had a result; finished pictures are in the history of the Image tab.", "plain"
-            except Exception as error:
-                words, kind = runs.sentence(error), "error"
-            yield self.idle() | self._restored(before) | self.say(words, kind)
+    def _run(self, visitor: str, comparison: Comparison, before: Comparison | None) -> Iterator[dict]:
+        try:
+            yield self._cells([comparison.empty(place) for place in range(len(comparison.order))]) | self.busy() | {
+                self.details: gr.update(visible=False),
+                self.choice: gr.update(visible=False), self.note: markup.note(compare.noise(comparison.columns)),
+            }  # fmt: skip
+            for k, item in compare.together(self.hub, comparison.columns, runs.stop_flag(), visitor, preview=not comparison.blind):
+                yield self._step(comparison, k, item)
+            for column in comparison.columns:  # what was not begun is not missing
+                del column.rounds[max(len(column.results), 1) :]
+            if all(column.results for column in comparison.columns):
+                yield self.idle() | self._finished(comparison)
+                return
+            words, kind = "Stopped before every column had a result; finished pictures are in the history of the Image tab.", "plain"
+        except Exception as error:
+            words, kind = runs.sentence(error), "error"
+        yield self.idle() | self._restored(before) | self.say(words, kind)
 
     def _step(self, comparison: Comparison, k: int, item: Progress | Result) -> dict:
         """What is new on the page once column k has come further."""

@@ -58,13 +58,13 @@ class ReachableLookTab(LookTab):
                     return {self.coming: False} | self.say(str(error), "error")
         return {self.coming: False} | self.say("No model here looks at files of this kind: download one on the Models tab.", "error")
 
-    @runs.always_ends
+    @runs.stoppable()
     def take_or_prepare(
-        self, session: gr.Request, path: str | None, model: str, label: Any, prompt: str, seed: str, steps: Any, own: str, chosen: dict
+        self, path: str | None, model: str, label: Any, prompt: str, seed: str, steps: Any, own: str, chosen: dict
     ) -> Iterator[dict]:
         """Look into a result of another tab; or, before there is any, take over its controls, ready to run here."""
         if path:
-            yield from self.take(session, path, own, chosen)
+            yield from self._take(path, own, chosen)
             return
         yield {self.model: gr.update(choices=model_choices(self.looker))}
         try:
@@ -77,11 +77,14 @@ class ReachableLookTab(LookTab):
         except ZooError as error:
             yield from self._refused(error, own, chosen)
             return
-        self.flags.stop(session)
         yield updates
 
-    @runs.always_ends
-    def take(self, session: gr.Request, path: str | None, own: str, chosen: dict) -> Iterator[dict]:
+    @runs.stoppable()
+    def take(self, path: str | None, own: str, chosen: dict) -> Iterator[dict]:
+        """Look into a result of another tab."""
+        yield from self._take(path, own, chosen)
+
+    def _take(self, path: str | None, own: str, chosen: dict) -> Iterator[dict]:
         """Look into the run that made a picture or video of another tab, at its last step, with the settings of that very sample. What
         cannot be taken leaves what was here, or opens the first example."""
         yield {self.model: gr.update(choices=model_choices(self.looker))}
@@ -90,20 +93,17 @@ class ReachableLookTab(LookTab):
         except ZooError as error:
             yield from self._refused(error, own, chosen)
             return
-        self.flags.stop(session)
         card = self.hub.card(request.model)
         updates = self._controls(card) | self._empty(card, "starting")
         updates |= {self.seed: str(request.seeds[0]), self.steps: request.steps, self.origin: request.to_dict()}
         updates |= {self.label: self._label(card, request.labels[0])} if request.labels else {}
         updates |= {self.prompt: gr.update(visible=True, value=request.prompt)} if card.text else {}
-        updates |= {self.go: gr.update(visible=False), self.halt: gr.update(visible=True), self.settings: _other_settings(card, request)}
-        with self.flags.new_flag(session) as stop:
-            yield updates
-            yield from self._progress(request, stop)
-            if stop.is_set():
-                yield self.idle() | self.say("Stopped: press Look inside to run it again.")
-                return
-            yield self.idle() | self._opened({"model": card.id, "request": request.to_dict()})
+        yield updates | self.busy() | {self.settings: _other_settings(card, request)}
+        yield from self._progress(request)
+        if runs.stop_flag().is_set():
+            yield self.idle() | self.say("Stopped: press Look inside to run it again.")
+            return
+        yield self.idle() | self._opened({"model": card.id, "request": request.to_dict()})
 
     def _refused(self, error: ZooError, own: str, chosen: dict) -> Iterator[dict]:
         """What came from another tab cannot be looked into: that is said, and what was here stays, or the first example is opened."""

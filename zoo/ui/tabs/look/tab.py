@@ -78,16 +78,13 @@ class LookTab(LookComponents):
         """What the buttons show when nothing runs."""
         return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
 
+    def busy(self) -> dict:
+        """What they show while something runs."""
+        return {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)}
+
     def say(self, text: str, kind: str = "plain") -> dict:
         """One sentence over the pictures."""
         return {self.note: markup.note(text, kind)}
-
-    def _computing(self) -> dict:
-        """That something is being computed, after how many others, and when."""
-        with self.hub.turns.place(0.0) as place:
-            ahead, seconds = place(), place.seconds
-        when = "" if seconds is None else f", about {controls.duration(seconds)}"
-        return self.say(f"waiting: {ahead} ahead of you{when}" if ahead else "computing ...")
 
     def _controls(self, card: Card) -> dict:
         """Every control as a model needs it, nothing opened yet."""
@@ -187,7 +184,7 @@ class LookTab(LookComponents):
 
     def _choose(self, model: str) -> Iterator[dict]:
         card = self.hub.card(model)
-        yield self._controls(card) | self._empty(card, "") | self._computing()
+        yield self._controls(card) | self._empty(card, "") | self.say("computing ...")
         yield self._first(card)
 
     def _first(self, card: Card) -> dict:
@@ -201,7 +198,7 @@ class LookTab(LookComponents):
         """Look into somebody's own picture or clip."""
         if not path:
             raise RequestError("No file arrived: upload a picture, or choose an example.")
-        yield self._computing()
+        yield self.say("computing ...")
         yield self._opened({"model": self.hub.card(model).id, "path": path}, View.of(*view)) | {
             self.example: None, self.chosen: chosen | {"example": None},
         }  # fmt: skip
@@ -212,42 +209,48 @@ class LookTab(LookComponents):
         if not path or path == chosen.get("example"):
             yield {self.note: gr.skip()}
             return
-        yield self._computing()
+        yield self.say("computing ...")
         yield self._opened({"model": self.hub.card(model).id, "path": path}, View.of(*view)) | {self.chosen: chosen | {"example": path}}
 
-    @runs.always_ends
+    def _seconds(self, model: str, *values: Any) -> float | None:
+        label, prompt, seed, steps, _, origin = values[:6]
+        card = self.hub.card(model)
+        if card.task in SEEING:
+            return 0.0
+        return self.hub.core_seconds(_request(card, prompt if card.text else label, seed, steps, origin))
+
+    @runs.stoppable(_seconds)
     def generate(
-        self, session: gr.Request, model: str, label: Any, prompt: str, seed: str, steps: Any, rival: str, origin: dict | None, *view: Any
+        self, model: str, label: Any, prompt: str, seed: str, steps: Any, rival: str, origin: dict | None, *view: Any
     ) -> Iterator[dict]:
         """Run a model, and the one beside it, and keep every step; every ending gives the button back."""
-        with self.flags.new_flag(session) as stop:
-            yield {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)} | self.say("starting")
-            card = self.hub.card(model)
-            if card.task in SEEING:  # it was just downloaded
-                yield from self._choose(card.id)
-                yield self.idle()
-                return
-            requests = [_request(card, prompt if card.text else label, seed, steps, origin)]
-            if rival != NOTHING:
-                other = self.hub.card(rival)
-                name = card.label_names[requests[0].labels[0]] if requests[0].labels else ""
-                classes = (find_label(other, name),) if other.label_names else ()
-                requests.append(Request(other.id, classes, requests[0].seeds, requests[0].steps).resolved(other))
-            for request in requests:
-                yield from self._progress(request, stop)
-            if stop.is_set():
-                yield self.idle() | self.say("Stopped: nothing was kept of this run, and what was here before stays.")
-                return
-            subject = {"model": card.id, "request": requests[0].to_dict()}
-            subject |= {"rival": requests[1].to_dict()} if requests[1:] else {}
-            yield self.idle() | self._opened(subject, View.of(*view))
+        yield self.busy() | self.say("starting")
+        card = self.hub.card(model)
+        if card.task in SEEING:  # it was just downloaded
+            yield from self._choose(card.id)
+            yield self.idle()
+            return
+        requests = [_request(card, prompt if card.text else label, seed, steps, origin)]
+        if rival != NOTHING:
+            other = self.hub.card(rival)
+            name = card.label_names[requests[0].labels[0]] if requests[0].labels else ""
+            classes = (find_label(other, name),) if other.label_names else ()
+            requests.append(Request(other.id, classes, requests[0].seeds, requests[0].steps).resolved(other))
+        for request in requests:
+            yield from self._progress(request)
+        if runs.stop_flag().is_set():
+            yield self.idle() | self.say("Stopped: nothing was kept of this run, and what was here before stays.")
+            return
+        subject = {"model": card.id, "request": requests[0].to_dict()}
+        subject |= {"rival": requests[1].to_dict()} if requests[1:] else {}
+        yield self.idle() | self._opened(subject, View.of(*view))
 
     def _needed(self, model: str, *values: Any) -> list[Card]:
         """The models of a run, and what they need; values: as `generate` takes them."""
         return [part for one in (model, values[4]) if one != NOTHING for part in self.hub.parts(self.hub.card(one))]
 
-    def _progress(self, request: Request, stop: Any) -> Iterator[dict]:
-        for item in self.looker.generate(request, stop):
+    def _progress(self, request: Request) -> Iterator[dict]:
+        for item in self.looker.generate(request, runs.stop_flag()):
             if isinstance(item, Progress):
                 yield {self.note: markup.progress_line(item, self.hub.card(request.model))}
 
@@ -278,7 +281,7 @@ class LookTab(LookComponents):
 
     # ---- what is drawn
 
-    @runs.answers
+    @runs.computes
     def draw(self, last: View | None, *values: Any) -> dict:
         """The attention of one place or token; the view that is there already changes nothing."""
         view = View.of(*values)
@@ -290,7 +293,7 @@ class LookTab(LookComponents):
         parts = {getattr(self, name): value for name, value in self.views.draw(view).items()}
         return parts | {self.note: "", self.last_view: tuple(view)}
 
-    @runs.answers
+    @runs.computes
     def reopen(self, *view: Any) -> dict:
         """The tokens and the figures by layer, of another step or frame."""
         return self._tokens(View.of(*view))
@@ -303,17 +306,17 @@ class LookTab(LookComponents):
         """What another patch size would cost."""
         return {self.cost: price(self.hub.card(model), controls.whole("Patch size", patch, 1, 9999))}
 
-    @runs.answers
+    @runs.computes
     def draw_through(self, *view: Any) -> dict:
         """The same layer, head and place through the run."""
         return {self.forming: self.views.through(View.of(*view)), self.note: ""}
 
-    @runs.answers
+    @runs.computes
     def cut(self, skip: int, factor: float, *view: Any) -> dict:
         """What a long skip carried."""
         return {self.carried: self.views.cut(View.of(*view), skip, factor), self.note: ""}
 
-    @runs.answers
+    @runs.computes
     def save(self, *view: Any) -> dict:
         """All arrays of this recording as one file."""
         return {self.file: gr.update(value=self.views.arrays(View.of(*view), self.hub.results.folder), visible=True), self.note: ""}

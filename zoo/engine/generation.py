@@ -1,0 +1,136 @@
+"""One request on its way: what it needs is loaded, its samples walk from noise to the clean ones, and are decoded and written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.engine.previews import Previews
+from zoo.engine.request import Progress, Request, Result
+from zoo.engine.results import receipts_of
+from zoo.media import pictures
+from zoo.networks import autoencoders
+from zoo.sampling import Schedule, Step, Trace, sample, seeded, solver_options
+
+if TYPE_CHECKING:
+    from zoo.catalog.card import Card
+    from zoo.engine.hub import Hub
+    from zoo.engine.job import Job
+
+
+class Generation:
+    """The work of one job that generates; `events` is what it says, and its steps are said by the threads that compute."""
+
+    def __init__(
+        self, hub: Hub, job: Job, card: Card, request: Request, visitor: str | None, preview: bool, trace: Trace | None, measured: bool
+    ) -> None:
+        """measured: whether to tell the memory of a step; two steps then have the machine for themselves."""
+        self.hub, self.job, self.card, self.request, self.visitor, self.trace = hub, job, card, request, visitor, trace
+        self.preview, self.measured = preview, measured
+        self.memory: int | None = None
+        self.steps: list[Step] = []
+        """Of all walks, the latest."""
+        self.laps: list[float] = []
+        """Seconds of computing of each round."""
+        self._seconds: list[float] = []
+        """Of computing, by walk."""
+
+    @property
+    def step_seconds(self) -> float:
+        """Of computing, of all steps so far."""
+        return sum(self._seconds)
+
+    def events(self) -> Iterator[Progress | Result]:
+        """Say that it loads, then, at the end, what came of it; nothing where it was stopped before the first step."""
+        card, request, hub = self.card, self.request, self.hub
+        yield Progress("loading", request)
+        decoder = hub.autoencoder(card, request) if card.latent else None
+        context, encoder = hub.context(card, request, decoder) if card.text else (None, None)
+        model = hub.load(card)
+        autoencoder = hub.load(decoder) if decoder else None
+        if self.job.stop.is_set():
+            return
+        self.weights = {card.id: model.files, request.vae: autoencoder and autoencoder.files, card.text: encoder}
+        self.autoencoder = autoencoder and autoencoder.module
+        self.started = time.monotonic()
+        parts = self._parts()
+        self._seconds = [0.0] * len(parts)
+        walks = [self._walk(k, part, model.module, context) for k, part in enumerate(parts)]
+        self.previews = Previews(self) if self.preview else None
+        hub.engine.rounds(walks, self._after, whole=lambda number: hub.whole(card) or self._measures(number))
+        if self.previews:
+            self.previews.close()
+        if self.preview:
+            hub.timing.add(request, self.laps[1:])
+        step = self.steps[0]
+        last = step.index + 1 == step.total
+        images = self._decode([one.x if last else one.x0 for one in self.steps])
+        yield self._result(images, None if last else step.index + 1)
+
+    def _parts(self) -> list[Request]:
+        """What walks on its own. Matrix products round differently with the number of rows: on a CPU, where a batch gains little, each
+        sample walks alone, and so it is the same alone and in company; elsewhere all go together."""
+        return [self.request.sample(k) for k in range(len(self.request.seeds))] if self.hub.device.type == "cpu" else [self.request]
+
+    def _walk(self, k: int, request: Request, module: torch.nn.Module, context: Tensor | None) -> Iterator[Step]:
+        """From noise to the clean sample, a step at a time."""
+        card, device = self.card, self.hub.device
+        noise = seeded(request.seeds, request.shape(card), device)
+        predict = self.hub.predict(card, request, module, context)
+        if self.trace is not None:
+            self.trace.context, predict = context, self.trace.watch(predict)
+        schedule = Schedule.from_card(card.schedule)
+        options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
+        steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **options)
+        while True:
+            peak = self.hub.models.peak() if k == 0 and self._measures(len(self.laps)) else None
+            begun = time.perf_counter()
+            step = next(steps, None)
+            if step is None:
+                return
+            self._seconds[k] += time.perf_counter() - begun
+            if peak and (used := peak()) is not None:
+                self.memory = max(self.memory or 0, self.hub.models.sizes().get(self.card.id, 0) + used)
+            yield step
+
+    def _measures(self, number: int) -> bool:
+        """Whether the memory of this step is measured: the first also brings in code, the others are alike."""
+        return self.measured and number in (1, self.request.steps - 1)
+
+    def _after(self, steps: list[Step]) -> bool:
+        """All samples have taken a step: say so; whether they go on."""
+        self.steps = list(steps)
+        self.laps.append(self.step_seconds - sum(self.laps))
+        number, total = steps[0].index + 1, steps[0].total
+        if number == total or self.job.stop.is_set():
+            return False
+        images, of_step = self.previews.latest(number, self.steps) if self.previews else (None, 0)
+        speed = number / max(time.monotonic() - self.started, 1e-9)
+        left = (total - number) / speed
+        self.job.put(Progress("sampling", self.request, number, total, left, speed, preview=images, preview_step=of_step))
+        return True
+
+    def decode(self, x: Tensor, draft: bool = False) -> np.ndarray:
+        """Samples of one walk as pictures, uint8; to be called as a turn."""
+        scale = self.card.latent.scale if self.card.latent else 1.0
+        return pictures.to_uint8(x if self.autoencoder is None else autoencoders.decode(self.autoencoder, x, scale, draft))
+
+    def _decode(self, samples: list[Tensor]) -> np.ndarray:
+        whole = self.autoencoder is not None and self.hub.whole(self.hub.card(self.request.vae))
+        one_by_one = [part for x in samples for part in x.split(1)]
+        return np.concatenate(self.hub.engine.all([lambda x=x: self.decode(x, self.hub.engine.closed) for x in one_by_one], whole))
+
+    def _result(self, images: np.ndarray, stopped_at: int | None) -> Result:
+        hub, seconds = self.hub, time.monotonic() - self.started
+        conditions: dict[str, Any] = {
+            "weights": {name: files.digest for name, files in self.weights.items() if files}, "threads": hub.threads(self.card),
+            "dtype": str(hub.models.dtype(self.card)).removeprefix("torch."), "device": str(hub.device), "stopped_at": stopped_at,
+        }  # fmt: skip
+        receipts = receipts_of(self.card, self.request, images, conditions, seconds)
+        files = () if self.visitor is None else hub.results.keep(images, receipts, self.visitor)
+        return Result(self.request, images, files, tuple(receipts), seconds, stopped_at, self.step_seconds, self.memory)

@@ -1,0 +1,78 @@
+"""How much one visitor, one address and all together may ask of a machine at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from zoo.errors import RequestError
+
+if TYPE_CHECKING:
+    from zoo.engine.job import Job
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Jobs in flight and in the queue, of all, of a visitor and of an address (loopback has no limits of its own), and their cost."""
+
+    flying: int = 16
+    """Jobs that take turns at once; quick ones, such as a look at one step, and downloads have as many places of their own."""
+    waiting: int = 200
+    visitor_flying: int = 2
+    visitor_waiting: int = 8
+    address_flying: int = 6
+    address_waiting: int = 32
+    seconds: float | None = None
+    """That one request may take, by measured steps; None: any."""
+
+    def admits(self, job: Job, flying: Sequence[Job]) -> bool:
+        """Whether a job may begin beside those in flight."""
+        flying = [one for one in flying if one.lane == job.lane]
+        return (
+            len(flying) < self.flying
+            and _of_account(job, flying) < self.visitor_flying
+            and (_local(job.address) or _of_address(job, flying) < self.address_flying)
+        )
+
+    def check_cost(self, job: Job) -> None:
+        """Raise RequestError where a job takes more than one request may."""
+        if self.seconds is not None and job.seconds is not None and job.seconds > self.seconds:
+            raise RequestError(
+                f"This would take about {job.seconds:.0f} s of computing, and one request may take {self.seconds:.0f} s here: "
+                "choose fewer images, frames or steps."
+            )
+
+    def check(
+        self, job: Job, waiting: Sequence[Job], flying: Sequence[Job], seconds_ahead: Callable[[Sequence[Job]], float | None]
+    ) -> None:
+        """Raise RequestError where a job asks for too much, or cannot even wait."""
+        self.check_cost(job)
+        if self.admits(job, flying):
+            return
+        for count, limit, whose in (
+            (_of_account(job, waiting), self.visitor_waiting, " of yours"),
+            (0 if _local(job.address) else _of_address(job, waiting), self.address_waiting, " of your address"),
+            (len(waiting), self.waiting, ""),
+        ):
+            if count >= limit:
+                seconds = seconds_ahead(waiting)
+                when = "" if seconds is None else f" in about {max(1, round(seconds))} s"
+                raise RequestError(f"{count} requests{whose} wait already, and no more are taken: try again{when}.")
+
+
+def _of_account(job: Job, others: Sequence[Job]) -> int:
+    return sum(one.account == job.account for one in others)
+
+
+def _of_address(job: Job, others: Sequence[Job]) -> int:
+    return sum(one.address == job.address for one in others)
+
+
+def _local(address: str) -> bool:
+    """Whether an address is of this machine, or there is none."""
+    try:
+        return not address or ip_address(address).is_loopback
+    except ValueError:  # a name that a proxy gave
+        return False

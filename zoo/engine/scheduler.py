@@ -1,0 +1,297 @@
+"""Who computes next: jobs take turns of one step each on the cores of a machine, whoever had the least first."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from zoo.engine.job import Job
+from zoo.engine.limits import Limits
+from zoo.engine.request import Progress
+
+T = TypeVar("T")
+_current = threading.local()
+"""The job for which a thread works, where it works for one."""
+
+
+def current_job() -> Job | None:
+    """The job for which this thread works, None where it works for none."""
+    return getattr(_current, "job", None)
+
+
+class Turn:
+    """Something to compute for a job, once; whole: with all cores, and nothing beside it."""
+
+    def __init__(self, job: Job | None, work: Callable[[], None], whole: bool) -> None:
+        self.job, self.work, self.whole = job, work, whole
+
+
+class Scheduler:
+    """A few threads that compute, one a core, and the jobs that take turns on them.
+
+    A job in flight has a thread of its own for all that is no computing: loading, writing files, waiting for its turns. A job that waits
+    for a place among those in flight has none. Each turn goes to the account that had the least of the machine so far, and among its
+    jobs to the one whose last turn is longest ago; a newcomer begins with as much as the least of those who are there.
+    """
+
+    def __init__(self, cores: int, limits: Limits) -> None:
+        """cores: threads that compute at once (1 on a GPU)."""
+        self.cores, self.limits = cores, limits
+        self._condition = threading.Condition()
+        self._waiting: list[tuple[Job, Callable[[Job], Iterator[Any]]]] = []
+        self._flying: list[Job] = []
+        self._turns: dict[Job, deque[Turn]] = {}
+        self._last_turn: dict[Job, float] = {}
+        self._used: dict[str, float] = {}
+        self._spare: deque[Callable[[], None]] = deque()
+        self._busy = 0
+        self._blocked = False
+        """Whether the next turn needs all cores and waits for them."""
+        self.closed = False
+        """Whether it ends: nothing new begins."""
+        self._threads = [threading.Thread(target=self._compute, args=(k == 0,), name=f"compute {k}", daemon=True) for k in range(cores)]
+        for thread in self._threads:
+            thread.start()
+
+    # ---- jobs
+
+    def submit(self, job: Job, work: Callable[[Job], Iterator[Any]]) -> Job:
+        """Give a job its work, a generator of its events. It begins at once where there is a place, and where the asker is a job itself.
+
+        Raises RequestError where the queue is full, or the asker has too many there.
+        """
+        job.on_cancel = lambda: self._leave(job)
+        job.place = lambda: self._place(job)
+        with self._condition:
+            if self.closed:
+                job.end()
+            elif parent := current_job():
+                job.account = parent.account
+                self.limits.check_cost(job)
+                self._begin(job, work, counted=False)
+            else:
+                self.limits.check(job, [one for one, _ in self._waiting], self._flying, self._seconds_ahead)
+                self._waiting.append((job, work))
+                self._admit()
+        return job
+
+    def _admit(self) -> None:
+        """Let those who wait begin, in their order, as far as there are places. The condition is held."""
+        for entry in list(self._waiting):
+            if self.limits.admits(entry[0], self._flying):
+                self._waiting.remove(entry)
+                self._begin(*entry)
+
+    def _begin(self, job: Job, work: Callable[[Job], Iterator[Any]], counted: bool = True) -> None:
+        job.started = True
+        self._used.setdefault(job.account, min(self._used.values(), default=0.0))
+        self._turns[job] = deque()
+        if counted:
+            self._flying.append(job)
+        threading.Thread(target=self._fly, args=(job, work), name="job", daemon=True).start()
+
+    def _fly(self, job: Job, work: Callable[[Job], Iterator[Any]]) -> None:
+        """Do the work of a job in flight, in a thread of its own."""
+        error = None
+        _current.job = job
+        try:
+            for event in work(job):
+                job.put(event)
+        except Exception as raised:
+            error = raised
+        with self._condition:
+            del self._turns[job]
+            self._last_turn.pop(job, None)
+            if job in self._flying:
+                self._flying.remove(job)
+            if not any(other.account == job.account for other in self._turns):
+                self._used.pop(job.account, None)
+            self._admit()
+            self._condition.notify_all()
+        job.end(error)
+
+    def _leave(self, job: Job) -> None:
+        """Take a cancelled job out of the queue; one in flight ends by its flag."""
+        with self._condition:
+            entry = next((entry for entry in self._waiting if entry[0] is job), None)
+            if entry is not None:
+                self._waiting.remove(entry)
+        if entry is not None:
+            job.end()
+
+    def _place(self, job: Job) -> Progress:
+        with self._condition:
+            waiting = [one for one, _ in self._waiting]
+            if job not in waiting:
+                return Progress("waiting", job.request)
+            ahead = waiting[: waiting.index(job)]
+            return Progress("waiting", job.request, ahead=len(self._flying) + len(ahead), seconds_left=self._seconds_ahead(ahead))
+
+    def _seconds_ahead(self, waiting: Sequence[Job]) -> float | None:
+        """What those in flight and these will still take on all cores, None where one of them was never measured."""
+        left = [None if one.seconds is None else max(0.0, one.seconds - one.compute_seconds) for one in [*self._flying, *waiting]]
+        return None if None in left else sum(left) / self.cores
+
+    def close(self, seconds: float) -> None:
+        """End: who waits is sent away, what runs ends within its step and is written, for as long as that may take."""
+        with self._condition:
+            self.closed = True
+            waiting, self._waiting = self._waiting, []
+            flying = list(self._turns)
+        for job, _ in waiting:
+            job.end()
+        for job in flying:
+            job.stop.set()
+        deadline = time.monotonic() + seconds
+        for job in flying:
+            job.wait(max(0.0, deadline - time.monotonic()))
+
+    # ---- computing
+
+    def computes_here(self) -> bool:
+        """Whether this thread must not wait for a job: it computes for all, or runs an event loop."""
+        return threading.current_thread() in self._threads or asyncio._get_running_loop() is not None
+
+    def compute(self, work: Callable[..., T], *arguments: Any, whole: bool = False) -> T:
+        """Do one piece of work as a turn of the job for which this thread works, or of one of its own; what it gives.
+
+        whole: with all cores, and nothing beside it.
+        """
+        [value] = self.all([lambda: work(*arguments)], whole)
+        return value
+
+    def all(self, works: Sequence[Callable[[], T]], whole: bool = False) -> list[T]:
+        """Do several pieces of work side by side, each a turn; what they give, in their order."""
+        return self.rounds([map(_called, [work]) for work in works], lambda _: False, whole)
+
+    def rounds(
+        self, tasks: Sequence[Iterator[T]], after: Callable[[list[T]], bool], whole: bool | Callable[[int], bool] = False
+    ) -> list[T]:
+        """Let every task take a step, each a turn of this thread's job, then call `after` with what they gave, and again while it says so.
+
+        whole: of all rounds, or by their number from 0. The last round's values. The tasks of a round run side by side on as many cores
+        as are free. Raises what a task or `after` raised.
+        """
+        job = current_job()
+        if job is None:
+            with _Guest(self) as job:
+                return self._rounds(job, tasks, after, whole)
+        return self._rounds(job, tasks, after, whole)
+
+    def _rounds(
+        self, job: Job, tasks: Sequence[Iterator[T]], after: Callable[[list[T]], bool], whole: bool | Callable[[int], bool]
+    ) -> list[T]:
+        values: list[Any] = [None] * len(tasks)
+        left, errors, done, number = [len(tasks)], [], threading.Event(), [0]
+
+        def turn(k: int) -> Turn:
+            def work() -> None:
+                try:
+                    if not errors:
+                        values[k] = next(tasks[k])
+                except BaseException as error:
+                    errors.append(error)
+                with self._condition:
+                    left[0] -= 1
+                    if left[0]:
+                        return
+                try:
+                    more = not errors and after(values)
+                except BaseException as error:
+                    errors.append(error)
+                    more = False
+                if more:
+                    left[0], number[0] = len(tasks), number[0] + 1
+                    self._enqueue(job, [turn(k) for k in range(len(tasks))])
+                else:
+                    done.set()
+
+            return Turn(job, work, whole(number[0]) if callable(whole) else whole)
+
+        self._enqueue(job, [turn(k) for k in range(len(tasks))])
+        done.wait()
+        if errors:
+            raise errors[0]
+        return values
+
+    def spare(self, work: Callable[[], None]) -> None:
+        """Do something when a core has nothing else to do."""
+        with self._condition:
+            self._spare.append(work)
+            self._condition.notify()
+
+    def also(self, job: Job, work: Callable[[], None]) -> None:
+        """Do something more for a job as a turn of its own; what it raises is lost, and so is the work where the job has ended."""
+        self._enqueue(job, [Turn(job, work, whole=False)])
+
+    def _enqueue(self, job: Job, turns: Sequence[Turn]) -> None:
+        with self._condition:
+            if job in self._turns:
+                self._turns[job].extend(turns)
+                self._condition.notify_all() if self._blocked else self._condition.notify(len(turns))
+
+    def _compute(self, first: bool) -> None:
+        """What each computing thread does, for good; only the first computes with all cores, for each that does keeps a team of threads."""
+        while True:
+            with self._condition:
+                while (turn := self._take(first)) is None:
+                    self._condition.wait()
+            cores = self.cores if turn.whole else 1
+            torch.set_num_threads(cores)
+            begun = time.perf_counter()
+            turn.work()
+            seconds = (time.perf_counter() - begun) * cores
+            with self._condition:
+                self._busy -= cores
+                if turn.job:
+                    turn.job.compute_seconds += seconds
+                    if turn.job.account in self._used:
+                        self._used[turn.job.account] += seconds
+                if turn.whole or self._blocked:  # else this thread takes what comes next, and nobody needs to wake
+                    self._condition.notify_all()
+
+    def _take(self, first: bool) -> Turn | None:
+        """The next turn for a thread that is free, None where it must wait. The condition is held."""
+        ready = [job for job, turns in self._turns.items() if turns]
+        if not ready:
+            if self._spare and self._busy < self.cores:
+                self._busy += 1
+                return Turn(None, self._spare.popleft(), whole=False)
+            return None
+        job = min(ready, key=lambda one: (self._used.get(one.account, 0.0), self._last_turn.get(one, 0.0)))
+        whole = self._turns[job][0].whole
+        cores = self.cores if whole else 1
+        self._blocked = whole and not (first and not self._busy)
+        if self._blocked or self._busy + cores > self.cores:
+            return None
+        self._busy += cores
+        self._last_turn[job] = time.perf_counter()
+        return self._turns[job].popleft()
+
+
+def _called(work: Callable[[], T]) -> T:
+    return work()
+
+
+class _Guest:
+    """A job for a thread that computes without being one."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler, self.job = scheduler, Job()
+
+    def __enter__(self) -> Job:
+        with self.scheduler._condition:
+            self.scheduler._used.setdefault(self.job.account, min(self.scheduler._used.values(), default=0.0))
+            self.scheduler._turns[self.job] = deque()
+        return self.job
+
+    def __exit__(self, *_: object) -> None:
+        with self.scheduler._condition:
+            del self.scheduler._turns[self.job]
+            self.scheduler._used.pop(self.job.account, None)
