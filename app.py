@@ -16,13 +16,16 @@ def main() -> int:
     parser.add_argument("--models", type=lambda ids: ids.split(","), metavar="ID,ID", help="offer only these")
     parser.add_argument("--offline", action="store_true", default=None, help="never open the network")
     parser.add_argument("--downloads", action=argparse.BooleanOptionalAction, help="let visitors download and remove models, or not")
+    parser.add_argument("--max-seconds", type=float, help="refuse requests that need more of a core; default: none")
     chosen = parser.parse_args()
 
     from zoo import ui
     from zoo.engine.hub import Hub
+    from zoo.engine.limits import Limits
 
     try:
-        page = ui.build(hub := Hub(models=chosen.models, offline=chosen.offline, downloads=chosen.downloads))
+        limits = Limits(seconds=chosen.max_seconds)
+        page = ui.build(hub := Hub(models=chosen.models, offline=chosen.offline, downloads=chosen.downloads, limits=limits))
         page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, prevent_thread_lock=True, **ui.appearance(hub))
     except ZooError as error:
         print(f"app: {error}", file=sys.stderr)
@@ -32,7 +35,7 @@ def main() -> int:
         print(f"app: cannot listen on {chosen.host}:{chosen.port}; {words}", file=sys.stderr)
         return 1
     hub.prepare(ui.first_generator(hub).id)
-    page.block_thread()
+    ui.until_interrupted(hub)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The engine: jobs take turns step by step, a waiting one costs no thread, a cancelled one leaves at once, and pixels never depend on company."""
+"""The engine: jobs take turns step by step, a waiting one costs no thread, a cancelled one leaves, pixels never depend on company."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def test_small_models_of_two_requests_compute_at_the_same_time() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["tiny-dit", "tiny-uvit"]), st.integers(0, 9), st.integers(1, 3), st.sampled_from(["ddim", "ddpm", "dpm-solver++"]),
-            st.one_of(st.none(), st.floats(0, 0.2)),
+            st.sampled_from(["tiny-dit", "tiny-uvit"]), st.integers(0, 9), st.integers(1, 3),
+            st.sampled_from(["ddim", "ddpm", "dpm-solver++"]), st.one_of(st.none(), st.floats(0, 0.2)),
         ),
         min_size=2, max_size=5,
     )

@@ -67,7 +67,7 @@ def test_every_step_is_told_with_the_time_left_and_previews_on_the_way(hub: Hub)
     assert 2 <= len(previews) < 39
     assert all(item.preview.shape == (3, 64, 64, 3) and 0 < item.preview_step <= item.step for item in previews)
     assert len({item.preview.tobytes() for item in previews}) == len(previews)
-    assert [item.stage for item in items if isinstance(item, Progress) and item.stage != "waiting"][0] == "loading"
+    assert next(item.stage for item in items if item.stage != "waiting") == "loading"
     assert isinstance(items[-1], Result)
     assert items[-1].images.shape == (3, 64, 64, 3)
     assert items[-1].images.dtype == np.uint8

@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.engine.previews import Previews
 from zoo.engine.request import Progress, Request, Result
 from zoo.engine.results import receipts_of
+from zoo.engine.run_steps import RunSteps
 from zoo.media import pictures
 from zoo.networks import autoencoders
 from zoo.sampling import Schedule, Step, Trace, sample, seeded, solver_options
@@ -33,6 +34,7 @@ class Generation:
         self.hub, self.job, self.card, self.request, self.visitor, self.trace = hub, job, card, request, visitor, trace
         self.preview, self.measured = preview, measured
         self.memory: int | None = None
+        self.kept_steps = RunSteps(request)
         self.steps: list[Step] = []
         """Of all walks, the latest."""
         self.laps: list[float] = []
@@ -107,6 +109,8 @@ class Generation:
         self.steps = list(steps)
         self.laps.append(self.step_seconds - sum(self.laps))
         number, total = steps[0].index + 1, steps[0].total
+        if self.visitor is not None:
+            self.kept_steps.add(number, steps)
         if number == total or self.job.stop.is_set():
             return False
         images, of_step = self.previews.latest(number, self.steps) if self.previews else (None, 0)
@@ -133,4 +137,5 @@ class Generation:
         }  # fmt: skip
         receipts = receipts_of(self.card, self.request, images, conditions, seconds)
         files = () if self.visitor is None else hub.results.keep(images, receipts, self.visitor)
-        return Result(self.request, images, files, tuple(receipts), seconds, stopped_at, self.step_seconds, self.memory)
+        run = "" if self.visitor is None else hub.keep_steps(self.kept_steps)
+        return Result(self.request, images, files, tuple(receipts), seconds, stopped_at, self.step_seconds, self.memory, run)

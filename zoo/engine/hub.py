@@ -5,31 +5,38 @@ from __future__ import annotations
 import os
 import platform
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from zoo.catalog import sources
 from zoo.catalog.card import Card, cards
 from zoo.catalog.store import LocalFiles, Store
+from zoo.engine.byte_cache import ByteCache
 from zoo.engine.generation import Generation
 from zoo.engine.job import Job
 from zoo.engine.limits import Limits
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
 from zoo.engine.request import Progress, Request, Result, nearest, short
 from zoo.engine.results import Results
+from zoo.engine.run_steps import RunSteps
 from zoo.engine.scheduler import Scheduler
 from zoo.engine.step_timing import StepTiming
 from zoo.errors import OutOfMemoryError, RequestError
-from zoo.networks import text_encoders
+from zoo.media import pictures
+from zoo.networks import autoencoders, text_encoders
 from zoo.sampling import Trace, guided
 
 CLOSING = 30.0
 """Seconds that closing waits for what runs to be written."""
+STEPS = 256 << 20
+"""Bytes of the steps of all visitors' latest runs."""
 SMALL = 10_000_000
 """Parameters below which a second CPU thread gains nothing, and waits for the first at every layer of a busy machine."""
 
@@ -67,6 +74,7 @@ class Hub:
             self.card(identity)
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
         self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits())
+        self._steps = ByteCache(STEPS)
         self.decode_seconds: dict[str, float] = {}
         """That one picture took last, by autoencoder."""
         self._warm_ups: dict[str, Job] = {}
@@ -174,6 +182,28 @@ class Hub:
             job.cancel()
             if not self.engine.computes_here():
                 job.wait(CLOSING)
+
+    def keep_steps(self, steps: RunSteps) -> str:
+        """Keep the steps of a run, within a budget of all runs; what they are asked for by."""
+        run = uuid.uuid4().hex
+        self._steps.keep((run,), steps)
+        return run
+
+    def step_images(self, run: str, number: int, noisy: bool = False) -> tuple[int, np.ndarray]:
+        """Of a run that is over, at step `number` from 1: the number of the step that is kept and nearest, and its clean predictions, or
+        its samples with their noise, as pictures (b, h, w, 3) or videos (b, f, h, w, 3) uint8. Raises RequestError where it is gone.
+        """
+        steps: RunSteps | None = self._steps.find((run,))
+        if steps is None:
+            raise RequestError("The steps of this run are no longer kept: generate it again to look at them.")
+        request = steps.request
+        number, x = steps.at(number, noisy)
+        vae = self.card(request.vae) if request.vae else None
+        if vae is None:
+            return number, pictures.to_uint8(x)
+        module, scale = self.load(vae).module, self.card(request.model).latent.scale
+        works = [lambda part=part: pictures.to_uint8(autoencoders.decode(module, part.to(self.device), scale)) for part in x.split(1)]
+        return number, np.concatenate(self.engine.all(works, self.whole(vae)))
 
     def compute(self, work: Callable[..., Any], *arguments: Any, whole: bool = False) -> Any:
         """Do a piece of work on a thread that computes, in its turn; whole: with all cores, and nothing beside it."""

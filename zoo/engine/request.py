@@ -237,3 +237,5 @@ class Result:
     """Of its steps alone, one core's or all cores' as the model computes, whatever ran beside it."""
     memory: int | None = None
     """Bytes of the weights, and the most that a step took besides, where that was measured."""
+    run: str = ""
+    """What Hub.step_images knows its steps by."""

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from zoo.catalog.card import SEEING, Card
 from zoo.catalog.store import sha256
+from zoo.engine.byte_cache import ByteCache
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, Request, Result, short
 from zoo.errors import MediaError, RequestError
 from zoo.inside import attention, modulation
 from zoo.inside.attention import record_attention
-from zoo.inside.byte_cache import ByteCache
 from zoo.inside.forward_record import Layer, Recording, extra_of, layers_of
 from zoo.inside.patch_tokens import Tokens, record_tokens
 from zoo.media import pictures, video

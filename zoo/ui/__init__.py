@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported: no version check, no telemetry
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
+from gradio.tunneling import CURRENT_TUNNELS
 
 from zoo.inside.inspector import Looker
 from zoo.ui.api import endpoints
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
 HERE = Path(__file__).parent
-__all__ = ["appearance", "build", "first_generator"]
+__all__ = ["appearance", "build", "first_generator", "until_interrupted"]
 
 
 def build(hub: Hub) -> gr.Blocks:
@@ -75,6 +79,19 @@ def build(hub: Hub) -> gr.Blocks:
         Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
         endpoints(hub, looker)
     return page.queue(max_size=None, default_concurrency_limit=None)  # the engine has a queue of its own, which says how long it is
+
+
+def until_interrupted(hub: Hub) -> NoReturn:
+    """Serve until Ctrl-C or SIGTERM; then end at once, with what runs written as far as two seconds allow."""
+    interrupted = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: interrupted.set())
+    interrupted.wait()
+    hub.close(2.0)
+    for tunnel in CURRENT_TUNNELS:
+        tunnel.kill()
+    sys.stdout.flush()
+    os._exit(0)  # the server's threads would wait for every connection that is open
 
 
 def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[str], dict]:

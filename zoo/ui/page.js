@@ -176,49 +176,6 @@ const lists = () => {  // Chromium lets Tab stop at a list that scrolls, which t
 };
 new MutationObserver(() => { describe(); follow(); lists(); }).observe(document, { subtree: true, childList: true, attributeFilter: ["aria-selected", "id"] });
 
-// The timeline: every preview of the last run is remembered here, in the page, and can be looked at again after the run.
-const timeline = { steps: [], seen: null };
-const scrub = (index) => {
-  const { steps } = timeline, bar = document.querySelector("#timeline"), last = index === steps.length;
-  bar.querySelector("output").value = last ? "result" : `step ${steps[index].step} of ${steps[index].total}`;
-  document.querySelector("#gallery .scrub")?.remove();
-  if (last) { return; }
-  const frame = document.createElement("div");
-  frame.className = "frame scrub";
-  frame.style.cssText = steps[index].style;
-  frame.innerHTML = steps[index].pictures;
-  document.querySelector("#gallery").append(frame);
-};
-const remember = () => {
-  const bar = document.querySelector("#timeline"), frame = document.querySelector("#preview .frame[data-step]");
-  if (frame && frame.dataset.step !== timeline.seen) {
-    timeline.seen = frame.dataset.step;
-    const step = Number(frame.dataset.step), total = Number(frame.dataset.total);
-    if (step === 0) { Object.assign(timeline, { steps: [], running: true }); bar.classList.remove("on"); }
-    if (step > 0 && step % Math.ceil(total / 100) === 0) {
-      timeline.steps.push({ step, total, style: frame.style.cssText, pictures: frame.innerHTML });
-    }
-  }
-  if (timeline.running && document.querySelector("#progress .error")) { Object.assign(timeline, { steps: [], running: false }); }  // the run failed
-  const done = document.querySelector("#gallery img") && document.querySelector("#generate");
-  if (bar && done && timeline.steps.length && !bar.classList.contains("on")) {
-    const input = bar.querySelector("input");
-    input.max = timeline.steps.length;
-    input.value = input.max;
-    timeline.running = false;
-    bar.classList.add("on");
-    scrub(timeline.steps.length);
-  }
-};
-new MutationObserver(remember).observe(document, { subtree: true, childList: true, attributeFilter: ["data-step"] });
-document.addEventListener("input", (event) => { if (event.target.closest("#timeline")) { scrub(Number(event.target.value)); } });
-document.addEventListener("click", (event) => {  // another picture than the run's comes into the frame
-  if (!event.target.closest("#history, #clear")) { return; }
-  timeline.steps = [];
-  document.querySelector("#gallery .scrub")?.remove();
-  document.querySelector("#timeline").classList.remove("on");
-});
-
 // The frame slider of a video: any frame of the strip, large.
 document.addEventListener("input", (event) => {
   const strip = event.target.closest("#strip");

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from zoo.catalog.card import Card
     from zoo.engine.request import Progress, Request, Result
 
-TIMELINE = '<label>Clean prediction <input type="range" min="0" max="0" value="0"> <output></output></label>'
-"""What page.js fills after a run: every preview of it, to be looked at again."""
-
 
 def note(text: str, kind: str = "plain") -> str:
     """One line of words under the frame; kind: plain | error | good."""

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from gradio.events import Dependency
 
     from zoo.engine.hub import Hub
+    from zoo.engine.request import Result
     from zoo.ui.parts.download import Offer
     from zoo.ui.parts.history import History
     from zoo.ui.parts.settings import Settings
+
+
+SHOWN = ("clean prediction", "noisy sample")
+"""What of a step is shown: the network's prediction of x_0, or x_t itself."""
 
 
 class GenerationTab:
@@ -41,6 +46,7 @@ class GenerationTab:
     last_seed: gr.State
     flags: runs.StopFlags
     generate: Callable[..., Any]
+    frame_of: Callable[..., dict]
     restore: Callable[..., dict]
     recall: Callable[..., dict]
 
@@ -49,7 +55,21 @@ class GenerationTab:
         run; current: the file whose settings can be taken back; results: what shows a result. Gives the event of the run."""
         settings = self.settings
         setting_outputs = [*settings.outputs, self.verdict]
-        outputs = [*results, self.progress, self.facts, self.verdict, self.go, self.halt, self.last_seed, *self.history.outputs]
+        self._wire_steps(results)
+        outputs = [
+            *results,
+            self.steps_row,
+            self.run_id,
+            self.step,
+            self.shown,
+            self.progress,
+            self.facts,
+            self.verdict,
+            self.go,
+            self.halt,
+            self.last_seed,
+            *self.history.outputs,
+        ]
         inputs = [self.visitor, self.origin, result, *settings.inputs]
         run = self.offer.click(self.generate, inputs, outputs, lambda _, __, ___, *values: settings.cards_for(*values))
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
@@ -62,8 +82,38 @@ class GenerationTab:
         self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
         self.again.click(self.restore, current, self.back, **PRIVATE)
         self.link.click(None, self.receipt, None, js=f"(receipt) => copyLink('{name}', receipt)")
-        self.history.strip.select(self.recall, self.visitor, [*results, self.facts, self.progress], **PRIVATE)
+        self.history.strip.select(self.recall, self.visitor, [*results, self.steps_row, self.facts, self.progress], **PRIVATE)
         return run
+
+    def _build_steps(self, prefix: str) -> None:
+        """Put the controls here that show any step of a run once it is over."""
+        self.run_id = gr.State(("", 0))
+        with gr.Row(visible=False, elem_id=f"{prefix}steps-of-run", elem_classes=["first", "steps-of-run"]) as self.steps_row:
+            self.step = gr.Slider(1, 2, 1, step=1, label="Step", elem_id=f"{prefix}step", buttons=[], min_width=160, scale=3)
+            self.shown = gr.Radio(SHOWN, value=SHOWN[0], label="Show", elem_id=f"{prefix}shown", min_width=200, scale=2)
+
+    def _wire_steps(self, outputs: Sequence[Any]) -> None:
+        inputs = [self.run_id, self.step, self.shown]
+        for part in (self.step, self.shown):
+            part.input(self.show_step, inputs, [*outputs, self.progress], trigger_mode="always_last", **PRIVATE)
+
+    def steps_of(self, result: Result | None) -> dict:
+        """The controls of the steps as a run leaves them; None: hidden."""
+        if result is None or not result.run:
+            return {self.steps_row: gr.update(visible=False)}
+        last = result.stopped_at or result.request.steps
+        step = gr.update(maximum=max(last, 2), value=last, label=f"Step of {last}")
+        return {self.steps_row: gr.update(visible=True), self.run_id: (result.run, last), self.step: step, self.shown: SHOWN[0]}
+
+    @runs.computes
+    def show_step(self, run_id: tuple[str, int], step: int, shown: str) -> dict:
+        """The pictures of one step of the run that is over; of the last one the result itself."""
+        run, last = run_id
+        if step >= last and shown == SHOWN[0]:
+            return self.frame_of(None, last) | self.say("")
+        number, images = self.hub.step_images(run, int(step), shown == SHOWN[1])
+        words = "" if number == step else f"Of so long a run not every step is kept: this is step {number}."
+        return self.frame_of(images, number) | self.say(words)
 
     def _wire_cost(self, run: Dependency, events: Sequence[Any], inputs: Sequence[Any], price: Callable[..., Any]) -> None:
         """Say what a run will cost whenever something that decides it changes, until it is known."""

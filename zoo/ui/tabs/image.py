@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
@@ -32,7 +33,8 @@ HELP = {
     "inside": "Open this generation on the Look inside tab: tokens and attention at any of its steps.",
     "beside": "Run this setting beside another model, on the same class and noise.",
     "link": "Copy an address that opens this page with the settings of this picture.",
-    "timeline": "The clean prediction of x_0 at every step of the run.",
+    "step": "Shows any step of this run, decoded now; the last one is the result.",
+    "shown": "The network's prediction of x_0 at this step, or the sample x_t itself with its noise.",
 }
 EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
 
@@ -75,7 +77,7 @@ class ImageTab(GenerationTab):
         )  # fmt: skip
         self.progress = gr.HTML(elem_id="progress", elem_classes="first")
         self.offer.build_text([self.settings.model, self.settings.vae], {self.settings.model: lambda: controls.model_choices(self.hub)})
-        gr.HTML(markup.TIMELINE, elem_id="timeline", elem_classes="first")
+        self._build_steps("")
         self.facts = gr.HTML(elem_id="facts", elem_classes="first")
         self.verdict = gr.HTML(elem_id="verdict", elem_classes="first")
         with gr.Row(elem_classes="actions"):
@@ -109,24 +111,21 @@ class ImageTab(GenerationTab):
         def summary(ending: str) -> str:
             return markup.facts(request, card.title, name, request.seeds, ending)
 
-        yield self.busy() | {
+        yield self.busy() | self.steps_of(None) | {
             self.last_seed: request.seeds[0], self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting")
         }  # fmt: skip
-        earlier, repeat = _earlier(origin, request), None
+        earlier = _earlier(origin, request)
         try:
             for item in self.hub.generate(request, stop=runs.stop_flag(), visitor=visitor):
                 if isinstance(item, Progress):
-                    if item.preview is not None and earlier and item.preview_step == earlier["stopped_at"]:
-                        repeat = item.preview[earlier["place"]]
                     forming = {}
                     if item.stage == "sampling" and (item.preview is not None or item.step == 1):
                         frame = markup.frame(item.preview, number, item.preview_step, item.total)
                         forming = {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=False)}
                     yield forming | {self.progress: markup.progress_line(item, card)}
                 else:
-                    if earlier and repeat is None and item.stopped_at == earlier["stopped_at"]:
-                        repeat = item.images[earlier["place"]]
-                    yield self.idle() | self._show(list(item.files)) | self.history.update(visitor) | {
+                    repeat = self._repeat(item, earlier)
+                    yield self.idle() | self._show(list(item.files)) | self.steps_of(item) | self.history.update(visitor) | {
                         self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(repeat, earlier, item),
                     }  # fmt: skip
                     return
@@ -135,9 +134,25 @@ class ImageTab(GenerationTab):
             raise
         yield self.idle() | self._before(files) | self.say("Stopped before the first step: nothing was generated.")
 
+    def frame_of(self, images: np.ndarray | None, step: int) -> dict:
+        """The pictures of a step in the place of the result, or the result itself."""
+        if images is None:
+            return {self.preview: gr.update(visible=False), self.gallery: gr.update(visible=True)}
+        frame = markup.frame(images, len(images), step)
+        return {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=False)}
+
     def _before(self, files: list[str]) -> dict:
         """What stood in the frame before a run that came to nothing."""
         return {self.preview: gr.update(value=EMPTY, visible=not files), self.gallery: gr.update(visible=bool(files)), self.facts: ""}
+
+    def _repeat(self, result: Result, earlier: dict | None) -> np.ndarray | None:
+        """Of a result the sample that the earlier picture shows, at the step after which that one was stopped."""
+        if earlier is None or (result.stopped_at is not None and result.stopped_at != earlier["stopped_at"]):
+            return None
+        if result.stopped_at == earlier["stopped_at"]:
+            return result.images[earlier["place"]]
+        number, images = self.hub.step_images(result.run, earlier["stopped_at"])
+        return images[earlier["place"]] if number == earlier["stopped_at"] else None
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a picture made here back on the controls; a foreign or forged file changes nothing."""
@@ -177,7 +192,7 @@ class ImageTab(GenerationTab):
         request = Request.from_dict(receipt["request"])
         title = self.hub.card(request.model).title
         words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
-        return self._show([files[event.index]]) | {self.facts: words, self.progress: ""}
+        return self._show([files[event.index]]) | self.steps_of(None) | {self.facts: words, self.progress: ""}
 
     def arrive(self, visitor: str) -> dict:
         """Know a browser again, or give it a name of its own."""

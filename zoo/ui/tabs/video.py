@@ -27,6 +27,8 @@ HELP = {
     "video-generate": "Sample a video with these settings: all frames together, from pure noise to x_0.",
     "video-stop": "End the run within one step; the clean prediction of that step is kept.",
     "video-drop": "Read the receipt inside an MP4, GIF or WebP made here, and set every control as it was.",
+    "video-step": "Shows any step of this run, decoded now; the last one is the result.",
+    "video-shown": "The network's prediction of x_0 at this step, or the sample x_t itself with its noise.",
     "video-again": "Set every control to what made this video; generating again says whether the pixels are identical.",
     "video-inside": "Open this generation on the Look inside tab: attention within and between frames, at any step.",
     "video-beside": "Run this setting beside another model, on the same class and noise.",
@@ -70,6 +72,7 @@ class VideoTab(GenerationTab):
             show_label=False, visible=False, autoplay=True, loop=True, elem_id="player", elem_classes="first", buttons=[], interactive=False
         )
         self.progress = gr.HTML(elem_id="video-progress", elem_classes="first")
+        self._build_steps("video-")
         lists = {self.settings.model: lambda: controls.model_choices(self.hub, True)}
         self.offer.build_text([self.settings.model, self.settings.vae], lists)
         self.facts = gr.HTML(elem_id="video-facts", elem_classes="first")
@@ -113,7 +116,7 @@ class VideoTab(GenerationTab):
         def summary(ending: str) -> str:
             return markup.facts(request, card.title, name, request.seeds, f"{request.frames} frames{outside} · {ending}")
 
-        yield self.busy() | {
+        yield self.busy() | self.steps_of(None) | {
             self.last_seed: request.seeds[0], self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting")
         }  # fmt: skip
         try:
@@ -121,11 +124,13 @@ class VideoTab(GenerationTab):
                 if isinstance(item, Progress):
                     forming = {}
                     if item.stage == "sampling" and (item.preview is not None or item.step == 1):
-                        frame = markup.frame(None, 1) if item.preview is None else _playing(item.preview[0], request.fps)
+                        empty = item.preview is None
+                        frame = markup.frame(None, 1) if empty else _playing(item.preview[0], request.fps, item.preview_step)
                         forming = {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=False)}
                     yield forming | {self.progress: markup.progress_line(item, card)}
                 else:
-                    yield self.idle() | self._show(item.images[0], item.files[0], item.receipts[0]) | self.history.update(visitor) | {
+                    video_parts = self._show(item.images[0], item.files[0], item.receipts[0]) | self.steps_of(item)
+                    yield self.idle() | video_parts | self.history.update(visitor) | {
                         self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(item, origin),
                     }  # fmt: skip
                     return
@@ -133,6 +138,13 @@ class VideoTab(GenerationTab):
             yield self._before(file)
             raise
         yield self.idle() | self._before(file) | self.say("Stopped before the first step: nothing was generated.")
+
+    def frame_of(self, images: np.ndarray | None, step: int) -> dict:
+        """The video of a step in the place of the result, playing, or the result itself."""
+        if images is None:
+            return {self.preview: gr.update(visible=False), self.player: gr.update(visible=True)}
+        frame = _playing(images[0], 8, step)
+        return {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=False)}
 
     def _before(self, file: str) -> dict:
         """What stood in the frame before a run that came to nothing."""
@@ -168,7 +180,7 @@ class VideoTab(GenerationTab):
         request = Request.from_dict(receipt["request"])
         title = self.hub.card(request.model).title
         words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
-        return self._show(frames, path, receipt) | {self.facts: words, self.progress: ""}
+        return self._show(frames, path, receipt) | self.steps_of(None) | {self.facts: words, self.progress: ""}
 
     def _show(self, frames: np.ndarray, path: Path, receipt: dict) -> dict:
         files = {
@@ -182,9 +194,9 @@ class VideoTab(GenerationTab):
         }  # fmt: skip
 
 
-def _playing(frames: np.ndarray, fps: int) -> str:
+def _playing(frames: np.ndarray, fps: int, step: int) -> str:
     url = pictures.data_url(video.animation(frames, fps), "image/webp")
-    return f'<div class="frame" style="--columns:1"><img alt="preview, playing" src="{url}"></div>'
+    return f'<div class="frame" data-step="{step}" style="--columns:1"><img alt="preview, playing" src="{url}"></div>'
 
 
 def _strip(frames: np.ndarray) -> str:

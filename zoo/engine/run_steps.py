@@ -1,0 +1,45 @@
+"""The steps of a run, kept after it: what each sample was and what the network saw in it, to be decoded when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.engine.request import Request
+    from zoo.sampling import Step
+
+MOST = 64 << 20
+"""Bytes of one run; of a longer one every second step is kept, or every fourth, and so on."""
+
+
+class RunSteps:
+    """Of the steps of one run: the samples x after each and the clean predictions x0, before any decoding."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.bytes = 0
+        self._every = 1
+        self._steps: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def add(self, number: int, steps: Sequence[Step]) -> None:
+        """Keep step `number`, from 1, of all walks."""
+        if number % self._every:
+            return
+        self._steps[number] = tuple(
+            torch.cat(parts).to("cpu", copy=True) for parts in zip(*((one.x, one.x0) for one in steps), strict=True)
+        )
+        self.bytes += sum(part.nbytes for part in self._steps[number])
+        if self.bytes > MOST:
+            self._every *= 2
+            self._steps = {k: pair for k, pair in self._steps.items() if not k % self._every}
+            self.bytes = sum(part.nbytes for pair in self._steps.values() for part in pair)
+
+    def at(self, number: int, noisy: bool = False) -> tuple[int, Tensor]:
+        """The step that is kept and nearest to `number`, and its clean predictions (b, ...), or its samples with their noise."""
+        nearest = min(self._steps, key=lambda k: abs(k - number))
+        return nearest, self._steps[nearest][0 if noisy else 1]
