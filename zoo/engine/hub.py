@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from zoo.catalog import sources
 from zoo.catalog.card import Card, cards
 from zoo.catalog.store import LocalFiles, Store
+from zoo.engine.kernel_choice import KernelChoice
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
 from zoo.engine.request import Progress, Request, Result, nearest, short
 from zoo.engine.results import Results, receipts_of
@@ -60,7 +61,7 @@ class Hub:
         self.results = Results(self.cache_dir / "results")
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
-        self.models = ModelCache(self.store, self.device, dtype)
+        self.models = ModelCache(self.store, self.device, dtype, KernelChoice(self.cache_dir / "kernels.json"), self.threads)
         self.cards = cards()
         self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
@@ -193,7 +194,8 @@ class Hub:
             part_files = {card.id: model.files, request.vae: autoencoder and autoencoder.files, card.text: encoder}
             conditions = {
                 "weights": {name: files.digest for name, files in part_files.items() if files}, "threads": self.threads(card),
-                "dtype": str(self.models.dtype(card)).removeprefix("torch."), "device": str(self.device), "stopped_at": stopped_at,
+                "dtype": str(self.models.dtype(card)).removeprefix("torch."), "device": str(self.device), "kernels": model.kernels,
+                "stopped_at": stopped_at,
             }  # fmt: skip
             receipts = receipts_of(card, request, images, conditions, seconds)
             files = () if visitor is None else self.results.keep(images, receipts, visitor)
