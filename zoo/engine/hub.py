@@ -21,6 +21,7 @@ from zoo.catalog.card import Card, cards
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.kernel_choice import KernelChoice
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
+from zoo.engine.modulation_tables import with_tables
 from zoo.engine.request import Progress, Request, Result, nearest, short
 from zoo.engine.results import Results, receipts_of
 from zoo.engine.step_timing import StepTiming
@@ -272,7 +273,7 @@ class Hub:
 
     def predict(self, card: Card, request: Request, module: nn.Module, context: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
         """The network as a solver of this request asks it: (x, t) -> raw output, guided."""
-        count, null = len(request.seeds), None
+        count, null, module = len(request.seeds), card.arch.get("num_classes"), with_tables(card, request, module)
         labels = torch.tensor(request.labels, device=self.device) if request.labels else None
         if context is not None:
             labels, null = context[:1].expand(count, -1, -1), context[1:]

@@ -156,10 +156,13 @@ class _Run(nn.Module):
 def _gelu_after(module: nn.Module, name: str) -> str | None:
     """The GELU between an `fc1` and what follows, of our Mlp and those of transformers."""
     parent, _, child = name.rpartition(".")
-    act = next((a for word in ACTIVATIONS if (a := getattr(module.get_submodule(parent), word, None)) is not None), None)
-    if child != "fc1" or act is None:
-        return None
+    act = _activation(module.get_submodule(parent))[1] if child == "fc1" else None
     return act.approximate if isinstance(act, nn.GELU) else "none" if type(act).__name__ == "GELUActivation" else None
+
+
+def _activation(owner: nn.Module) -> tuple[str, nn.Module | None]:
+    """The part of an MLP between its layers, and its name."""
+    return next(((name, part) for name, part in owner.named_children() if name in ACTIVATIONS), ("", None))
 
 
 @torch.no_grad()
@@ -190,5 +193,4 @@ def pack(module: nn.Module, shapes: Mapping[str, Shape]) -> None:
         owner = module.get_submodule(parent)
         setattr(owner, child, PackedLinear(getattr(owner, child), shape.rows, shape.gelu))
         if shape.gelu is not None:
-            word = next(word for word in ACTIVATIONS if hasattr(owner, word))
-            setattr(owner, word, nn.Identity())
+            setattr(owner, _activation(owner)[0], nn.Identity())
