@@ -10,7 +10,7 @@ from zoo.backbones.layers import Attention, Mlp, PatchEmbed, sincos_2d, timestep
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Scale and shift tokens (b, n, d) by one vector (b, d) each, as adaLN does."""
-    return x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
+    return torch.addcmul(shift.unsqueeze(1), x, 1 + scale.unsqueeze(1))
 
 
 def vectors_for(rows: int, modulation: Tensor, parts: int) -> tuple[Tensor, ...]:

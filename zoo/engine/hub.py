@@ -195,8 +195,8 @@ class Hub:
             part_files = {card.id: model.files, request.vae: autoencoder and autoencoder.files, card.text: encoder}
             conditions = {
                 "weights": {name: files.digest for name, files in part_files.items() if files}, "threads": self.threads(card),
-                "dtype": str(self.models.dtype(card)).removeprefix("torch."), "device": str(self.device), "kernels": model.kernels,
-                "stopped_at": stopped_at,
+                "dtype": str(self.models.dtype(card)).removeprefix("torch."), "device": str(self.device),
+                "kernels": ", ".join(part.kernels for part in (model, autoencoder) if part), "stopped_at": stopped_at,
             }  # fmt: skip
             receipts = receipts_of(card, request, images, conditions, seconds)
             files = () if visitor is None else self.results.keep(images, receipts, visitor)

@@ -70,8 +70,9 @@ class ModelCache:
                 layout = torch.channels_last if card.family == "autoencoder-kl" else torch.preserve_format  # 1.4 times as fast on a CPU
                 module = nn.Module.to(module, self.device, memory_format=layout).eval().requires_grad_(False)
                 size = sum(p.numel() * p.element_size() for p in module.parameters())
-                fast = self._kernels is not None and self.device.type == "cpu"
-                kernels = self._kernels.pack(card, module, self._threads(card)) if fast else PLAIN
+                # A text encoder leaves after a prompt or two: packing it takes longer than it saves.
+                stays = self._kernels is not None and self.device.type == "cpu" and card.task != "text-encoder"
+                kernels = self._kernels.pack(card, module, self._threads(card)) if stays else PLAIN
                 self._models[card.id] = Resident(module, files, size, kernels)
             self._models.move_to_end(card.id)
             while len(self._models) > AT_ONCE and sum(r.bytes for r in self._models.values()) > BUDGET:
