@@ -10,15 +10,14 @@ from zoo.backbones.layers import Attention, Mlp, PatchEmbed, sincos_2d, timestep
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Scale and shift tokens (b, n, d) by one vector (b, d) each, as adaLN does."""
-    return x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
+    return torch.addcmul(shift.unsqueeze(1), x, 1 + scale.unsqueeze(1))
 
 
-def modulation_vectors(modulation: nn.Module, c: Tensor, rows: int, parts: int) -> tuple[Tensor, ...]:
-    """`parts` vectors (rows, d) each from the conditioning (b, d), computed once a sample however many rows it has."""
-    values = modulation(c)
-    if rows != len(c):  # a video: the frames, or places, of a sample follow each other
-        values = values.repeat_interleave(rows // len(c), dim=0)
-    return values.chunk(parts, dim=1)
+def vectors_for(rows: int, modulation: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """`parts` vectors (rows, d) each from the modulation (b, parts d) of b samples, however many rows a sample has."""
+    if rows != len(modulation):  # a video: the frames, or places, of a sample follow each other
+        modulation = modulation.repeat_interleave(rows // len(modulation), dim=0)
+    return modulation.chunk(parts, dim=1)
 
 
 class TimestepEmbedder(nn.Module):
@@ -55,8 +54,8 @@ class DiTBlock(nn.Module):
         self.mlp = Mlp(hidden_size, mlp_ratio, approximate="tanh")
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 6 * hidden_size))
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation_vectors(self.adaLN_modulation, c, len(x), 6)
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = vectors_for(len(x), modulation, 6)
         x = torch.addcmul(x, gate1.unsqueeze(1), self.attn(modulate(self.norm1(x), shift1, scale1)))
         return torch.addcmul(x, gate2.unsqueeze(1), self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
@@ -70,8 +69,8 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(hidden_size, patch_size * patch_size * out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        shift, scale = modulation_vectors(self.adaLN_modulation, c, len(x), 2)
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        shift, scale = vectors_for(len(x), modulation, 2)
         return self.linear(modulate(self.norm_final(x), shift, scale))
 
 
@@ -96,7 +95,27 @@ def initialize(model: nn.Module) -> None:
         nn.init.zeros_(layer.linear.weight)
 
 
-class DiT(nn.Module):
+class Modulated(nn.Module):
+    """What DiT and Latte share: the time and the class enter through the vectors of every block (adaLN) and nowhere else."""
+
+    t_embedder: TimestepEmbedder
+    y_embedder: LabelEmbedder | None
+    blocks: nn.ModuleList
+    final_layer: FinalLayer
+
+    def modulation(self, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The vectors of all blocks, then of the final layer, side by side: t (b,), y (b,) long -> (b, m), m = 6 d depth + 2 d."""
+        c = self.t_embedder(t)
+        if self.y_embedder is not None:
+            c = c + self.y_embedder(y)
+        return torch.cat([part.adaLN_modulation(c) for part in (*self.blocks, self.final_layer)], dim=1)
+
+    def by_part(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        """The vectors (b, 6 d) of each block and (b, 2 d) of the final layer, from those of all of them (b, m)."""
+        return modulation.split([part.adaLN_modulation[1].out_features for part in (*self.blocks, self.final_layer)], dim=1)
+
+
+class DiT(Modulated):
     """Diffusion transformer over a square picture or latent; the class and the time enter through adaLN only."""
 
     def __init__(
@@ -127,16 +146,14 @@ class DiT(nn.Module):
         """What is stored in official checkpoints but not learned: the position table."""
         return {"pos_embed": sincos_2d(self.pos_embed.shape[-1], self.grid_size)}
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None, modulation: Tensor | None = None) -> Tensor:
         """Predict the noise, and the variance fraction after it where sigma is learned.
 
-        x (b, c, h, w); t (b,), the index 0..999, fractions allowed; y (b,) long, num_classes = null.
-        Returns (b, c or 2c, h, w) in the dtype of the weights.
+        x (b, c, h, w); t (b,), the index 0..999, fractions allowed; y (b,) long, num_classes = null; modulation (b, m): what
+        `modulation(t, y)` gives, where it is known already. Returns (b, c or 2c, h, w) in the dtype of the weights.
         """
         x = self.x_embedder(x.to(self.x_embedder.proj.weight.dtype)) + self.pos_embed
-        c = self.t_embedder(t)
-        if self.y_embedder is not None:
-            c = c + self.y_embedder(y)
-        for block in self.blocks:
-            x = block(x, c)
-        return unpatchify(self.final_layer(x, c), self.patch_size)
+        *of_blocks, of_output = self.by_part(self.modulation(t, y) if modulation is None else modulation)
+        for block, vectors in zip(self.blocks, of_blocks, strict=True):
+            x = block(x, vectors)
+        return unpatchify(self.final_layer(x, of_output), self.patch_size)

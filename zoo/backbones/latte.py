@@ -6,11 +6,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from zoo.backbones.dit import DiTBlock, FinalLayer, LabelEmbedder, TimestepEmbedder, initialize
+from zoo.backbones.dit import DiTBlock, FinalLayer, LabelEmbedder, Modulated, TimestepEmbedder, initialize
 from zoo.backbones.layers import PatchEmbed, frame_table, sincos_1d, sincos_2d, unpatchify
 
 
-class Latte(nn.Module):
+class Latte(Modulated):
     """DiT for videos: blocks attend in turn to the tokens of one frame and to one place through all frames."""
 
     def __init__(
@@ -41,22 +41,20 @@ class Latte(nn.Module):
         self.final_layer = FinalLayer(hidden_size, patch_size, in_channels * (2 if learn_sigma else 1))
         initialize(self)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None, modulation: Tensor | None = None) -> Tensor:
         """Predict the noise, and the variance fraction after it where sigma is learned.
 
-        x (b, f, c, h, w); t (b,), the index 0..999; y (b,) long, num_classes = null. Returns (b, f, c or 2c, h, w) in the
-        dtype of the weights. The conditioning is computed once a video, not once a frame or token.
+        x (b, f, c, h, w); t (b,), the index 0..999; y (b,) long, num_classes = null; modulation (b, m): what `modulation(t, y)`
+        gives, where it is known already. Returns (b, f, c or 2c, h, w) in the dtype of the weights.
         """
         frames = x.shape[1]
         tokens = self.x_embedder(rearrange(x, "b f c h w -> (b f) c h w").to(self.pos_embed.dtype)) + self.pos_embed
-        c = self.t_embedder(t)
-        if self.y_embedder is not None:
-            c = c + self.y_embedder(y)
+        *of_blocks, of_output = self.by_part(self.modulation(t, y) if modulation is None else modulation)
         for index in range(0, len(self.blocks), 2):
-            tokens = self.blocks[index](tokens, c)
+            tokens = self.blocks[index](tokens, of_blocks[index])
             tokens = rearrange(tokens, "(b f) n d -> (b n) f d", f=frames)
             if index == 0:
                 tokens = tokens + frame_table(self.temp_embed, frames)
-            tokens = self.blocks[index + 1](tokens, c)
+            tokens = self.blocks[index + 1](tokens, of_blocks[index + 1])
             tokens = rearrange(tokens, "(b n) f d -> (b f) n d", b=len(x))
-        return rearrange(unpatchify(self.final_layer(tokens, c), self.patch_size), "(b f) c h w -> b f c h w", f=frames)
+        return rearrange(unpatchify(self.final_layer(tokens, of_output), self.patch_size), "(b f) c h w -> b f c h w", f=frames)

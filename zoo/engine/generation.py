@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.engine.modulation_tables import with_tables
 from zoo.engine.previews import Previews
 from zoo.engine.request import Progress, Request, Result
 from zoo.engine.results import receipts_of
@@ -58,11 +59,13 @@ class Generation:
         if self.job.stop.is_set():
             return
         self.weights = {card.id: model.files, request.vae: autoencoder and autoencoder.files, card.text: encoder}
+        self.kernels = ", ".join(part.kernels for part in (model, autoencoder) if part)
         self.autoencoder = autoencoder and autoencoder.module
         self.started = time.monotonic()
         parts = self._parts()
         self._seconds = [0.0] * len(parts)
-        walks = [self._walk(k, part, model.module, context) for k, part in enumerate(parts)]
+        module = with_tables(card, request, model.module)
+        walks = [self._walk(k, part, module, context) for k, part in enumerate(parts)]
         self.previews = Previews(self) if self.preview else None
         hub.engine.rounds(walks, self._after, whole=lambda number: hub.whole(card) or self._measures(number))
         if self.previews:
@@ -84,7 +87,7 @@ class Generation:
         card, device = self.card, self.hub.device
         noise = seeded(request.seeds, request.shape(card), device)
         predict = self.hub.predict(card, request, module, context)
-        if self.trace is not None:
+        if self.trace is not None and k == 0:
             self.trace.context, predict = context, self.trace.watch(predict)
         schedule = Schedule.from_card(card.schedule)
         options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
@@ -133,7 +136,8 @@ class Generation:
         hub, seconds = self.hub, time.monotonic() - self.started
         conditions: dict[str, Any] = {
             "weights": {name: files.digest for name, files in self.weights.items() if files}, "threads": hub.threads(self.card),
-            "dtype": str(hub.models.dtype(self.card)).removeprefix("torch."), "device": str(hub.device), "stopped_at": stopped_at,
+            "dtype": str(hub.models.dtype(self.card)).removeprefix("torch."), "device": str(hub.device),
+            "kernels": self.kernels, "stopped_at": stopped_at,
         }  # fmt: skip
         receipts = receipts_of(self.card, self.request, images, conditions, seconds)
         files = () if self.visitor is None else hub.results.keep(images, receipts, self.visitor)

@@ -21,8 +21,10 @@ from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.byte_cache import ByteCache
 from zoo.engine.generation import Generation
 from zoo.engine.job import Job
+from zoo.engine.kernel_choice import KernelChoice
 from zoo.engine.limits import Limits
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
+from zoo.engine.modulation_tables import with_tables
 from zoo.engine.request import Progress, Request, Result, nearest, short
 from zoo.engine.results import Results
 from zoo.engine.run_steps import RunSteps
@@ -67,7 +69,7 @@ class Hub:
         self.results = Results(self.cache_dir / "results")
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
-        self.models = ModelCache(self.store, self.device, dtype)
+        self.models = ModelCache(self.store, self.device, dtype, KernelChoice(self.cache_dir / "kernels.json"), self.threads)
         self.cards = cards()
         self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
@@ -147,7 +149,7 @@ class Hub:
         Cancelled, it ends within one step with a Result that holds the last clean prediction, before the first step without any; who
         stops reading cancels it, and that prediction is on disk as well. visitor: whose history the pictures enter; None is a rehearsal,
         of which nothing is kept. preview: whether to decode clean predictions on the way. stop: a flag that cancels it, too. trace: is
-        filled with what the network is asked. account, address: who shares the machine with others, see Limits; a job that asks for
+        filled with what the network is asked of the first sample. account, address: who shares the machine with others, see Limits; a job that asks for
         another shares its own. measured: whether the result tells the memory of a step. Raises RequestError at once for what cannot be
         asked; reading the job raises a ZooError for anything else that the user can mend.
         """
@@ -245,7 +247,7 @@ class Hub:
 
     def predict(self, card: Card, request: Request, module: nn.Module, context: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
         """The network as a solver of this request asks it: (x, t) -> raw output, guided."""
-        count, null = len(request.seeds), None
+        count, null, module = len(request.seeds), card.arch.get("num_classes"), with_tables(card, request, module)
         labels = torch.tensor(request.labels, device=self.device) if request.labels else None
         if context is not None:
             labels, null = context[:1].expand(count, -1, -1), context[1:]

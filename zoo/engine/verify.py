@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zoo.catalog import checkpoint, sources
-from zoo.catalog.card import SEEING, SHARD, Card
+from zoo.catalog.card import SHARD, Card
 from zoo.catalog.store import LocalFiles, Store, sha256
 from zoo.errors import CheckpointError, ChecksumError, RequestError
-from zoo.networks.build import build_module, renaming
+from zoo.networks.build import build_module, example_pass, renaming
 from zoo.networks.inception import statistics
 
 TOLERANCE = 1e-3
@@ -70,31 +70,9 @@ def load_module(card: Card, weights: Sequence[Path]) -> nn.Module:
 @torch.no_grad()
 def fingerprint(card: Card, module: nn.Module) -> tuple[float, ...]:
     """Mean, deviation, first and last number of what the module makes, in float32, of noise of seed 0 (at time 500, class 0)."""
-    output = _forward(card, module, torch.Generator().manual_seed(0)).float().flatten()
+    generator = torch.Generator().manual_seed(0)
+    output = example_pass(card, module, lambda *shape: torch.randn(shape, generator=generator)).float().flatten()
     return tuple(float(f"{value:.6g}") for value in (output.mean(), output.std(), output[0], output[-1]))
-
-
-def _forward(card: Card, module: nn.Module, generator: torch.Generator) -> Tensor:
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    arch = card.arch
-    if card.task == "autoencoder":
-        words = {"num_frames": 1} if card.family == "autoencoder-kl-temporal" else {}
-        return module.decode(noise(1, arch["latent_channels"], 8, 8), **words).sample
-    if card.task == "text-encoder":
-        return module(input_ids=torch.arange(arch["num_context_tokens"])[None] % arch["vocab_size"]).last_hidden_state
-    if card.task == "judge":
-        return module(noise(1, 3, 64, 64))[0]
-    frames = (arch["num_frames"],) if card.video or card.task == "video-classification" else ()
-    x = noise(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"])
-    if card.task in SEEING:
-        output = module(x)
-        return output.logits if card.task.endswith("classification") else output.last_hidden_state
-    y = torch.zeros(1, dtype=torch.long) if arch.get("num_classes") else None
-    if card.text:
-        y = noise(1, arch.get("num_context_tokens", 120), arch["context_dim"])
-    return module(x, torch.full((1,), 500.0), y)
 
 
 def _check_digests(card: Card, files: LocalFiles) -> str:

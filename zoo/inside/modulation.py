@@ -51,7 +51,7 @@ def record_skips(module: nn.Module, scales: Mapping[int, float] | None = None) -
     def watch(index: int, linear: nn.Linear) -> None:
         def keep(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
             trunk, skip = inputs[0].chunk(2, dim=-1)
-            left, right = linear.weight.chunk(2, dim=1)
+            left, right = linear.weight.to_dense().chunk(2, dim=1)
             carried, base = ((x @ w.T).float().norm(dim=-1).mean().item() for x, w in ((skip, right), (trunk, left)))
             shares[index] = carried / max(carried + base, 1e-12)
             return (torch.cat([trunk, skip * scales[index]], dim=-1),) if index in scales else None

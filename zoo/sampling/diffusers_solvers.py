@@ -32,12 +32,25 @@ def sample_with_scheduler(
     Noise, where the scheduler draws any, comes from one CPU generator a row, seeded from the row's own start x.
     Raises RequestError for a name that is no scheduler of noise-predicting models, and for steps that it refuses.
     """
+    return _walk(_prepared(name, schedule, steps, x.device), denoise, x, schedule)
+
+
+def scheduler_levels(name: str, schedule: Schedule, steps: int) -> list[Level]:
+    """The levels at which diffusers' scheduler of this name asks the network, in order."""
+    return [_level(schedule, t) for t in _prepared(name, schedule, steps, "cpu").timesteps]
+
+
+def _prepared(name: str, schedule: Schedule, steps: int, device: torch.device | str) -> Any:
     scheduler = build(name, schedule)
     try:
-        scheduler.set_timesteps(steps, device=x.device)
+        scheduler.set_timesteps(steps, device=device)
     except (ValueError, TypeError, IndexError, AssertionError, ZeroDivisionError) as error:
         raise RequestError(f"{name} cannot take {steps!r} steps: {str(error).rstrip('.')}.") from None
-    return _walk(scheduler, denoise, x, schedule)
+    return scheduler
+
+
+def _level(schedule: Schedule, t: Tensor) -> Level:
+    return Level.at(schedule, (t.item() + 1) / schedule.steps)
 
 
 def build(name: str, schedule: Schedule) -> Any:
@@ -75,7 +88,7 @@ def _walk(scheduler: Any, denoise: Callable[[Tensor, Level], Prediction], x: Ten
     x, total = x * scheduler.init_noise_sigma, len(scheduler.timesteps)
     for k, t in enumerate(scheduler.timesteps):
         model_input = scheduler.scale_model_input(x, t)
-        level = Level.at(schedule, (t.item() + 1) / schedule.steps)
+        level = _level(schedule, t)
         prediction = denoise(model_input, level)
         try:
             x = scheduler.step(prediction.eps, t, x, **draws).prev_sample.to(x.dtype)

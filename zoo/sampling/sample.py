@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from zoo.errors import RequestError
-from zoo.sampling.diffusers_solvers import FRIENDLY, sample_with_scheduler
+from zoo.sampling.diffusers_solvers import FRIENDLY, sample_with_scheduler, scheduler_levels
 from zoo.sampling.guidance import Level, Predict, denoise
 from zoo.sampling.schedule import Schedule
 from zoo.sampling.solvers import Noise, SdeStep, Step, chain, ddim, ddpm, dpm_solver, euler_maruyama, grid, log_snr_grid, sde_steps
@@ -49,13 +49,11 @@ def sample(
     (ddpm, ddim), eta 0..1 (ddim: 0; euler-maruyama: 1), order 1..3 (dpm-solver++, dpm-solver). Nothing is computed until the
     first Step is asked for. Raises RequestError at once for what cannot be done.
     """
-    if solver in FRIENDLY or solver.startswith("diffusers:"):
+    if of_diffusers := _scheduler(solver):
         if options:
             raise RequestError(f"{solver} takes no options here, not {', '.join(options)}.")
-        return sample_with_scheduler(FRIENDLY.get(solver, solver).removeprefix("diffusers:"), partial(denoise, predict), x, schedule, steps)
-    if solver not in SOLVERS:
-        raise RequestError(f"Solver {solver!r} is unknown: choose one of {', '.join(NAMES)} or diffusers:<Scheduler>.")
-    method = SOLVERS[solver]
+        return sample_with_scheduler(of_diffusers, partial(denoise, predict), x, schedule, steps)
+    method = _solver(solver)
     _check_options(solver, method, options)
     if not _whole(steps) or not method.fewest <= steps <= schedule.steps:
         raise RequestError(f"{solver} cannot take {steps!r} steps: give a whole number from {method.fewest} to {schedule.steps}.")
@@ -64,6 +62,26 @@ def sample(
         raise RequestError(f"{solver} needs fresh noise: give noise, a function from the step index to a tensor like x.")
     levels = method.levels(schedule, int(steps), **_with_defaults(method.level_options, options))
     return method.walk(partial(denoise, predict), x, levels, noise, **walk_options)
+
+
+def told_times(schedule: Schedule, solver: str, steps: int, **options: Any) -> list[float]:
+    """What the network will be told in a run, one time an evaluation, in order: `sample` with the same arguments tells just these."""
+    if of_diffusers := _scheduler(solver):
+        return [level.t for level in scheduler_levels(of_diffusers, schedule, steps)]
+    method = _solver(solver)
+    levels = method.levels(schedule, steps, **_with_defaults(method.level_options, options))
+    return [(level.start if isinstance(level, SdeStep) else level).t for level in levels[:steps]]
+
+
+def _scheduler(solver: str) -> str:
+    """The class of diffusers behind a solver's name, "" for one of ours."""
+    return FRIENDLY.get(solver, solver if solver.startswith("diffusers:") else "").removeprefix("diffusers:")
+
+
+def _solver(name: str) -> Solver:
+    if name not in SOLVERS:
+        raise RequestError(f"Solver {name!r} is unknown: choose one of {', '.join(NAMES)} or diffusers:<Scheduler>.")
+    return SOLVERS[name]
 
 
 def _check_options(name: str, solver: Solver, options: dict[str, Any]) -> None:
