@@ -149,9 +149,9 @@ class Hub:
         Cancelled, it ends within one step with a Result that holds the last clean prediction, before the first step without any; who
         stops reading cancels it, and that prediction is on disk as well. visitor: whose history the pictures enter; None is a rehearsal,
         of which nothing is kept. preview: whether to decode clean predictions on the way. stop: a flag that cancels it, too. trace: is
-        filled with what the network is asked of the first sample. account, address: who shares the machine with others, see Limits; a job that asks for
-        another shares its own. measured: whether the result tells the memory of a step. Raises RequestError at once for what cannot be
-        asked; reading the job raises a ZooError for anything else that the user can mend.
+        filled with what the network is asked of the first sample. account, address: who shares the machine with others, see Limits; a
+        job that asks for another shares its own. measured: whether the result tells the memory of a step. Raises RequestError at once
+        for what cannot be asked; reading the job raises a ZooError for anything else that the user can mend.
         """
         card = self.card(request.model)
         request = request.resolved(card)

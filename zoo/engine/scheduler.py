@@ -234,7 +234,10 @@ class Scheduler:
         with self._condition:
             if job in self._turns:
                 self._turns[job].extend(turns)
-                self._condition.notify_all() if self._blocked else self._condition.notify(len(turns))
+                if self._blocked or any(turn.whole for turn in turns):
+                    self._condition.notify_all()  # only the first thread takes those
+                else:
+                    self._condition.notify(len(turns))
 
     def _compute(self, first: bool) -> None:
         """What each computing thread does, for good; only the first computes with all cores, for each that does keeps a team of threads."""
