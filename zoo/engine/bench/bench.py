@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 import zoo
-from zoo.catalog.card import cards
 from zoo.catalog.store import Store
 from zoo.engine.bench import machine, weights
 from zoo.engine.bench.diffusers_peers import diffusers_peer
@@ -29,7 +28,7 @@ from zoo.errors import OutOfMemoryError, RequestError
 from zoo.media import pictures
 from zoo.networks import autoencoders
 from zoo.networks.build import build_module
-from zoo.sampling import Schedule, sample, seeded
+from zoo.sampling import Schedule, sample, seeded, solver_options
 
 LARGE = 10_000_000
 """Parameters from which fewer steps and rounds are measured unless more are asked for."""
@@ -80,9 +79,10 @@ class Bench:
     def __init__(self, settings: Settings, folder: Path, tell: Tell) -> None:
         self.settings, self.folder, self.tell = settings, folder, tell
         own = Hub(device=settings.device, dtype=settings.dtype, offline=True)
-        self.card = card = own.card(settings.model or next(card.id for card in cards().values() if card.generates))
+        self.card = card = own.card(settings.model or next(card.id for card in own.offers if card.generates))
         small = card.cost.params < LARGE
-        steps, self.round_count = settings.steps or (50 if small else 4), settings.rounds or (5 if small else 3)
+        steps = settings.steps if settings.steps is not None else 50 if small else 4
+        self.round_count = settings.rounds or (5 if small else 3)
         guidance = (card.guidance.default if card.guidance.default != 1 else 4.0) if card.guidable else 1.0
         label = (0,) if card.arch.get("num_classes") else ()
         words = {"steps": steps, "solver": "ddim", "guidance": guidance, "prompt": "a red bus" if card.text else ""}
@@ -90,7 +90,7 @@ class Bench:
         self.dtype, self.device = own.models.dtype(card), own.device
         self._check_memory()
         self.notes: list[str] = []
-        self.own_weights, self.whole = self._provide(own.store)
+        self.own_weights, self.whole = self._provide(own)
         self.hub = self._hub()
         self.watch = Stopwatch(self.device)
 
@@ -126,12 +126,12 @@ class Bench:
                 "choose a smaller model, or --dtype bfloat16."
             )
 
-    def _provide(self, own: Store) -> tuple[bool, bool]:
+    def _provide(self, own: Hub) -> tuple[bool, bool]:
         """Whether the model's own weights are here, random ones standing in, and whether whole pictures are to be made: not of a text."""
         bench = Store(self.folder / "cache" / "models")
-        parts = [self.card, *([cards()[self.request.vae]] if self.request.vae else [])]
+        parts = [self.card, *([own.card(self.request.vae)] if self.request.vae else [])]
         self.tell(f"weights of {self.card.id}")
-        real = [weights.provide(part, own, bench, self.dtype) for part in parts]
+        real = [weights.provide(part, own.store, bench, self.dtype) for part in parts]
         for part, is_own in zip(parts, real, strict=True):
             if not is_own:
                 self.notes.append(f"{part.id} is not on this machine: random weights of its architecture took its place.")
@@ -224,7 +224,9 @@ class Bench:
     def _agrees(self, peer: Peer, what: str, gap: float) -> bool:
         tolerance = TOLERANCE[self.dtype]
         if self.dtype != torch.float32 and what == "loop" and not gap <= tolerance:
-            self.notes.append(f"In {self.dtype} the samples of {peer.name} end up {gap:.1e} from ours: rounding adds up along the loop.")
+            self.notes.append(
+                f"In {str(self.dtype)[6:]} the samples of {peer.name} end up {gap:.1e} from ours: rounding adds up along the loop."
+            )
             return True
         if not gap <= tolerance:
             self.notes.append(f"A {what} of {peer.name} was not timed: it differs from ours by {gap:.1e} of its largest value.")
@@ -247,10 +249,11 @@ class Bench:
         x = seeded(request.seeds, request.shape(card), self.device)(-1)
         schedule, predict = Schedule.from_card(card.schedule), hub.predict(card, request, hub.load(card).module, None)
         autoencoder = hub.load(hub.card(request.vae)).module if card.latent else None
+        options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
         firsts: list[float] = []
 
         def bare() -> None:
-            *_, last = sample(predict, x, schedule, "ddim", request.steps, spacing=card.sampling.spacing)
+            *_, last = sample(predict, x, schedule, request.solver, request.steps, **options)
             pictures.to_uint8(autoencoders.decode(autoencoder, last.x, card.latent.scale) if autoencoder else last.x)
 
         def watched() -> None:

@@ -70,7 +70,7 @@ def official_peer(task: Task) -> Peer | str:
     if official is None:
         return "The authors' computation is restated in tests/official.py, which is not here: run this from a checkout of the repository."
     if card.family not in official.FAMILIES or task.context is not None:
-        return f"The authors' computation of {card.id} is not restated in tests/official.py, so only others are compared."
+        return f"The authors' computation of {card.id} is not restated in tests/official.py, so it is not compared."
     network = official.build(card.family, card.arch, task.state)
     x = task.x
     if task.guidance == 1:
