@@ -164,18 +164,22 @@ def soak(minutes: float, visitors: int, folder: Path, tell: Callable[[str], None
                 log.fault(f"Visitor {guest.number} never came to the end of: {guest.doing}.")
         tell("everybody has gone")
         time.sleep(SETTLE)
+        last = Client(server.url, verbose=False)
+        last.submit(api_name="/list_models").result(timeout=PATIENCE)  # idle threads end when the next call comes
+        last.close()
+        time.sleep(2)
         samples.append(server.sample())
     finally:
         farewell = server.end()
-    faults = log.faults + judge(server, samples, listings, farewell, files_of(answers, log))
+    faults = log.faults + judge(server, samples, listings, farewell, most_files(answers, log))
     print(table(log, samples, listings, took, visitors, farewell, faults))
     return not faults
 
 
-def files_of(answers: dict[Wish, str], log: Log) -> int:
-    """Copies of finished files that the server may have made for its clients: of each answer its pictures or its overlay, and uploads."""
-    granted = sum(max(1, wish.count) for waits in log.waits.values() for wish, _ in waits)
-    return granted + 2 * sum(max(1, wish.count) for wish in answers) + sum(log.counts.values())
+def most_files(answers: dict[Wish, str], log: Log) -> int:
+    """Files that Gradio may have copied to hand them out: of every wish its pictures or its overlay, once, for a copy is named by what it
+    holds; the uploads; the prediction at which a job was cancelled, if it was handed out."""
+    return 2 * sum(max(1, wish.count) for wish in answers) + 2 * log.counts["cancelled"]
 
 
 def judge(server: Server, samples: list[Sample], listings: list[float], farewell: float | None, files: int) -> list[str]:

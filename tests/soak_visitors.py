@@ -89,7 +89,8 @@ NONSENSE = [
     ("/generate_image", ("tiny-dot", "4", 1, 3, 3, "ddim", 2.0)), ("/generate_image", ("tiny-dit", "no such thing", 1, 3, 3, "ddim", 2.0)),
     ("/generate_image", ("tiny-dit", "4", 10**4, 3, 3, "ddim", 2.0)), ("/generate_image", ("tiny-dit", "4", 1, -1, 3, "ddim", 2.0)),
     ("/generate_image", ("tiny-dit", "4", 1, 3, 10**6, "ddim", 2.0)), ("/generate_image", ("tiny-dit", "4", 1, 3, 3, "magic", 2.0)),
-    ("/generate_image", ("tiny-dit", ["star"], None, 3, "many", ["ddim"], "nan")), ("/generate_video", ("tiny-dit", "0", "", 16, 8, 1, 4)),
+    ("/generate_image", ("tiny-dit", ["star"], None, 3, "many", ["ddim"], "nan")),
+    ("/generate_video", ("tiny-dit", "0", "", 16, 8, 1, 4, "ddim", 2.0, "")),
     ("/compare", ([{"model": "tiny-dit", "label": "4", "seed": -4}],)), ("/compare", ("nothing",)), ("/compare", ([],)),
     ("/look_inside", (None, "tiny-vit", 0, None, None)), ("/look_inside", (handle_file(str(STAR)), "tiny-vit", 99, None, None)),
 ]  # fmt: skip
@@ -201,8 +202,8 @@ class Visitor:
             job.result(timeout=PATIENCE)
         except CancelledError:
             pass
-        except Exception as error:
-            if not refused(error):
+        except Exception as error:  # a KeyError is how gradio_client takes the server's word that a job has ended without an answer
+            if not refused(error) and not (isinstance(error, KeyError) and "'data'" in str(error)):
                 raise
         self.log.count("cancelled")
         with self.log.lock:
