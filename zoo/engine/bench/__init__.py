@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from zoo.engine.bench.bench import Settings, run
+from zoo.engine.bench.bench import run
 from zoo.engine.bench.report import text
+from zoo.engine.bench.subject import Settings
 
 __all__ = ["Settings", "run", "text"]

@@ -69,7 +69,8 @@ def doubt(before: float | None, rows: Sequence[dict[str, Any]], threads: int, on
             reasons.append(f"its core did something else for {100 * sorted(waits)[len(waits) // 2]:.0f} % of the time")
     if not reasons:
         return ""
-    return f"This machine was too busy for these figures to be believed: {', and '.join(reasons)}; run it again when nothing else does."
+    words = " and ".join(filter(None, [", ".join(reasons[:-1]), reasons[-1]]))
+    return f"This machine was too busy for these figures to be believed: {words}; run it again when nothing else does."
 
 
 def _line(path: Path, word: str) -> str:

@@ -59,7 +59,7 @@ def _visitors(crowd: dict[str, Any]) -> str:
         one = crowd[key]
         lines.append(
             f"  {name:<20}{one['images_a_minute']:>8.1f} images a minute; wait for one: median {seconds(one['median_wait_seconds'])}, "
-            f"worst {seconds(one['worst_wait_seconds'])}"
+            f"worst {seconds(one['worst_wait_seconds'])}" + f"; {one['refusals']} refused" * bool(one["refusals"])
         )
     growth = crowd["memory_growth_bytes"]
     lines.append(

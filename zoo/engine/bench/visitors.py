@@ -8,11 +8,13 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from zoo.engine.bench import machine
 from zoo.engine.hub import Hub
 from zoo.engine.request import Request, Result
+from zoo.errors import ZooError
 
 EACH = 3
 """Pictures that every visitor asks for, one after the other."""
@@ -39,33 +41,39 @@ def visits(hub: Hub, request: Request, visitors: int, tell: Callable[[str], None
     together = _crowd(hub, wishes)
     gc.collect()
     after = machine.resident_bytes()
-    same = sum(together["pixels"][seed] == digest for seed, digest in alone["pixels"].items())
+    same = sum(together["pixels"].get(seed) == digest for seed, digest in alone["pixels"].items())
     return {
         "visitors": visitors, "each": EACH, "steps": request.steps, "images": visitors * EACH, "same_pixels": same,
         "together": _figures(together), "alone": _figures(alone),
-        "ratio": alone["seconds"] / together["seconds"], "memory_growth_bytes": None if before is None else after - before,
+        "ratio": _figures(together)["images_a_minute"] / _figures(alone)["images_a_minute"],
+        "memory_growth_bytes": None if before is None else after - before,
     }  # fmt: skip
 
 
 def _crowd(hub: Hub, wishes: list[list[Request]]) -> dict[str, Any]:
-    """Let every list be asked by a thread of its own, all starting together."""
+    """Let every list be asked by a thread of its own, all starting together. Raises what was said where nobody got a picture."""
     waits: list[float] = []
     pixels: dict[int, str] = {}
+    refusals: list[ZooError] = []
     failures: list[BaseException] = []
     start = threading.Barrier(len(wishes) + 1)
 
-    def visitor(asked: list[Request]) -> None:
+    def visitor(name: str, asked: list[Request]) -> None:
         start.wait()
         try:
             for one in asked:
                 began = time.perf_counter()
-                digest = _ask(hub, one)
+                try:
+                    digest = _ask(hub, one, name)
+                except ZooError as error:  # a hub may have limits
+                    refusals.append(error)
+                    continue
                 waits.append(time.perf_counter() - began)
                 pixels[one.seeds[0]] = digest
         except BaseException as error:  # told to whoever started the thread
             failures.append(error)
 
-    threads = [threading.Thread(target=visitor, args=(asked,), daemon=True) for asked in wishes]
+    threads = [threading.Thread(target=visitor, args=(f"{number:032x}", asked), daemon=True) for number, asked in enumerate(wishes)]
     for thread in threads:
         thread.start()
     start.wait()
@@ -73,20 +81,19 @@ def _crowd(hub: Hub, wishes: list[list[Request]]) -> dict[str, Any]:
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - began
-    if failures:
-        raise failures[0]
-    return {"seconds": seconds, "waits": waits, "pixels": pixels}
+    if failures or not waits:
+        raise [*failures, *refusals][0]
+    return {"seconds": seconds, "waits": waits, "pixels": pixels, "refusals": len(refusals)}
 
 
-def _ask(hub: Hub, request: Request) -> str:
+def _ask(hub: Hub, request: Request, visitor: str = "") -> str:
     """The digest of the pixels of one picture."""
-    *_, result = hub.generate(request)
-    assert isinstance(result, Result)
-    return result.receipts[0]["pixels"]
+    with closing(hub.generate(request, visitor=visitor)) as items:
+        return next(item.receipts[0]["pixels"] for item in items if isinstance(item, Result))
 
 
 def _figures(crowd: dict[str, Any]) -> dict[str, float]:
     return {
         "images_a_minute": 60 * len(crowd["waits"]) / crowd["seconds"], "median_wait_seconds": statistics.median(crowd["waits"]),
-        "worst_wait_seconds": max(crowd["waits"]), "seconds": crowd["seconds"],
+        "worst_wait_seconds": max(crowd["waits"]), "seconds": crowd["seconds"], "refusals": crowd["refusals"],
     }  # fmt: skip
