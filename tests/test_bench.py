@@ -100,7 +100,7 @@ def test_a_network_that_is_diffusers_own_has_no_peer() -> None:
 def test_bfloat16_is_held_to_a_wider_tolerance() -> None:
     report = run("tiny-dit", dtype="bfloat16")
     assert report["dtype"] == "bfloat16"
-    assert [0.05 > row["difference"] > 1e-4 for row in report["step"]["rows"][1:]] == [True, True]
+    assert [0.1 > row["difference"] > 1e-4 for row in report["step"]["rows"][1:]] == [True, True]
 
 
 def test_a_model_that_is_not_here_runs_on_random_weights_and_says_so(hub_with: Callable[..., Hub], folder: Path) -> None:
