@@ -25,7 +25,7 @@ from pathlib import Path
 
 from gradio_client import Client
 
-from tests.soak_visitors import PATIENCE, Log, Visitor, Wish, alone
+from tests.soak_visitors import ALONE, Log, Visitor, Wish, alone
 
 ROOT = Path(__file__).parent.parent
 GROWTH = 0.10
@@ -111,7 +111,7 @@ def count(folder: Path) -> int:
 
 
 @contextmanager
-def watched(server: Server, log: Log, tell: Callable[[str], None]) -> Iterator[tuple[list[Sample], list[float]]]:
+def watched(server: Server, log: Log, patience: float, tell: Callable[[str], None]) -> Iterator[tuple[list[Sample], list[float]]]:
     """Meanwhile, a sample every half minute, and how long /list_models takes one who asks every second."""
     samples, answers, over = [server.sample()], [], threading.Event()
 
@@ -125,7 +125,7 @@ def watched(server: Server, log: Log, tell: Callable[[str], None]) -> Iterator[t
         while not over.wait(1):
             start = time.monotonic()
             try:
-                client.submit(api_name="/list_models").result(timeout=PATIENCE)
+                client.submit(api_name="/list_models").result(timeout=patience)
                 answers.append(time.monotonic() - start)
             except Exception as error:
                 log.fault(f"/list_models failed after {time.monotonic() - start:.1f} s: {type(error).__name__}: {error}")
@@ -144,29 +144,32 @@ def watched(server: Server, log: Log, tell: Callable[[str], None]) -> Iterator[t
 
 def soak(minutes: float, visitors: int, folder: Path, tell: Callable[[str], None]) -> bool:
     """Run all of it and print the table; whether nothing was wrong."""
-    server, log = Server(folder), Log()
+    server, log, patience = Server(folder), Log(), ALONE + 60 * minutes
     farewell: float | None = None
     try:
         server.wait()
         answers = alone(server.url, folder / "alone", tell)
         time.sleep(3)
-        guests = [Visitor(number, server.url, folder / "visitors", answers, log) for number in range(visitors)]
-        with watched(server, log, tell) as (samples, listings):
+        guests = [Visitor(number, server.url, folder / "visitors", answers, log, patience) for number in range(visitors)]
+        with watched(server, log, patience, tell) as (samples, listings):
             start = time.monotonic()
             threads = [threading.Thread(target=guest.stay, args=(start + 60 * minutes,), daemon=True) for guest in guests]
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(max(1.0, start + 60 * minutes + PATIENCE + 60 - time.monotonic()))
+                thread.join(max(1.0, start + 60 * minutes + patience + 30 - time.monotonic()))
             took = time.monotonic() - start
         for guest, thread in zip(guests, threads, strict=True):
             if thread.is_alive():
                 log.fault(f"Visitor {guest.number} never came to the end of: {guest.doing}.")
         tell("everybody has gone")
         time.sleep(SETTLE)
-        last = Client(server.url, verbose=False)
-        last.submit(api_name="/list_models").result(timeout=PATIENCE)  # idle threads end when the next call comes
-        last.close()
+        try:
+            last = Client(server.url, verbose=False)
+            last.submit(api_name="/list_models").result(timeout=ALONE)  # idle threads end when the next call comes
+            last.close()
+        except Exception as error:
+            log.fault(f"Nobody was answered any more: {type(error).__name__}: {error}")
         time.sleep(2)
         samples.append(server.sample())
     finally:
@@ -221,7 +224,7 @@ def table(
     images = sum(wish.count for wish, _ in log.waits["picture"])
     lines = [f"{visitors} visitors for {took:.0f} s; {images} pictures, {60 * images / took:.0f} a minute", ""]
     lines.append(f"  {'wait for':<26}{'times':>7}{'median':>10}{'worst':>10}{'worst of its equals':>21}")
-    for kind, waits in sorted(log.waits.items()):
+    for kind, waits in sorted((kind, waits) for kind, waits in log.waits.items() if waits):
         seconds = [wait for _, wait in waits]
         lines.append(f"  {kind:<26}{len(waits):>7}{statistics.median(seconds):>8.2f} s{max(seconds):>8.2f} s{unfair(waits):>19.1f} x")
     if listings:
@@ -239,7 +242,7 @@ def table(
     lines.append(f"  memory at the end over the start: {samples[-1].resident / samples[0].resident:.2f}")
     lines += ["  the server had to be killed" if farewell is None else f"  the server ended after {farewell:.1f} s", ""]
     distinct = list(dict.fromkeys(faults))
-    lines += [f"{len(faults)} things are wrong:", *(f"  {fault}" for fault in distinct[:20])] if faults else ["Nothing is wrong."]
+    lines += [f"{len(faults)} wrong:", *(f"  {fault}" for fault in distinct[:20])] if faults else ["Nothing is wrong."]
     return "\n".join(lines + [f"  ... and {len(distinct) - 20} more"] * (len(distinct) > 20))
 
 

@@ -22,8 +22,8 @@ from gradio_client.exceptions import AppError
 
 from zoo.media import pictures
 
-PATIENCE = 600
-"""Seconds that a visitor waits for one answer."""
+ALONE = 120
+"""Seconds within which a wish is granted where nobody else asks."""
 STAR = Path(__file__).parent.parent / "zoo" / "catalog" / "data" / "example-star.png"
 UNSAID = "upstream Gradio app"
 """What gradio_client says where the server failed without a sentence."""
@@ -131,8 +131,9 @@ def refused(error: BaseException) -> bool:
 class Visitor:
     """Comes, does one thing after another until the end, and goes; the same number does the same things."""
 
-    def __init__(self, number: int, url: str, folder: Path, answers: dict[Wish, str], log: Log) -> None:
+    def __init__(self, number: int, url: str, folder: Path, answers: dict[Wish, str], log: Log, patience: float) -> None:
         self.number, self.url, self.folder, self.answers, self.log = number, url, folder / f"visitor-{number}", answers, log
+        self.patience = patience
         self.random = random.Random(number)
         self.client: Client | None = None
         self.doing = "nothing"
@@ -179,7 +180,7 @@ class Visitor:
         wish = self.wish()
         start = time.monotonic()
         try:
-            result = self.client.submit(*wish.arguments, api_name=wish.endpoint).result(timeout=PATIENCE)
+            result = self.client.submit(*wish.arguments, api_name=wish.endpoint).result(timeout=self.patience)
         except Exception as error:
             if not refused(error):
                 raise
@@ -199,7 +200,7 @@ class Visitor:
         job.cancel()
         start = time.monotonic()
         try:
-            job.result(timeout=PATIENCE)
+            job.result(timeout=self.patience)
         except CancelledError:
             pass
         except Exception as error:  # a KeyError is how gradio_client takes the server's word that a job has ended without an answer
@@ -235,7 +236,7 @@ class Visitor:
         """Ask for what cannot be; it must be refused in a sentence."""
         endpoint, arguments = self.random.choice(NONSENSE)
         try:
-            result = self.client.submit(*arguments, api_name=endpoint).result(timeout=PATIENCE)
+            result = self.client.submit(*arguments, api_name=endpoint).result(timeout=self.patience)
         except Exception as error:
             if not refused(error):
                 self.log.fault(f"{endpoint} {arguments} failed without a sentence: {type(error).__name__}: {error}")
@@ -249,7 +250,7 @@ def alone(url: str, folder: Path, tell: Callable[[str], None]) -> dict[Wish, str
     client, answers = Client(url, verbose=False, download_files=str(folder)), {}
     for number, wish in enumerate(wishes()):
         tell(f"alone: {number + 1} of {len(wishes())}")
-        first, second = (wish.answer(client.submit(*wish.arguments, api_name=wish.endpoint).result(timeout=PATIENCE)) for _ in range(2))
+        first, second = (wish.answer(client.submit(*wish.arguments, api_name=wish.endpoint).result(timeout=ALONE)) for _ in range(2))
         assert first == second, f"{wish} is not the same when asked again"
         answers[wish] = first
     client.close()
