@@ -216,6 +216,30 @@ def compare(arguments: argparse.Namespace) -> None:
         print(json.dumps(plan.manifest() if isinstance(plan, Grid) else report.entries(plan), indent=1))
 
 
+def bench(arguments: argparse.Namespace) -> None:
+    """Measure how fast this machine is with a model, print the report, and write it as JSON where that is asked for."""
+    from zoo.catalog.files import atomic_write
+    from zoo.engine import bench as benches
+
+    words = ("model", "peers", "visitors", "threads", "dtype", "device", "steps", "rounds")
+    settings = benches.Settings(**{word: getattr(arguments, word) for word in words})
+
+    def tell(stage: str) -> None:
+        print(f"\r{stage[:90]:<92}", end="", file=sys.stderr, flush=True)
+
+    if arguments.json and not arguments.json.parent.is_dir():  # said before minutes of work
+        raise RequestError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}.")
+    report = benches.run(settings, tell)
+    print(file=sys.stderr)
+    print(benches.text(report))
+    if arguments.json:
+        try:
+            with atomic_write(arguments.json) as part:
+                part.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"{arguments.json} cannot be written ({error.strerror}): choose another file.") from None
+
+
 def _card(identity: str) -> Card:
     from zoo.engine.hub import Hub
 
@@ -290,7 +314,18 @@ def parser() -> argparse.ArgumentParser:
         "file", metavar="FILE", type=Path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
     )
     importing.set_defaults(run=take)
-    for command in (sampling, looking, comparing):
+    example = "example: python -m zoo bench --peers --visitors 8"
+    benching = commands.add_parser("bench", help="how fast a model runs here, and other code on the same weights", epilog=example)
+    benching.add_argument("--model", default="", metavar="ID", help="default: the first that makes pictures, tiny-dit")
+    benching.add_argument("--peers", action="store_true", help="also time diffusers, and the authors' computation as tests/ restates it")
+    benching.add_argument("--visitors", type=int, default=0, metavar="N", help="also let N visitors ask at once")
+    benching.add_argument("--threads", type=int, default=1, metavar="N", help="threads of PyTorch's; default: 1, the steadiest to measure")
+    benching.add_argument("--steps", type=int, metavar="N", help="of the loop; default: 50, for large models 4")
+    benching.add_argument("--rounds", type=int, metavar="N", help="of which medians are taken; default: 5, for large models 3")
+    benching.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
+    benching.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured as JSON")
+    benching.set_defaults(run=bench)
+    for command in (sampling, looking, comparing, benching):
         command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     for command in (listing, showing, sampling, looking, comparing, fetching, caching, verifying, importing):
         command.add_argument("--json", action="store_true", help="print JSON")
