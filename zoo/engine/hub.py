@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from zoo.catalog import sources
 from zoo.catalog.card import Card, cards
 from zoo.catalog.store import LocalFiles, Store
+from zoo.engine.footprint import Memory
+from zoo.engine.memory import budget_of, is_out_of_memory
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
 from zoo.engine.request import Progress, Request, Result, nearest, short
 from zoo.engine.results import Results, receipts_of
@@ -46,12 +48,16 @@ class Hub:
         offline: bool | None = None,
         models: Sequence[str] | None = None,
         downloads: bool | None = None,
+        memory: float | None = None,
+        results_gb: float | None = None,
+        results_days: float | None = None,
     ) -> None:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
         offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card);
         downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
-        listens on this machine only).
+        listens on this machine only); memory: GB that weights and what runs may take (default: PATCHWORK_MEMORY, else a share of what
+        is free); results_gb, results_days: what results may take on disk, and how old they may become (see zoo.engine.results).
         """
         self.device = choose_device(device)
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
@@ -60,7 +66,8 @@ class Hub:
         self.results = Results(self.cache_dir / "results")
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
-        self.models = ModelCache(self.store, self.device, dtype)
+        self.models = ModelCache(self.store, self.device, dtype, budget_of(self.device, memory))
+        self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.cards = cards()
         self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
@@ -141,6 +148,7 @@ class Hub:
         """
         card = self.card(request.model)
         request = request.resolved(card)
+        self.memory.check(card, request)
         stop = stop or threading.Event()
         with self.turns.place(self.seconds(request)) as place:
             while count := place():
@@ -168,7 +176,9 @@ class Hub:
         """What `generate` does once its turn has come, for whoever holds the line; the time between two of its steps is not counted."""
         try:
             yield from self._run(card, request, preview, stop, visitor, trace)
-        except (torch.OutOfMemoryError, MemoryError):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise OutOfMemoryError(
                 f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
             ) from None
