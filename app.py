@@ -26,7 +26,7 @@ def main() -> int:
 
     try:
         page = ui.build(hub := Hub(**chosen))
-        page.launch(server_name=host, server_port=port, share=share, prevent_thread_lock=True, **ui.appearance(hub))
+        ui.launch(page, hub, server_name=host, server_port=port, share=share)
     except (ZooError, OSError, OverflowError) as error:
         refused = f"cannot listen on {host}:{port}; choose a free --port (1024 to 65535) or another --host."
         print(f"app: {error if isinstance(error, ZooError) else refused}", file=sys.stderr)

@@ -14,6 +14,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 from zoo.inside.inspector import Looker
+from zoo.ui import sessions
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
 HERE = Path(__file__).parent
-__all__ = ["appearance", "build", "first_generator"]
+__all__ = ["build", "first_generator", "launch"]
 
 
 def build(hub: Hub) -> gr.Blocks:
@@ -86,6 +87,12 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
         return image.restore(path) | {tabs: gr.Tabs(selected="image")}
 
     return open_result
+
+
+def launch(page: gr.Blocks, hub: Hub, **where: Any) -> None:
+    """Open the page to visitors, as launch() of gradio does, and go on. where: server_name, server_port, share ..."""
+    page.launch(prevent_thread_lock=True, **where, **appearance(hub))
+    sessions.bound(page)
 
 
 def appearance(hub: Hub) -> dict[str, Any]:
