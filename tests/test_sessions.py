@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 import httpx
 import pytest
 from conftest import free_port
+from gradio.utils import get_upload_folder
 from gradio_client import Client
+from PIL import Image
 
 from zoo import ui
 from zoo.engine.hub import Hub
+from zoo.media import pictures
 from zoo.ui import sessions
+from zoo.ui.parts import gallery_entries
 
 MOST = 20
 pytestmark = [  # gradio leaves its event loops to the garbage collector
@@ -81,3 +88,35 @@ def test_clients_are_answered_as_before(page: gr.Blocks) -> None:
     assert "tiny-dit" in [row["id"] for row in client.predict(api_name="/list_models")]
     files, receipts = client.predict("tiny-dit", "star", 1, 5, 2, "ddim", 2.0, api_name="/generate_image")
     assert len(files) == len(receipts) == 1
+
+
+def test_previews_of_the_api_are_in_its_answers_and_leave_no_file(page: gr.Blocks, hub: Hub, tmp_path: Path) -> None:
+    folder = Path(get_upload_folder())
+    before = set(folder.rglob("*.*"))
+    client = Client(page.local_url, verbose=False, download_files=tmp_path)
+    job = client.submit("tiny-dit", "star", 3, 7, 6, "ddim", 2.0, api_name="/generate_image")
+    *early, (gallery, receipts) = list(job)
+    assert early
+    for entries, progress in early:
+        assert progress["total"] == 6
+        pixels = [Image.open(io.BytesIO(base64.b64decode(entry["image"]["url"].partition(",")[2]))) for entry in entries]
+        assert [picture.size for picture in pixels] == [(64, 64)] * 3
+    for entry, receipt in zip(gallery, receipts, strict=True):
+        image, inside = pictures.read_png(entry["image"])
+        assert inside == receipt
+        assert pictures.digest(image) == receipt["pixels"]
+    new = set(folder.rglob("*.*")) - before
+    assert len(new) == 3  # the finished ones, which are those of the results and no copies
+    assert {one.stat().st_ino for one in new} == {(hub.results.folder / one.name).stat().st_ino for one in new}
+
+
+def test_what_is_served_stays_what_it_was_while_its_file_is_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "one.png"
+    file.write_bytes(b"first")
+    link = gallery_entries.served(file)
+    assert gallery_entries.served(file) == link
+    (tmp_path / "part").write_bytes(b"second, longer")
+    (tmp_path / "part").replace(file)
+    assert link.read_bytes() == b"first"
+    assert gallery_entries.served(file).read_bytes() == b"second, longer"
+    assert {str(link), str(gallery_entries.served(file))} <= gallery_entries.SERVED

@@ -18,6 +18,7 @@ from zoo.ui import sessions
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
+from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.tabs.compare.grid import GridTab
@@ -75,6 +76,7 @@ def build(hub: Hub) -> gr.Blocks:
             dropped = gr.UploadButton("Drop a file", size="sm")
         Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
         endpoints(hub, looker)
+        page.temp_file_sets.append(gallery_entries.SERVED)
     return page.queue(max_size=64, default_concurrency_limit=16)
 
 

@@ -15,7 +15,7 @@ from zoo.engine.results import write_files
 from zoo.errors import RequestError, ZooError
 from zoo.inside import attention_figures
 from zoo.media import figures
-from zoo.ui.parts import controls, runs
+from zoo.ui.parts import controls, gallery_entries, runs
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -42,7 +42,8 @@ def endpoints(hub: Hub, looker: Looker) -> None:
             gr.Number(None, label="guidance"),
         ]
         outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
-        gr.Button("generate_image").click(_images(hub), inputs, outputs, api_name="generate_image", preprocess=False)
+        plain = {"preprocess": False, "postprocess": False}
+        gr.Button("generate_image").click(_images(hub), inputs, outputs, api_name="generate_image", **plain)
         inputs = [
             gr.Textbox(label="model"),
             gr.Textbox(label="label"),
@@ -56,7 +57,7 @@ def endpoints(hub: Hub, looker: Looker) -> None:
             gr.Textbox("", label="negative_prompt"),
         ]
         outputs = [gr.File(label="video"), gr.JSON(label="receipt")]
-        gr.Button("generate_video").click(_videos(hub), inputs, outputs, api_name="generate_video", preprocess=False)
+        gr.Button("generate_video").click(_videos(hub), inputs, outputs, api_name="generate_video", **plain)
         inputs = [
             gr.File(label="image"),
             gr.Textbox(label="model"),
@@ -84,9 +85,12 @@ def _images(hub: Hub) -> Callable[..., Any]:
             request = controls.make_request(card, label, count, seed, steps, solver, guidance)
             for item in hub.generate(request):
                 if isinstance(item, Result):
-                    yield [str(path) for path in item.files], list(item.receipts)
+                    yield gallery_entries.files(item.files), list(item.receipts)
                 elif item.preview is not None:
-                    yield list(item.preview), {"request": item.request.to_dict(), "step": item.step, "total": item.total}
+                    yield (
+                        gallery_entries.previews(item.preview),
+                        {"request": item.request.to_dict(), "step": item.step, "total": item.total},
+                    )
         except ZooError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
@@ -117,7 +121,7 @@ def _videos(hub: Hub) -> Callable[..., Any]:
             request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, **more)
             for item in hub.generate(request, preview=False):
                 if isinstance(item, Result):
-                    yield str(item.files[0]), item.receipts[0]
+                    yield gallery_entries.file(item.files[0]), item.receipts[0]
                 else:
                     yield None, _progress(item)
         except ZooError as error:
