@@ -57,13 +57,13 @@ class Hub:
         offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card);
         downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
         listens on this machine only); memory: GB that weights and what runs may take (default: PATCHWORK_MEMORY, else a share of what
-        is free); results_gb, results_days: what results may take on disk, and how old they may become (see zoo.engine.results).
+        is free); results_gb, results_days: what results may take on disk, and how old they may become (see zoo.engine.retention).
         """
         self.device = choose_device(device)
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
         self.downloads = {"1": True, "0": False}.get(os.environ.get("PATCHWORK_DOWNLOADS", "")) if downloads is None else downloads
         self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
-        self.results = Results(self.cache_dir / "results")
+        self.results = Results(self.cache_dir / "results", results_gb, results_days)
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
         self.models = ModelCache(self.store, self.device, dtype, budget_of(self.device, memory))

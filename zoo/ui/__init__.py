@@ -95,6 +95,7 @@ def launch(page: gr.Blocks, hub: Hub, **where: Any) -> None:
     """Open the page to visitors, as launch() of gradio does, and go on. where: server_name, server_port, share ..."""
     page.launch(prevent_thread_lock=True, **where, **appearance(hub))
     sessions.bound(page)
+    hub.results.retention.prune_soon()
 
 
 def appearance(hub: Hub) -> dict[str, Any]:
