@@ -244,8 +244,8 @@ def together(
 def _quality(hub: Hub, column: Setting) -> dict[str, Any]:
     """What the judge says; where it fails the samples are there all the same."""
     try:
-        images = column.images
-        return quality_of(hub, column.card, images, column.labels[: len(images)])
+        samples = column.samples
+        return quality_of(hub, column.card, samples, column.labels[: len(samples)])
     except ZooError as error:
         return {"not_judged": str(error)}
 
@@ -266,7 +266,7 @@ def _in_turn(hub: Hub, columns: Sequence[Setting], runs: dict[int, Any]) -> Iter
                 if peak and (used := peak()) is not None:
                     one.memory = max(one.memory or 0, hub.models.sizes().get(one.card.id, 0) + used)
                 if isinstance(item, Result):
-                    one.results.append(item)
+                    one.add(item)
                     one.seconds, done[k] = before[k] + item.seconds, (0, 0)  # without the files
                 else:
                     done[k] = (item.step, item.total)

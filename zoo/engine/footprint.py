@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.engine.model_cache import ModelCache
     from zoo.engine.request import Request
 
-WARM = 128 << 20
+WARM = 160 << 20
 """Bytes that a first pass brings in, once in a process: code, kernels, buffers of the threads, and what loading leaves behind."""
 LATENTS = 12
 """Float32 arrays like the latents that guidance, the solver and its noise hold at once."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 import zoo
 from zoo.catalog.files import atomic_write
@@ -123,6 +124,20 @@ def receipts_of(card: Card, request: Request, images: np.ndarray, conditions: di
         common | {"index": k, "seed": request.seeds[k], "label": names[k], "pixels": pictures.digest(image)}
         for k, image in enumerate(images)
     ]
+
+
+def pixels(path: Path, fps: int = 8) -> np.ndarray:
+    """What a file of the results shows, to the bit: (h, w, 3) of a PNG, (f, h, w, 3) of an MP4 by the WebP beside it; fps: its own.
+
+    Raises MediaError where it is gone, as the oldest results are after a while, or damaged.
+    """
+    try:
+        if path.suffix == ".mp4":
+            return video.exact_frames(path.with_suffix(".webp"), fps)
+        with Image.open(path, formats=("PNG",)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise MediaError(f"{path.name} is no longer there, or damaged ({type(error).__name__}): make it once more.") from None
 
 
 def write_files(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:
