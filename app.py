@@ -1,4 +1,4 @@
-"""Open the hub in a browser: python app.py [--host HOST] [--port PORT] [--share] [--models ID,ID] [--offline] [--no-downloads]."""
+"""Open the hub in a browser: python app.py [--host HOST] [--port PORT] [--share] [--models ID,ID] [--offline] [--no-downloads] ..."""
 
 import argparse
 import os
@@ -16,23 +16,21 @@ def main() -> int:
     parser.add_argument("--models", type=lambda ids: ids.split(","), metavar="ID,ID", help="offer only these")
     parser.add_argument("--offline", action="store_true", default=None, help="never open the network")
     parser.add_argument("--downloads", action=argparse.BooleanOptionalAction, help="let visitors download and remove models, or not")
-    parser.add_argument("--max-seconds", type=float, help="refuse requests that need more of a core; default: none")
-    chosen = parser.parse_args()
-
+    parser.add_argument("--memory", type=float, metavar="GB", help="what weights and what runs may take together")
+    parser.add_argument("--results-gb", type=float, metavar="GB", help="what results may take on disk; the oldest leave first")
+    parser.add_argument("--results-days", type=float, metavar="DAYS", help="how old results may become")
+    parser.add_argument("--max-seconds", type=float, metavar="S", help="refuse a request that needs more of a core; default: none")
+    chosen = vars(parser.parse_args())
+    host, port, share = (chosen.pop(word) for word in ("host", "port", "share"))
     from zoo import ui
     from zoo.engine.hub import Hub
-    from zoo.engine.limits import Limits
 
     try:
-        limits = Limits(seconds=chosen.max_seconds)
-        page = ui.build(hub := Hub(models=chosen.models, offline=chosen.offline, downloads=chosen.downloads, limits=limits))
-        page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, prevent_thread_lock=True, **ui.appearance(hub))
-    except ZooError as error:
-        print(f"app: {error}", file=sys.stderr)
-        return 1
-    except (OSError, OverflowError):
-        words = "choose a free --port (1024 to 65535) or another --host."
-        print(f"app: cannot listen on {chosen.host}:{chosen.port}; {words}", file=sys.stderr)
+        page = ui.build(hub := Hub(**chosen))
+        ui.launch(page, hub, server_name=host, server_port=port, share=share)
+    except (ZooError, OSError, OverflowError) as error:
+        refused = f"cannot listen on {host}:{port}; choose a free --port (1024 to 65535) or another --host."
+        print(f"app: {error if isinstance(error, ZooError) else refused}", file=sys.stderr)
         return 1
     hub.prepare(ui.first_generator(hub).id)
     ui.until_interrupted(hub)

@@ -125,7 +125,7 @@ def serving(hub: Hub) -> Iterator[str]:
     from zoo import ui
 
     page, port = ui.build(hub), free_port()
-    page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **ui.appearance(hub))
+    ui.launch(page, hub, server_name="127.0.0.1", server_port=port, quiet=True)
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from zoo.inside.byte_cache import weight
 
 import zoo
 from zoo.compare import block_diagram, compare, metrics, report
@@ -18,8 +20,10 @@ from zoo.compare.complexity import complexity
 from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, Request, Result
+from zoo.engine.results import pixels
 from zoo.engine.verify import admit
-from zoo.errors import CheckpointError, DownloadError, RequestError
+from zoo.errors import CheckpointError, DownloadError, MediaError, RequestError
+from zoo.media import video
 from zoo.networks import inception as inception_module
 from zoo.sampling import Trace
 from zoo.training import shapes
@@ -463,3 +467,37 @@ def test_statistics_of_another_network_are_refused_in_a_sentence(tmp_path: Path,
     (tmp_path / "text.npz").write_text("no arrays")
     with says(CheckpointError, "text.npz"):
         inception_module.statistics(tmp_path / "text.npz")
+
+
+def test_a_comparison_keeps_paths_and_reads_its_pixels_again_to_the_bit(hub: Hub) -> None:
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": "star", "count": 12, "steps": 2}, {"model": "tiny-uvit", "steps": 2}])
+    made: list[list[np.ndarray]] = [[], []]
+    for k, item in compare.together(hub, columns, preview=False):
+        if isinstance(item, Result):
+            made[k].extend(item.images)
+    for column, images in zip(columns, made, strict=True):
+        assert np.array_equal(column.images, np.stack(images))
+        assert sum(weight(one.images) for one in column.results) < 1000
+        assert column.quality["judged"] == 12
+
+
+def test_samples_that_are_gone_are_said_to_be(hub_with: Callable[..., Hub], says: Callable) -> None:
+    hub = hub_with({})
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": "star", "steps": 1}])
+    list(compare.together(hub, columns, preview=False))
+    hub.results.retention.age = -1.0
+    for path in hub.results.folder.iterdir():
+        os.utime(path, (0, 0))
+    hub.results.retention.prune()
+    with says(MediaError, columns[0].files[0].name, "once more"):
+        print(columns[0].samples[0])
+
+
+def test_frames_that_stand_still_come_back_from_their_file(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+    frames[2:5] = frames[1]
+    frames[7] = frames[6]
+    for fps in (1, 8, 30, 60):
+        for suffix, content in video.files(frames, fps, {"patchwork": "test"}):
+            (tmp_path / f"{fps}{suffix}").write_bytes(content)
+        assert np.array_equal(pixels(tmp_path / f"{fps}.mp4", fps), frames)

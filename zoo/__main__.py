@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import sys
@@ -143,7 +144,7 @@ def fetch(arguments: argparse.Namespace) -> None:
 
 
 def cache(arguments: argparse.Namespace) -> None:
-    """Print which downloads are on this machine and how large they are; remove a model's files, or what no model needs."""
+    """Print which downloads and results are on this machine and how large they are; remove a model's files, or what no model needs."""
     from zoo.engine.hub import Hub
 
     hub = Hub()
@@ -155,12 +156,23 @@ def cache(arguments: argparse.Namespace) -> None:
         {"id": name, "bytes": sum(entry["bytes"] for entry in pin["files"].values()), "origin": pin["origin"], "files": list(pin["files"])}
         for name, pin in hub.store.all_pins().items()
     ]
+    retention = hub.results.retention
+    usage, days = retention.usage(), None if math.isinf(retention.age) else retention.age / 86400
     if arguments.json:
-        print(json.dumps({"folder": str(hub.store.folder), "models": rows, "unfinished": hub.store.unfinished_bytes()}, indent=1))
+        facts = {"folder": str(hub.store.folder), "models": rows, "unfinished": hub.store.unfinished_bytes()}
+        results = {"folder": str(retention.folder), "files": usage.files, "bytes": usage.bytes, "oldest_days": round(usage.age / 86400, 2)}
+        results |= {"limit_bytes": retention.budget, "limit_days": days, "prompts_bytes": hub.contexts.bytes}
+        print(json.dumps(facts | {"results": results}, indent=1))
         return
     for row in rows:
         print(f"{row['id']:<23} {row['bytes'] / 1e6:>9.1f} MB  {row['origin']}")
     print(f"in {hub.store.folder}, with {hub.store.unfinished_bytes() / 1e6:.1f} MB of unfinished downloads (--prune deletes them)")
+    limits = f"at most {retention.budget / 1e9:.1f} GB{f' and {days:g} days' if days else ''}"
+    print(
+        f"results: {usage.files} files, {usage.bytes / 1e6:.1f} MB, the oldest {usage.age / 86400:.1f} days old; {limits}, "
+        f"the oldest leave first; in {retention.folder}"
+    )
+    print(f"prompts: {hub.contexts.bytes / 1e6:.1f} MB in {hub.contexts.folder}")
 
 
 def take(arguments: argparse.Namespace) -> None:

@@ -237,7 +237,7 @@ def together(
             one = columns[k]
             one.seconds = before[k] + jobs[k].compute_seconds
             if isinstance(item, Result):
-                one.results.append(item)
+                one.add(item)
                 one.seconds = before[k] + item.compute_seconds
                 one.memory = max(one.memory or 0, item.memory) if item.memory is not None else one.memory
             elif item.preview is not None and one.first_preview is None:
@@ -251,7 +251,7 @@ def together(
 def _quality(hub: Hub, column: Setting) -> dict[str, Any]:
     """What the judge says; where it fails the samples are there all the same."""
     try:
-        images = column.images
-        return quality_of(hub, column.card, images, column.labels[: len(images)])
+        samples = column.samples
+        return quality_of(hub, column.card, samples, column.labels[: len(samples)])
     except ZooError as error:
         return {"not_judged": str(error)}

@@ -21,6 +21,7 @@ from zoo.catalog.card import Card
 from zoo.compare import compare
 from zoo.engine.hub import Hub
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, SOLVERS, Progress, Request, Result, short
+from zoo.engine.results import pixels
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
 
@@ -46,11 +47,20 @@ class Cell:
     request: Request
     values: tuple[Any, Any]
     """Of the axes across and down."""
-    image: np.ndarray | None = None
-    """(h, w, 3) or (f, h, w, 3) uint8."""
     file: Path | None = None
     receipt: dict[str, Any] | None = None
     error: str = ""
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """(h, w, 3) or (f, h, w, 3) uint8, read from the file; None where there is none yet."""
+        return self.file and pixels(self.file, self.request.fps)
+
+    @property
+    def still(self) -> np.ndarray | None:
+        """(h, w, 3) uint8: the picture, or the middle frame."""
+        image = self.image
+        return image if image is None or image.ndim == 3 else image[len(image) // 2]
 
 
 @dataclass
@@ -73,7 +83,7 @@ class Grid:
 
     def core_seconds(self, hub: Hub) -> float | None:
         """Seconds of one core that the cells that are missing take, None where one of their models was never measured."""
-        seconds = [hub.core_seconds(cell.request) for cell in self.all_cells if cell.image is None]
+        seconds = [hub.core_seconds(cell.request) for cell in self.all_cells if cell.file is None]
         return None if None in seconds else sum(seconds)
 
     def manifest(self) -> dict[str, Any]:
@@ -107,8 +117,7 @@ class Grid:
 
     def picture(self) -> Image.Image:
         """All cells with the values of their row and column, a grey place where there is none yet; a video shows its middle frame."""
-        stills = [[_still(cell.image) for cell in row] for row in self.cells]
-        side = max((max(image.shape[:2]) for row in stills for image in row if image is not None), default=64)
+        side = max((max(image.shape[:2]) for cell in self.all_cells if (image := cell.still) is not None), default=64)
         side = max(min(side, math.isqrt(MOST_PIXELS // len(self.all_cells))), 96 if side < 96 else 1)
         font, small = ImageFont.load_default(size=15), ImageFont.load_default(size=13)
         rows = [f"{self.down[0]} {words}" for words in self.words(1)] if self.down[0] else [""]
@@ -131,7 +140,7 @@ class Grid:
             draw.text((margin + j * (wide + gap) + wide / 2, 34 + head / 2), words, (30, 30, 30), font, anchor="mm")
         for i, words in enumerate(rows):
             draw.text((margin - 12, 34 + head + i * (side + gap) + side / 2), words, (30, 30, 30), font, anchor="rm")
-            for j, image in enumerate(stills[i]):
+            for j, image in enumerate(cell.still for cell in self.cells[i]):
                 place = (margin + j * (wide + gap) + (wide - side) // 2, 34 + head + i * (side + gap))
                 if image is None:
                     draw.rectangle([*place, place[0] + side - 1, place[1] + side - 1], (225, 225, 225))
@@ -157,10 +166,6 @@ class Grid:
         own = {"steps", "solver", "guidance"} if "model" in axes else set()
         words = ", ".join(text for name, text in shared.items() if text and name not in axes | own)
         return textwrap.shorten(words, 200, placeholder=" ...")
-
-
-def _still(image: np.ndarray | None) -> np.ndarray | None:
-    return image if image is None or image.ndim == 3 else image[len(image) // 2]
 
 
 def _text(value: Any) -> str:
@@ -285,7 +290,7 @@ def run(
     its error, told with None, and the others are made.
     """
     stop = stop or threading.Event()
-    for cells in batches([cell for cell in grid.all_cells if cell.image is None]):
+    for cells in batches([cell for cell in grid.all_cells if cell.file is None]):
         request = replace(
             cells[0].request,
             seeds=tuple(seed for cell in cells for seed in cell.request.seeds),
@@ -294,8 +299,8 @@ def run(
         try:
             for item in hub.generate(request, stop=stop, visitor=visitor):
                 if isinstance(item, Result) and item.stopped_at is None:
-                    for cell, image, file, receipt in zip(cells, item.images, item.files, item.receipts, strict=True):
-                        cell.image, cell.file, cell.receipt, cell.error = image, file, receipt, ""
+                    for cell, file, receipt in zip(cells, item.files, item.receipts, strict=True):
+                        cell.file, cell.receipt, cell.error = file, receipt, ""
                 yield cells, item
         except ZooError as error:
             for cell in cells:

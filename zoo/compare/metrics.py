@@ -52,11 +52,13 @@ def _inception(judge: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return logits.cpu(), features.cpu()
 
 
-def _over(hub: Hub, own: Card, images: np.ndarray) -> tuple[Tensor, Tensor]:
+def _over(hub: Hub, own: Card, images: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """What a judge makes of all samples, some at a time."""
     look, module = _inception if own.family == "inception" else logits_and_features, hub.load(own).module
-    parts = torch.from_numpy(images).movedim(-1, -3).split(16)
-    outputs = [hub.compute(look, module, part.float() / 127.5 - 1) for part in parts]
+    outputs = []
+    for first in range(0, len(images), 16):
+        part = np.stack([images[k] for k in range(first, min(first + 16, len(images)))])
+        outputs.append(hub.compute(look, module, torch.from_numpy(part).movedim(-1, -3).float() / 127.5 - 1))
     return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 
@@ -90,8 +92,8 @@ def reference(file: Path, labels: Sequence[int]) -> tuple[Tensor, Tensor] | None
     return mean, torch.einsum("k,kij->ij", share, covariances) + torch.einsum("k,ki,kj->ij", share, apart, apart)
 
 
-def quality_of(hub: Hub, card: Card, images: np.ndarray, labels: Sequence[int]) -> dict[str, Any]:
-    """What a judge says of samples (b, h, w, 3) or (b, f, h, w, 3) uint8: how many show their class, where it knows classes, and once
+def quality_of(hub: Hub, card: Card, images: Sequence[np.ndarray], labels: Sequence[int]) -> dict[str, Any]:
+    """What a judge says of samples (h, w, 3) or (f, h, w, 3) uint8: how many show their class, where it knows classes, and once
     there are enough their Frechet distance to held-out data; empty where nobody judges such samples."""
     if card.labels not in JUDGES or not hub.local(own := hub.card(JUDGES[card.labels].model)):
         return {}
@@ -103,7 +105,7 @@ def quality_of(hub: Hub, card: Card, images: np.ndarray, labels: Sequence[int]) 
             reference_moments = statistics(hub.store.find(own).also[STATISTICS])
             figures["frechet"] = round(frechet(moments(_over(hub, own, images)[1]), reference_moments), 3)
         return figures
-    if images.shape[-3:-1] != (own.arch["input_size"],) * 2 or images.shape[1:-3] != ((own.arch["num_frames"],) if card.video else ()):
+    if images[0].shape[:-1] != ((own.arch["num_frames"],) if card.video else ()) + (own.arch["input_size"],) * 2:
         return {}
     logits, features = _over(hub, own, images)
     figures["recognised"] = int((logits.argmax(-1) == torch.tensor(labels)).sum())

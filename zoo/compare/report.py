@@ -141,7 +141,7 @@ def page(columns: Sequence[Setting]) -> str:
     """A whole comparison as one HTML file that needs nothing else."""
     heads = [heading(name, one) for name, one in zip(names(len(columns)), columns, strict=True)]
     samples = "".join(
-        f'<div><h2>{html.escape(head)}</h2><div class="samples">{"".join(map(_picture, one.receipts, one.images))}</div></div>'
+        f'<div><h2>{html.escape(head)}</h2><div class="samples">{"".join(map(_picture, one.receipts, one.samples))}</div></div>'
         for head, one in zip(heads, columns, strict=True)
     )
     seeds = columns[0].seeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from zoo.catalog.card import Card
 from zoo.compare.complexity import complexity
 from zoo.engine.request import Request, Result
+from zoo.engine.results import pixels
 from zoo.sampling import Schedule, Trace
 from zoo.sampling.guidance import Predict
 
@@ -28,6 +30,20 @@ class Times(Trace):
         return watched
 
 
+class Samples(Sequence[np.ndarray]):
+    """Pictures (h, w, 3), or videos (f, h, w, 3), uint8 of several results, one of which is in memory at a time."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self._places = [(one, k) for one in results for k in range(len(one.receipts))]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        result, k = self._places[index]
+        return pixels(result.files[k], result.request.fps) if result.files else result.images[k]
+
+
 @dataclass
 class Setting:
     """One setting of a comparison, and what came of it."""
@@ -38,7 +54,7 @@ class Setting:
     each_class: bool = False
     """Whether its samples take all classes in turn."""
     results: list[Result] = field(default_factory=list)
-    """Of as many rounds as were run."""
+    """Of as many rounds as were run, without the pixels, which are in the files."""
     quality: dict[str, Any] = field(default_factory=dict)
     """What the bundled judge says of all samples so far."""
     first_preview: float | None = None
@@ -64,10 +80,19 @@ class Setting:
         """Labels of all samples; empty where the model has no classes."""
         return [label for one in self.rounds for label in one.labels]
 
+    def add(self, result: Result) -> None:
+        """Take in the result of the next round; where its samples are in files, its pixels are read from there when they are needed."""
+        self.results.append(replace(result, images=np.empty(0, np.uint8)) if result.files else result)
+
+    @property
+    def samples(self) -> Samples:
+        """The samples so far, each read again when it is asked for."""
+        return Samples(self.results)
+
     @property
     def images(self) -> np.ndarray | None:
-        """The samples so far, (b, h, w, 3) or (b, f, h, w, 3) uint8; None before the first."""
-        return np.concatenate([one.images for one in self.results]) if self.results else None
+        """The samples so far at once, (b, h, w, 3) or (b, f, h, w, 3) uint8; None before the first."""
+        return np.stack([*self.samples]) if self.results else None
 
     @property
     def files(self) -> list[Path]:
@@ -115,7 +140,7 @@ class Setting:
         network = complexity(self.card, self.request.frames)
         passes = self.evaluations * (1 if self.request.guidance == 1 else 2)
         return {
-            "samples": sum(len(one.images) for one in self.results), "seconds": round(self.seconds, 3),
+            "samples": len(self.samples), "seconds": round(self.seconds, 3),
             "first_preview": self.first_preview and round(self.first_preview, 3), "evaluations": self.evaluations, "passes": passes,
             "parameters": sum(network.params.values()), "multiply_adds": round(passes * sum(network.macs.values())),
             "memory": self.memory, "stopped_at": self.stopped_at, "reported": dict(self.card.reported),

@@ -7,6 +7,7 @@ import platform
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from zoo.catalog import sources
 from zoo.catalog.card import Card, cards
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.byte_cache import ByteCache
+from zoo.engine.footprint import Memory
 from zoo.engine.generation import Generation
 from zoo.engine.job import Job
 from zoo.engine.kernel_choice import KernelChoice
 from zoo.engine.limits import Limits
+from zoo.engine.memory import budget_of, is_out_of_memory
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
 from zoo.engine.modulation_tables import with_tables
 from zoo.engine.request import Progress, Request, Result, nearest, short
@@ -54,28 +57,38 @@ class Hub:
         offline: bool | None = None,
         models: Sequence[str] | None = None,
         downloads: bool | None = None,
+        memory: float | None = None,
+        results_gb: float | None = None,
+        results_days: float | None = None,
+        max_seconds: float | None = None,
         limits: Limits | None = None,
     ) -> None:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
         offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card);
         downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
-        listens on this machine only); limits: what one visitor and all together may ask at once.
+        listens on this machine only); memory: GB that weights and what runs may take (default: PATCHWORK_MEMORY, else a share of what
+        is free); results_gb, results_days: what results may take on disk, and how old they may become (see zoo.engine.retention);
+        max_seconds: of one core that a request may need; limits: what one visitor and all together may ask at once.
         """
         self.device = choose_device(device)
         self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
         self.downloads = {"1": True, "0": False}.get(os.environ.get("PATCHWORK_DOWNLOADS", "")) if downloads is None else downloads
         self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
-        self.results = Results(self.cache_dir / "results")
+        self.results = Results(self.cache_dir / "results", results_gb, results_days)
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
-        self.models = ModelCache(self.store, self.device, dtype, KernelChoice(self.cache_dir / "kernels.json"), self.threads)
+        self.models = ModelCache(
+            self.store, self.device, dtype, budget_of(self.device, memory), KernelChoice(self.cache_dir / "kernels.json"), self.threads
+        )
+        self._memory_lock = threading.Lock()
+        self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.cards = cards()
         self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
             self.card(identity)
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
-        self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits())
+        self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits(seconds=max_seconds))
         self._steps = ByteCache(STEPS)
         self.decode_seconds: dict[str, float] = {}
         """That one picture took last, by autoencoder."""
@@ -155,12 +168,19 @@ class Hub:
         """
         card = self.card(request.model)
         request = request.resolved(card)
+        self.memory.check(card, request)
         job = Job(account or visitor or "", address, self.core_seconds(request), stop, request)
 
         def work(job: Job) -> Iterator[Progress | Result]:
             try:
-                yield from Generation(self, job, card, request, visitor, preview, trace, measured).events()
-            except (torch.OutOfMemoryError, MemoryError):
+                with ExitStack() as held:
+                    while not self._hold(held, card, request):  # others compute with what it needs
+                        if job.stop.wait(0.2):
+                            return
+                    yield from Generation(self, job, card, request, visitor, preview, trace, measured).events()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 raise OutOfMemoryError(
                     f"{len(request.seeds)} images of {card.id} do not fit into the memory of {self.device}: ask for fewer at a time."
                 ) from None
@@ -210,6 +230,13 @@ class Hub:
     def compute(self, work: Callable[..., Any], *arguments: Any, whole: bool = False) -> Any:
         """Do a piece of work on a thread that computes, in its turn; whole: with all cores, and nothing beside it."""
         return self.engine.compute(work, *arguments, whole=whole)
+
+    def _hold(self, held: ExitStack, card: Card, request: Request) -> bool:
+        """Take the memory that a request needs, until `held` is closed, where it is free; whether it was."""
+        with self._memory_lock:
+            if fits := self.memory.fits(card, request):
+                held.enter_context(self.memory.hold(card, request))
+            return fits
 
     def close(self, seconds: float = CLOSING) -> None:
         """End all that runs, what is there being written, within so many seconds."""

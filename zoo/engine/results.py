@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import platform
 import re
 import shutil
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 import zoo
 from zoo.catalog.files import atomic_write
+from zoo.engine.retention import Retention, delete, lines
 from zoo.errors import MediaError
 from zoo.media import pictures, video
 
@@ -29,8 +32,10 @@ HISTORY_LENGTH = 60
 class Results:
     """Writes pictures as they are made and finds a visitor's again; a visitor is 32 hex digits that a browser keeps."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gigabytes: float | None = None, days: float | None = None) -> None:
+        """gigabytes, days: how much room results may take, and how old they may become (see Retention)."""
         self.folder = folder
+        self.retention = Retention(folder, gigabytes, days)
 
     def keep(self, images: np.ndarray, receipts: Sequence[dict[str, Any]], visitor: str) -> tuple[Path, ...]:
         """Write pictures (b, h, w, 3), or videos (b, f, h, w, 3), uint8 and their receipts; the paths of the PNGs or MP4s.
@@ -52,19 +57,29 @@ class Results:
                 f"The pictures cannot be written to {self.folder} ({error.strerror}): free some space, "
                 "or set PATCHWORK_CACHE to another folder."
             ) from None
+        self.retention.prune_soon()
         return files
 
     def history(self, visitor: str, suffix: str = ".png") -> list[Path]:
         """A visitor's pictures, or videos with the suffix .mp4, that still exist, the newest first, each once."""
         page = self._page(visitor)
-        names = page.read_text(encoding="utf-8").splitlines() if page and page.is_file() else []
+        names = lines(page) if page else []
         newest = dict.fromkeys(reversed(names))
         return [path for name in newest if name.endswith(suffix) and (path := self.folder / name).is_file()][:HISTORY_LENGTH]
 
-    def forget(self, visitor: str) -> None:
-        """Empty a visitor's history; the pictures stay on disk."""
-        if page := self._page(visitor):
-            page.unlink(missing_ok=True)
+    def forget(self, visitor: str) -> int:
+        """Empty a visitor's history and delete its files, except those that are in another's as well; how many pictures or videos those
+        were."""
+        if not (page := self._page(visitor)):
+            return 0
+        own = set(lines(page))
+        for other in self.folder.glob("*.history"):
+            if other != page:
+                own.difference_update(lines(other))
+        page.unlink(missing_ok=True)
+        for name in own:
+            delete(list(self.folder.glob(f"{glob.escape(Path(name).stem)}.*")))
+        return len(own)
 
     def copy(self, files: Sequence[Path], folder: Path) -> list[Path]:
         """Copy pictures and the receipts beside them into a folder; their paths there. Raises MediaError where the disk refuses."""
@@ -109,6 +124,20 @@ def receipts_of(card: Card, request: Request, images: np.ndarray, conditions: di
         common | {"index": k, "seed": request.seeds[k], "label": names[k], "pixels": pictures.digest(image)}
         for k, image in enumerate(images)
     ]
+
+
+def pixels(path: Path, fps: int = 8) -> np.ndarray:
+    """What a file of the results shows, to the bit: (h, w, 3) of a PNG, (f, h, w, 3) of an MP4 by the WebP beside it; fps: its own.
+
+    Raises MediaError where it is gone, as the oldest results are after a while, or damaged.
+    """
+    try:
+        if path.suffix == ".mp4":
+            return video.exact_frames(path.with_suffix(".webp"), fps)
+        with Image.open(path, formats=("PNG",)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise MediaError(f"{path.name} is no longer there, or damaged ({type(error).__name__}): make it once more.") from None
 
 
 def write_files(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:

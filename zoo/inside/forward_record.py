@@ -117,12 +117,6 @@ class Recording:
     data_distance: DataDistance | None = None
     """How far it is from the data of a classifier, where features of held-out data are at hand."""
 
-    @property
-    def bytes(self) -> int:
-        """What it holds."""
-        tensors = [*self.maps.values(), self.tokens.patches, self.tokens.projected, self.tokens.sequence, self.tokens.features]
-        return self.pictures.nbytes + sum(value.nbytes for value in tensors)
-
     def label(self, name: str | None) -> int:
         """Index of a class that was predicted, the likeliest where None. Raises RequestError for another."""
         names = [one for one, *_ in self.predictions]

@@ -45,11 +45,6 @@ class Run:
     result: np.ndarray
     """(f, h, w, 3) uint8."""
 
-    @property
-    def bytes(self) -> int:
-        """What it holds."""
-        return self.trace.bytes + self.result.nbytes
-
 
 class Looker:
     """Makes recordings on a hub's device and keeps the latest, by what they are of: the same question is answered once."""
@@ -141,7 +136,7 @@ class Looker:
             every = list(maps.values())
             gradients = torch.autograd.grad(logits[0, label], every)
             flow = attention.relevance([one.detach().float().cpu() for one in every], [one.float().cpu() for one in gradients])
-            return flow[0, 0, len(extra) :].view(grid)
+            return flow[0, 0, len(extra) :].reshape(grid).clone()  # not a view: that would keep the whole matrix
 
         return self._recordings.keep(key, self._alone(run))
 

@@ -67,16 +67,16 @@ def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
         tokens.grid, tokens.size = tuple(vectors.shape[2:]), kernel
         f, h, w = (count * side for count, side in zip(tokens.grid, kernel, strict=True))
         r, p, q = kernel
-        tokens.patches = rearrange(x[:, :, :f, :h, :w], "1 c (f r) (h p) (w q) -> (f h w) (c r p q)", r=r, p=p, q=q)
-        tokens.projected = rearrange(vectors, "1 d f h w -> (f h w) d")
-        tokens.filters = projection.weight.detach().float().cpu().view(len(projection.weight), -1, *kernel)
+        tokens.patches = rearrange(x[:, :, :f, :h, :w], "1 c (f r) (h p) (w q) -> (f h w) (c r p q)", r=r, p=p, q=q).clone()
+        tokens.projected = rearrange(vectors, "1 d f h w -> (f h w) d").clone()
+        tokens.filters = _own(projection.weight).view(len(projection.weight), -1, *kernel)
 
     def enter(_: nn.Module, inputs: tuple, words: dict[str, Any]) -> None:
-        tokens.sequence = (inputs[0] if inputs else words["hidden_states"]).chunk(rows)[row][0].detach().float().cpu()
+        tokens.sequence = _own((inputs[0] if inputs else words["hidden_states"]).chunk(rows)[row][0])
         tokens.positions, tokens.times = _positions(module, tokens, timed)
 
     def leave(_: nn.Module, __: tuple, output: Any) -> None:
-        last = (output[0] if isinstance(output, tuple) else output).chunk(rows)[row].detach().float().cpu()
+        last = _own((output[0] if isinstance(output, tuple) else output).chunk(rows)[row])
         tokens.features = rearrange(last, "n f d -> (f n) d") if timed else last[0]
 
     hooks = [
@@ -92,6 +92,11 @@ def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
             hook.remove()
 
 
+def _own(x: Tensor) -> Tensor:
+    """The same numbers, float32 on the CPU, in a storage of their own: a view would keep the whole batch, or a model, in memory."""
+    return x.detach().to("cpu", torch.float32, copy=True).contiguous()
+
+
 def _frames(x: Tensor) -> Tensor:
     """(f, c, h, w), a row a frame, or (1, c, f, h, w), to the latter, float32 on the CPU."""
     x = x.detach().float().cpu()
@@ -104,10 +109,10 @@ def _positions(module: nn.Module, tokens: Tokens, timed: bool) -> tuple[Tensor, 
     if table is None:
         return torch.empty(0), torch.empty(0)
     places = tokens.grid[1] * tokens.grid[2] * (1 if timed else tokens.grid[0])
-    extra, table = len(tokens.sequence) - places, table.detach().float().cpu().flatten(0, -2)
+    extra, table = len(tokens.sequence) - places, _own(table).flatten(0, -2)
     fits = 0 <= len(table) - places <= extra
-    times = frame_table(module.temp_embed.detach().float().cpu(), tokens.grid[0])[0] if timed else torch.empty(0)
-    return table[-places:] if fits else tokens.sequence[-places:] - tokens.projected[:places], times
+    times = frame_table(_own(module.temp_embed), tokens.grid[0])[0] if timed else torch.empty(0)
+    return table[-places:].clone() if fits else tokens.sequence[-places:] - tokens.projected[:places], times
 
 
 def principal(rows: Tensor, count: int) -> Tensor:

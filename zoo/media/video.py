@@ -136,6 +136,20 @@ def _read_animation(path: Path) -> tuple[np.ndarray, str]:
     return np.stack(frames), text.decode() if isinstance(text, bytes) else text
 
 
+def exact_frames(path: Path, fps: int) -> np.ndarray:
+    """Frames (f, h, w, 3) uint8 of a lossless WebP made here at so many frames a second, to the bit. Raises OSError or ValueError.
+
+    WebP keeps a frame that equals the one before it as a longer duration of that one.
+    """
+    frames = []
+    with Image.open(path, formats=("WEBP",)) as picture:
+        for index in range(picture.n_frames):
+            picture.seek(index)
+            frame = np.asarray(picture.convert("RGB"))
+            frames += [frame] * max(1, round(picture.info.get("duration", 0) / round(1000 / fps)))
+    return np.stack(frames)
+
+
 def is_clip(path: str | os.PathLike[str]) -> bool:
     """Whether ffmpeg finds at least one frame of a video in a file."""
     try:

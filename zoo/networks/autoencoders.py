@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -56,10 +57,15 @@ def decode(autoencoder: nn.Module, z: Tensor, scale: float, draft: bool = False)
 
 
 def together(autoencoder: nn.Module, z: Tensor) -> int:
-    """How many frames of latents (..., h, w) a temporal decoder takes at once: one needs about eight arrays of the last width."""
+    """How many frames of latents (..., h, w) a temporal decoder takes at once."""
     widths = autoencoder.config.block_out_channels
-    frame = 8 * widths[0] * z.shape[-2] * z.shape[-1] * 4 ** (len(widths) - 1) * z.element_size()
-    return max(1, CHUNK // frame)
+    return at_once(widths, max(z.shape[-2:]) * 2 ** (len(widths) - 1), z.element_size())
+
+
+def at_once(widths: Sequence[int], side: int, itemsize: int) -> int:
+    """How many frames of so many pixels a side a temporal decoder of these widths takes at once: one needs about eight arrays of the
+    last width."""
+    return max(1, CHUNK // (8 * widths[0] * side**2 * itemsize))
 
 
 @torch.no_grad()

@@ -114,6 +114,11 @@ class Contexts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def bytes(self) -> int:
+        """What the folder holds."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+
     def get(self, encoder_key: str, prompt: str, encode: Callable[[], tuple[Tensor, int]]) -> tuple[Tensor, int]:
         """The context of a prompt and its filled part, from the folder or encoded now; what: the encoder, its digest and dtype."""
         name = hashlib.sha256(json.dumps([encoder_key, prompt]).encode()).hexdigest()

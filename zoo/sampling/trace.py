@@ -27,8 +27,3 @@ class Trace:
             return predict(x, t)
 
         return recording_predict
-
-    @property
-    def bytes(self) -> int:
-        """What it holds."""
-        return sum(x.nbytes for x in self.inputs)

@@ -18,9 +18,11 @@ import gradio as gr
 from gradio.tunneling import CURRENT_TUNNELS
 
 from zoo.inside.inspector import Looker
+from zoo.ui import sessions
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
+from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.tabs.compare.grid import GridTab
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
 HERE = Path(__file__).parent
-__all__ = ["appearance", "build", "first_generator", "until_interrupted"]
+__all__ = ["build", "first_generator", "launch", "until_interrupted"]
 
 
 def build(hub: Hub) -> gr.Blocks:
@@ -78,6 +80,7 @@ def build(hub: Hub) -> gr.Blocks:
             dropped = gr.UploadButton("Drop a file", size="sm")
         Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
         endpoints(hub, looker)
+        page.temp_file_sets.append(gallery_entries.SERVED)
     return page.queue(max_size=None, default_concurrency_limit=None)  # the engine has a queue of its own, which says how long it is
 
 
@@ -103,6 +106,13 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
         return image.restore(path) | {tabs: gr.Tabs(selected="image")}
 
     return open_result
+
+
+def launch(page: gr.Blocks, hub: Hub, **where: Any) -> None:
+    """Open the page to visitors, as launch() of gradio does, and go on. where: server_name, server_port, share ..."""
+    page.launch(prevent_thread_lock=True, **where, **appearance(hub))
+    sessions.bound(page)
+    hub.results.retention.prune_soon()
 
 
 def appearance(hub: Hub) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from zoo.engine.results import write_files
 from zoo.errors import RequestError
 from zoo.inside import attention_figures
 from zoo.media import figures
-from zoo.ui.parts import controls, runs
+from zoo.ui.parts import controls, gallery_entries, runs
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -43,9 +43,9 @@ def endpoints(hub: Hub, looker: Looker) -> None:
             gr.Number(None, label="guidance"),
         ]
         outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
-        gr.Button("generate_image").click(
-            _endpoint(hub, _images(hub), lambda place: ([], place)), inputs, outputs, api_name="generate_image", preprocess=False
-        )
+        plain = {"preprocess": False, "postprocess": False}
+        images = _endpoint(hub, _images(hub), lambda place: ([], place))
+        gr.Button("generate_image").click(images, inputs, outputs, api_name="generate_image", **plain)
         inputs = [
             gr.Textbox(label="model"),
             gr.Textbox(label="label"),
@@ -59,9 +59,8 @@ def endpoints(hub: Hub, looker: Looker) -> None:
             gr.Textbox("", label="negative_prompt"),
         ]
         outputs = [gr.File(label="video"), gr.JSON(label="receipt")]
-        gr.Button("generate_video").click(
-            _endpoint(hub, _videos(hub), lambda place: (None, place)), inputs, outputs, api_name="generate_video", preprocess=False
-        )
+        videos = _endpoint(hub, _videos(hub), lambda place: (None, place))
+        gr.Button("generate_video").click(videos, inputs, outputs, api_name="generate_video", **plain)
         inputs = [
             gr.File(label="image"),
             gr.Textbox(label="model"),
@@ -129,9 +128,9 @@ def _images(hub: Hub) -> Callable[..., Any]:
         request = controls.make_request(card, label, count, seed, steps, solver, guidance)
         for item in hub.generate(request, stop=runs.stop_flag()):
             if isinstance(item, Result):
-                yield [str(path) for path in item.files], list(item.receipts)
+                yield gallery_entries.files(item.files), list(item.receipts)
             else:
-                pictures = [] if item.preview is None else list(item.preview)
+                pictures = [] if item.preview is None else gallery_entries.previews(item.preview)
                 yield pictures, {"request": item.request.to_dict(), "preview_step": item.preview_step} | _progress(item)
 
     return generate_image
@@ -155,7 +154,7 @@ def _videos(hub: Hub) -> Callable[..., Any]:
         request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, **more)
         for item in hub.generate(request, preview=False, stop=runs.stop_flag()):
             if isinstance(item, Result):
-                yield str(item.files[0]), item.receipts[0]
+                yield gallery_entries.file(item.files[0]), item.receipts[0]
             else:
                 yield None, _progress(item)
 

@@ -52,10 +52,13 @@ class History:
     def ask(self, visitor: str) -> dict[Any, Any]:
         """Say what would leave the list before it does."""
         everything = len(self.hub.results.history(visitor or "", ""))
-        words = f"Clear {everything} result{'s' if everything > 1 else ''}, pictures and videos, from this list? The files stay on disk."
+        words = (
+            f"Clear {everything} result{'s' if everything > 1 else ''}, pictures and videos, from this list? Their files are deleted as "
+            "well, except those that another browser made too."
+        )
         return {self.asking: gr.update(visible=True), self.question: markup.note(words), self.clear: gr.update(visible=False)}
 
     def forget(self, visitor: str) -> dict[Any, Any]:
-        """Empty the history of this browser."""
+        """Empty the history of this browser, and delete what only it made."""
         self.hub.results.forget(visitor)
         return self.update(visitor)

@@ -57,17 +57,17 @@ def forming_column(place: int, run_id: str, head: str, images: np.ndarray | None
 
 def finished_column(place: int, run_id: str, head: str, column: Setting, words: str, blind: bool = False) -> str:
     """One column at its end: all its samples, each from its file, whose name tells the model, or blindly; a click chooses one."""
-    images, files = column.images, column.files
-    if images.ndim == 5:
-        cells = [clip(video, column.request.fps, k, finished=True) for k, video in enumerate(images)]
+    if column.card.video:
+        cells = [clip(video, column.request.fps, k, finished=True) for k, video in enumerate(column.samples)]
     else:
-        sources = [markup.picture_url(image, exact=True) for image in images] if blind else [file_url(path) for path in files]
+        exact = (markup.picture_url(image, exact=True) for image in column.samples)
+        sources = exact if blind else [file_url(path) for path in column.files]
         cells = [
             f'<button type="button" data-sample="{k}" tabindex="{-bool(k)}" title="sample {k + 1}, seed {seed}">'
             f'<img alt="sample {k + 1}, seed {seed}" src="{source}"></button>'
             for k, (source, seed) in enumerate(zip(sources, column.seeds, strict=False))
         ]
-    return _column(place, run_id, head, cells, markup.columns(len(images)), words, 0.0)
+    return _column(place, run_id, head, cells, markup.columns(len(column.samples)), words, 0.0)
 
 
 def _column(place: int, run_id: str, head: str, cells: Sequence[str], across: int, words: str, noise: float) -> str:

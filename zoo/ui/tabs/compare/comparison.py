@@ -48,8 +48,8 @@ def pair(comparison: Comparison | None, left: str, right: str, sample: int, fram
     if left not in names or right not in names:
         raise RequestError("There are no two results to compare in detail yet: press Compare and let it finish.")
     columns = [comparison.columns[names.index(name)] for name in (left, right)]
-    k = max(0, min(sample, *(len(column.images) - 1 for column in columns)))
-    one, other = (column.images[k] for column in columns)
+    k = max(0, min(sample, *(len(column.samples) - 1 for column in columns)))
+    one, other = (column.samples[k] for column in columns)
     if one.ndim == 4:
         one, other = (film[max(0, min(frame, len(film) - 1))] for film in (one, other))
     if one.shape != other.shape:

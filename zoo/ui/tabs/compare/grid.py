@@ -239,7 +239,7 @@ class GridTab:
                     continue
                 shown_at = time.monotonic()
                 if isinstance(item, Progress):
-                    ready = sum(cell.image is not None for cell in current.all_cells)
+                    ready = sum(cell.file is not None for cell in current.all_cells)
                     words = markup.progress_line(item, cells[0].card)
                     changes = {self.table: grid_table(current, cells, item)} if item.preview is not None else {}
                     yield changes | {self.note: words + markup.note(f"{ready} of {len(current.all_cells)} cells finished")}
@@ -248,12 +248,12 @@ class GridTab:
         except Exception as error:
             problem = runs.sentence(error)
         problem = problem or next((cell.error for cell in current.all_cells if cell.error), "")
-        nothing = not any(cell.image is not None for cell in current.all_cells)
+        nothing = not any(cell.file is not None for cell in current.all_cells)
         yield self.idle() | self._ended(before if nothing and before else current, problem)
 
     def _ended(self, current: Grid, problem: str) -> dict:
         """A grid at its end, how much of it is there, and what went wrong."""
-        ready = sum(cell.image is not None for cell in current.all_cells)
+        ready = sum(cell.file is not None for cell in current.all_cells)
         words = f"{ready} of {len(current.all_cells)} cells finished{'; click one to open it' if ready else ''}."
         more = gr.update(visible=ready < len(current.all_cells))
         sentence = self.say(f"{words} {problem}" if problem else words, "error" if problem else "plain")

@@ -278,8 +278,7 @@ class CompareTab(CompareComponents):
             choice = gr.update(choices=[*names, UNSURE], value=None, visible=True)
             return changes | {self.choice: choice} | self.say(f"{compare.noise(comparison.columns)} Look, then choose.")
         names, columns = compare.names(len(comparison.columns)), comparison.columns
-        images = columns[0].images
-        count, frames = len(images), images.shape[1] if images.ndim == 5 else 1
+        count, frames = len(columns[0].samples), columns[0].request.frames
         return changes | self.say(compare.noise(columns)) | self._detail(comparison, "A", names[-1], 1, frames // 2 + 1) | {
             self.details: gr.update(visible=True), self.table: report.table(report.rows(columns), names),
             self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names, "Architectures"),

@@ -1,0 +1,122 @@
+"""What the server keeps of its visitors' sessions is bounded: a call of the API costs nothing for good, and a visitor keeps what is his."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import pytest
+from conftest import free_port
+from gradio.utils import get_upload_folder
+from gradio_client import Client
+from PIL import Image
+
+from zoo import ui
+from zoo.engine.hub import Hub
+from zoo.media import pictures
+from zoo.ui import sessions
+from zoo.ui.parts import gallery_entries
+
+MOST = 20
+pytestmark = [  # gradio leaves its event loops to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def page(hub: Hub) -> Iterator[gr.Blocks]:
+    built = ui.build(hub)
+    ui.launch(built, hub, server_name="127.0.0.1", server_port=free_port(), quiet=True)
+    sessions.bound(built, MOST)
+    yield built
+    built.close()
+
+
+def ask(page: gr.Blocks, times: int, fetch: bool = True) -> None:
+    """Call /list_models as programs do, each time in a session of its own."""
+    with httpx.Client(timeout=60, base_url=page.local_url) as client:
+        for _ in range(times):
+            event = client.post("gradio_api/call/list_models", json={"data": []}).json()["event_id"]
+            if fetch:
+                assert "complete" in client.get(f"gradio_api/call/list_models/{event}").text
+
+
+def test_sessions_and_their_boxes_are_bounded_however_many_call_and_whether_or_not_they_fetch(page: gr.Blocks) -> None:
+    ask(page, 2 * MOST)
+    ask(page, 2 * MOST, fetch=False)
+    ask(page, MOST // 2)
+    holder, queue = page.app.state_holder, page._queue
+    for kept in (holder.session_data, holder.time_last_used, queue.pending_messages_per_session, queue.pending_event_ids_session):
+        assert len(kept) <= MOST + 2
+
+
+def test_a_session_holds_no_copy_of_the_page(page: gr.Blocks) -> None:
+    ask(page, 1)
+    [session] = page.app.state_holder.session_data.values()
+    assert dict(session.config_values) == {}
+    assert session.state_data == {}
+
+
+def test_a_visitor_keeps_what_is_his_while_programs_call(page: gr.Blocks) -> None:
+    holder = page.app.state_holder
+    state = next(key for key, block in page.blocks.items() if isinstance(block, gr.State))
+    holder["visitor"][state] = "his"
+    ask(page, 2 * MOST)
+    assert holder["visitor"][state] == "his"
+
+
+def test_what_nobody_uses_any_more_is_forgotten_sooner_once_its_page_is_closed(page: gr.Blocks) -> None:
+    holder = page.app.state_holder
+    for name in ("open", "closed", "recent"):
+        holder[name].is_closed = name != "open"
+    for name in ("open", "closed"):
+        holder.time_last_used[name] -= dt.timedelta(seconds=sessions.CLOSED + 1)
+    holder.delete_all_expired_state()
+    assert set(holder.session_data) == {"open", "recent"}
+    holder.time_last_used["open"] -= dt.timedelta(seconds=sessions.UNUSED)
+    holder.delete_all_expired_state()
+    assert set(holder.session_data) == {"recent"}
+
+
+def test_clients_are_answered_as_before(page: gr.Blocks) -> None:
+    client = Client(page.local_url, verbose=False)
+    assert "tiny-dit" in [row["id"] for row in client.predict(api_name="/list_models")]
+    files, receipts = client.predict("tiny-dit", "star", 1, 5, 2, "ddim", 2.0, api_name="/generate_image")
+    assert len(files) == len(receipts) == 1
+
+
+def test_previews_of_the_api_are_in_its_answers_and_leave_no_file(page: gr.Blocks, hub: Hub, tmp_path: Path) -> None:
+    folder = Path(get_upload_folder())
+    before = set(folder.rglob("*.*"))
+    client = Client(page.local_url, verbose=False, download_files=tmp_path)
+    job = client.submit("tiny-dit", "star", 3, 7, 6, "ddim", 2.0, api_name="/generate_image")
+    *early, (gallery, receipts) = list(job)
+    assert early
+    for entries, progress in early:
+        assert progress["total"] == 6
+        pixels = [Image.open(io.BytesIO(base64.b64decode(entry["image"]["url"].partition(",")[2]))) for entry in entries]
+        assert [picture.size for picture in pixels] == [(64, 64)] * 3
+    for entry, receipt in zip(gallery, receipts, strict=True):
+        image, inside = pictures.read_png(entry["image"])
+        assert inside == receipt
+        assert pictures.digest(image) == receipt["pixels"]
+    new = set(folder.rglob("*.*")) - before
+    assert len(new) == 3  # the finished ones, which are those of the results and no copies
+    assert {one.stat().st_ino for one in new} == {(hub.results.folder / one.name).stat().st_ino for one in new}
+
+
+def test_what_is_served_stays_what_it_was_while_its_file_is_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "one.png"
+    file.write_bytes(b"first")
+    link = gallery_entries.served(file)
+    assert gallery_entries.served(file) == link
+    (tmp_path / "part").write_bytes(b"second, longer")
+    (tmp_path / "part").replace(file)
+    assert link.read_bytes() == b"first"
+    assert gallery_entries.served(file).read_bytes() == b"second, longer"
+    assert {str(link), str(gallery_entries.served(file))} <= gallery_entries.SERVED
