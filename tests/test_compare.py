@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from zoo.inside.byte_cache import weight
 
 import zoo
 from zoo.compare import block_diagram, compare, metrics, report
 from zoo.compare.complexity import complexity
 from zoo.compare.setting import Setting
+from zoo.engine.byte_cache import weight
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, Request, Result
 from zoo.engine.results import pixels

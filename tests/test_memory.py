@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from zoo.inside.byte_cache import ByteCache, weight
 
 from zoo.catalog.store import Store
+from zoo.engine.byte_cache import ByteCache, weight
 from zoo.engine.hub import Hub
 from zoo.engine.memory import budget_of, free_bytes, is_out_of_memory
 from zoo.engine.model_cache import ModelCache
