@@ -46,7 +46,7 @@ class Retention:
     """Watches over a folder of results and what else grows beside it."""
 
     def __init__(self, folder: Path, gigabytes: float | None = None, days: float | None = None) -> None:
-        """gigabytes, days: the operator's limits (default: PATCHWORK_RESULTS_GB, else 10 GB or a tenth of the disk;
+        """gigabytes, days: the operator's limits (default: PATCHWORK_RESULTS_GB, else 10 GB or a tenth of the disk, the smaller;
         PATCHWORK_RESULTS_DAYS, else any age). Raises RequestError for what is no number above 0."""
         self.folder = folder
         size, age = _number("PATCHWORK_RESULTS_GB", gigabytes, "GB"), _number("PATCHWORK_RESULTS_DAYS", days, "days")

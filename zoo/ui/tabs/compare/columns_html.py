@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
 
 from zoo.compare.grid import Cell, Grid
 from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, Progress
 from zoo.media import pictures
-from zoo.ui.parts import markup
+from zoo.ui.parts import gallery_entries, markup
 
 SINGLE = 16
 """Samples up to which each is a picture of its own while they form."""
@@ -119,6 +117,5 @@ def _content(cell: Cell, preview: Any, name: str) -> str:
 
 
 def file_url(path: Path) -> str:
-    """Where the page finds a file of the results: a copy named after its content, for the file itself may be written again meanwhile."""
-    copy = save_file_to_cache(path, get_upload_folder())
-    return f"gradio_api/file={Path(copy).as_uri().removeprefix('file://')}"
+    """Where the page finds a file of the results: a link to what it is now, for the file itself may be written again meanwhile."""
+    return f"gradio_api/file={gallery_entries.served(path).as_uri().removeprefix('file://')}"
