@@ -93,7 +93,7 @@ def works(dtype: torch.dtype, gelu: str | None) -> bool:
     x, weight, bias = (torch.randn(size, generator=generator).to(dtype) for size in ((66, 200), (136, 200), (136,)))
     linear = plain_linear(weight / 200**0.5, bias)
     with torch.no_grad():
-        plain = followed(linear, gelu)(x)
+        plain = with_gelu(linear, gelu)(x)
         try:
             packed = PackedLinear(linear, len(x), gelu)(x)
         except (AttributeError, RuntimeError, TypeError):  # not there, not for this CPU, or with other arguments than those known here
@@ -109,7 +109,7 @@ def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return linear
 
 
-def followed(linear: nn.Linear, gelu: str | None) -> nn.Module:
+def with_gelu(linear: nn.Linear, gelu: str | None) -> nn.Module:
     """A plain layer and the GELU after it."""
     return linear if gelu is None else nn.Sequential(linear, nn.GELU(approximate=gelu))
 
@@ -172,7 +172,7 @@ def faster(linear: nn.Linear, shape: Shape) -> bool:
         return False
     rows = min(shape.rows, max(32, int(WORK / (shape.inputs * shape.outputs))))
     x = torch.randn(rows, shape.inputs).to(shape.dtype)
-    pair = followed(linear, shape.gelu), PackedLinear(linear, rows, shape.gelu)
+    pair = with_gelu(linear, shape.gelu), PackedLinear(linear, rows, shape.gelu)
 
     def seconds(layer: nn.Module) -> float:
         before = time.perf_counter()
