@@ -21,6 +21,9 @@ from zoo.engine.hub import Hub
 from zoo.engine.kernel_choice import KernelChoice
 from zoo.engine.modulation_tables import ModulationTables
 from zoo.engine.request import Request, Result
+from zoo.inside.attention import record_attention
+from zoo.inside.modulation import long_skips, record_skips
+from zoo.inside.patch_tokens import record_tokens
 from zoo.networks import packed_linear
 from zoo.networks.build import build_module, example_pass
 from zoo.networks.packed_linear import PackedLinear
@@ -168,7 +171,7 @@ def test_a_packed_module_is_copied_saved_loaded_and_moved_like_any_other(tmp_pat
 def test_gradients_pass_through_as_through_plain_layers() -> None:
     linear = nn.Linear(40, 56)
     for gelu in (None, "tanh", "none"):
-        fast, plain = PackedLinear(linear, 10, gelu), packed_linear.followed(linear, gelu)
+        fast, plain = PackedLinear(linear, 10, gelu), packed_linear.with_gelu(linear, gelu)
         gradients = []
         for layer in (fast, plain):
             x = torch.arange(400.0).view(10, 40).div(400).requires_grad_()
@@ -178,6 +181,38 @@ def test_gradients_pass_through_as_through_plain_layers() -> None:
     fast.requires_grad_(True)
     fast(torch.ones(2, 40)).sum().backward()
     assert fast.weight.grad is not None
+
+
+def test_class_relevance_is_traced_through_a_packed_classifier_as_through_a_plain_one() -> None:
+    card = CARDS["vit-b-16"]
+    plain = module_of(card)
+    gradients = []
+    for module in (packed(card, plain), plain):
+        pixels = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32).requires_grad_()
+        with record_attention(module) as maps:
+            logits = module(pixels).logits
+        gradients.append(torch.autograd.grad(logits[0, 3], list(maps.values())))
+    assert len(gradients[0]) == 2
+    assert all(torch.equal(one, other) and one.any() for one, other in zip(*gradients, strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["dit-xl-2-256", "latte-xl-2-ucf101", "u-vit-h-2-imagenet256"])
+def test_a_packed_model_is_looked_into_without_changing_what_it_makes(name: str) -> None:
+    card = CARDS[name]
+    plain = module_of(card)
+    module = packed(card, plain)
+    expected, shares = answer(card, module), []
+    with record_attention(module) as maps, record_tokens(module) as tokens:
+        assert torch.equal(answer(card, module), expected)
+    assert len(maps) == len([part for part in module.modules() if type(part).__name__ == "Attend"])
+    assert tokens.features.any()
+    for one in (module, plain):
+        with record_skips(one) as skips:
+            answer(card, one)
+        shares.append(skips)
+    assert shares[0] == pytest.approx(shares[1], rel=1e-4)
+    assert len(shares[0]) == len(long_skips(plain))
 
 
 def test_under_autocast_the_layer_computes_as_autocast_wants() -> None:

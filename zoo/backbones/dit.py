@@ -95,7 +95,7 @@ def initialize(model: nn.Module) -> None:
         nn.init.zeros_(layer.linear.weight)
 
 
-class Modulated(nn.Module):
+class AdaLN(nn.Module):
     """What DiT and Latte share: the time and the class enter through the vectors of every block (adaLN) and nowhere else."""
 
     t_embedder: TimestepEmbedder
@@ -115,7 +115,7 @@ class Modulated(nn.Module):
         return modulation.split([part.adaLN_modulation[1].out_features for part in (*self.blocks, self.final_layer)], dim=1)
 
 
-class DiT(Modulated):
+class DiT(AdaLN):
     """Diffusion transformer over a square picture or latent; the class and the time enter through adaLN only."""
 
     def __init__(

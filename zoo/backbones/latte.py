@@ -6,11 +6,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from zoo.backbones.dit import DiTBlock, FinalLayer, LabelEmbedder, Modulated, TimestepEmbedder, initialize
+from zoo.backbones.dit import AdaLN, DiTBlock, FinalLayer, LabelEmbedder, TimestepEmbedder, initialize
 from zoo.backbones.layers import PatchEmbed, frame_table, sincos_1d, sincos_2d, unpatchify
 
 
-class Latte(Modulated):
+class Latte(AdaLN):
     """DiT for videos: blocks attend in turn to the tokens of one frame and to one place through all frames."""
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo.backbones.dit import Modulated
+from zoo.backbones.dit import AdaLN
 from zoo.sampling import Schedule, solver_options, told_times
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ModulationTables:
     the module computes the vectors itself.
     """
 
-    def __init__(self, module: Modulated, times: Sequence[float]) -> None:
+    def __init__(self, module: AdaLN, times: Sequence[float]) -> None:
         """times: what the network will be told, in order (sampling.told_times)."""
         self.module = module
         known = list(dict.fromkeys(times))
@@ -63,8 +63,8 @@ class ModulationTables:
 
 
 def with_tables(card: Card, request: Request, module: nn.Module) -> Any:
-    """A module as a request asks it: with tables where it is modulated, else as it is."""
-    if not isinstance(module, Modulated):
+    """A module as a request asks it: with tables where it has adaLN, else as it is."""
+    if not isinstance(module, AdaLN):
         return module
     schedule = Schedule.from_card(card.schedule)
     options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)

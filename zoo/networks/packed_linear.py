@@ -93,7 +93,7 @@ def works(dtype: torch.dtype, gelu: str | None) -> bool:
     x, weight, bias = (torch.randn(size, generator=generator).to(dtype) for size in ((66, 200), (136, 200), (136,)))
     linear = plain_linear(weight / 200**0.5, bias)
     with torch.no_grad():
-        plain = followed(linear, gelu)(x)
+        plain = with_gelu(linear, gelu)(x)
         try:
             packed = PackedLinear(linear, len(x), gelu)(x)
         except (AttributeError, RuntimeError, TypeError):  # not there, not for this CPU, or with other arguments than those known here
@@ -109,7 +109,7 @@ def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return linear
 
 
-def followed(linear: nn.Linear, gelu: str | None) -> nn.Module:
+def with_gelu(linear: nn.Linear, gelu: str | None) -> nn.Module:
     """A plain layer and the GELU after it."""
     return linear if gelu is None else nn.Sequential(linear, nn.GELU(approximate=gelu))
 
@@ -172,15 +172,16 @@ def faster(linear: nn.Linear, shape: Shape) -> bool:
         return False
     rows = min(shape.rows, max(32, int(WORK / (shape.inputs * shape.outputs))))
     x = torch.randn(rows, shape.inputs).to(shape.dtype)
-    pair = followed(linear, shape.gelu), PackedLinear(linear, rows, shape.gelu)
+    pair = with_gelu(linear, shape.gelu), PackedLinear(linear, rows, shape.gelu)
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter  # the former sees no other program
 
     def seconds(layer: nn.Module) -> float:
-        before = time.perf_counter()
+        before = clock()
         layer(x)
-        return time.perf_counter() - before
+        return clock() - before
 
     slowest = max([seconds(layer) for layer in pair])  # the first call of each also prepares its kernel
-    laps = [[seconds(layer) for layer in pair] for _ in range(min(100, max(2, int(SECONDS / slowest))))]
+    laps = [[seconds(layer) for layer in pair] for _ in range(min(100, max(3, int(SECONDS / slowest))))]
     plain, packed = (min(times) for times in zip(*laps, strict=True))
     return packed < MARGIN * plain
 

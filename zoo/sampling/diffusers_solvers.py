@@ -32,15 +32,15 @@ def sample_with_scheduler(
     Noise, where the scheduler draws any, comes from one CPU generator a row, seeded from the row's own start x.
     Raises RequestError for a name that is no scheduler of noise-predicting models, and for steps that it refuses.
     """
-    return _walk(_prepared(name, schedule, steps, x.device), denoise, x, schedule)
+    return _walk(_scheduler(name, schedule, steps, x.device), denoise, x, schedule)
 
 
 def scheduler_levels(name: str, schedule: Schedule, steps: int) -> list[Level]:
     """The levels at which diffusers' scheduler of this name asks the network, in order."""
-    return [_level(schedule, t) for t in _prepared(name, schedule, steps, "cpu").timesteps]
+    return [_level(schedule, t) for t in _scheduler(name, schedule, steps, "cpu").timesteps]
 
 
-def _prepared(name: str, schedule: Schedule, steps: int, device: torch.device | str) -> Any:
+def _scheduler(name: str, schedule: Schedule, steps: int, device: torch.device | str) -> Any:
     scheduler = build(name, schedule)
     try:
         scheduler.set_timesteps(steps, device=device)
