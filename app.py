@@ -32,9 +32,7 @@ def main() -> int:
         refused = f"cannot listen on {host}:{port}; choose a free --port (1024 to 65535) or another --host."
         print(f"app: {error if isinstance(error, ZooError) else refused}", file=sys.stderr)
         return 1
-    hub.prepare(ui.first_generator(hub).id)
     ui.until_interrupted(hub)
-    return 0
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from zoo.engine.job import Job
 from zoo.engine.limits import Limits
 from zoo.engine.request import Progress, Request, Result
 from zoo.engine.scheduler import Scheduler
-from zoo.errors import RequestError
+from zoo.errors import OutOfMemoryError, RequestError
 
 SHORT = Request("tiny-dit", labels=4, seeds=3, steps=3)
 LONG = Request("tiny-dit", labels=4, seeds=tuple(range(8)), steps=1000, solver="ddim")
@@ -239,7 +239,7 @@ def test_a_job_that_fails_ends_alone(hub: Hub, monkeypatch: pytest.MonkeyPatch) 
     until(lambda: other.compute_seconds > 0)
     with monkeypatch.context() as broken:
         broken.setattr(hub, "predict", lambda *_: lambda x, t: torch.empty(2**60))
-        with pytest.raises(RuntimeError):
+        with pytest.raises(OutOfMemoryError):
             hub.submit(SHORT, visitor=None).result()
     assert other.result().stopped_at is None
     assert isinstance(hub.submit(SHORT, visitor=None).result(), Result)

@@ -86,6 +86,7 @@ def build(hub: Hub) -> gr.Blocks:
 
 def until_interrupted(hub: Hub) -> NoReturn:
     """Serve until Ctrl-C or SIGTERM; then end at once, with what runs written as far as two seconds allow."""
+    hub.prepare(first_generator(hub).id)
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
