@@ -32,7 +32,7 @@ def main() -> int:
         refused = f"cannot listen on {host}:{port}; choose a free --port (1024 to 65535) or another --host."
         print(f"app: {error if isinstance(error, ZooError) else refused}", file=sys.stderr)
         return 1
-    ui.until_interrupted(hub)
+    return ui.until_interrupted(hub)
 
 
 if __name__ == "__main__":
