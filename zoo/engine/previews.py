@@ -53,7 +53,8 @@ class Previews:
         run, engine, name = self.run, self.run.hub.engine, self.run.request.vae
         images: list[np.ndarray | None] = [None] * len(samples)
         estimate = run.hub.decode_seconds.get(name, 0.0) * len(samples)
-        affordable = self._seconds + estimate <= SHARE * run.step_seconds
+        whole_run = run.step_seconds * run.request.steps / number
+        affordable = self._seconds + estimate <= SHARE * (run.step_seconds if self._seconds else whole_run)
 
         def decode(k: int) -> None:
             begun = time.perf_counter()
