@@ -27,6 +27,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from zoo.catalog.card import Card, cards, parse  # noqa: E402
 from zoo.engine.hub import Hub  # noqa: E402
+from zoo.engine.kernel_choice import KernelChoice  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
 
 
@@ -57,6 +58,15 @@ def hub_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., H
         return Hub(device="cpu", cache_dir=tmp_path / "cache", **options)
 
     return build
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One choice of kernels for all hubs of the tests: measured once, and the same pixels from each hub."""
+    path = tmp_path_factory.mktemp("kernels") / "kernels.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.engine.hub.KernelChoice", lambda _: KernelChoice(path))
+        yield
 
 
 @pytest.fixture

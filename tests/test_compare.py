@@ -301,7 +301,7 @@ def test_what_the_table_says_is_what_happened(hub: Hub) -> None:
         assert figures["recognised"] <= figures["judged"] == 2
         assert figures["frechet"] is None
         assert figures["memory"] is None or figures["memory"] > hub.load(column.card).bytes
-    assert guided.seconds == pytest.approx(guided.results[0].seconds)
+    assert guided.seconds == pytest.approx(guided.results[0].compute_seconds)
 
 
 @pytest.mark.parametrize(

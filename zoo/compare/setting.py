@@ -130,6 +130,13 @@ class Setting:
         schedule = Schedule.from_card(self.card.schedule)
         return schedule.sigma((self.trace.times[-1] - schedule.time_shift) / schedule.time_scale) if self.trace.times else 1.0
 
+    @property
+    def levels(self) -> list[float]:
+        """The share of noise in what the network was asked about, at each evaluation of the first round."""
+        schedule = Schedule.from_card(self.card.schedule)
+        times = self.trace.times[: self.evaluations]
+        return [schedule.sigma((t - schedule.time_shift) / schedule.time_scale) for t in times]
+
     def copy(self) -> Setting:
         """The same with lists of its own, so that more samples of it leave this one as it is."""
         trace = replace(self.trace, inputs=[*self.trace.inputs], times=[*self.trace.times])

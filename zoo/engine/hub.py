@@ -211,6 +211,11 @@ class Hub:
         self._steps.keep((run,), steps)
         return run
 
+    def last_step(self, run: str) -> int:
+        """The number of the last step of a run that is over, 0 where its steps are gone."""
+        steps: RunSteps | None = self._steps.find((run,))
+        return steps.last if steps else 0
+
     def step_images(self, run: str, number: int, noisy: bool = False) -> tuple[int, np.ndarray]:
         """Of a run that is over, at step `number` from 1: the number of the step that is kept and nearest, and its clean predictions, or
         its samples with their noise, as pictures (b, h, w, 3) or videos (b, f, h, w, 3) uint8. Raises RequestError where it is gone.

@@ -28,7 +28,7 @@ class RunSteps:
 
     def add(self, number: int, steps: Sequence[Step]) -> None:
         """Keep step `number`, from 1, of all walks."""
-        if number % self._every:
+        if number % self._every and number != steps[0].total:
             return
         self._steps[number] = tuple(
             torch.cat(parts).to("cpu", copy=True) for parts in zip(*((one.x, one.x0) for one in steps), strict=True)
@@ -36,8 +36,13 @@ class RunSteps:
         self.bytes += sum(part.nbytes for part in self._steps[number])
         if self.bytes > MOST:
             self._every *= 2
-            self._steps = {k: pair for k, pair in self._steps.items() if not k % self._every}
+            self._steps = {k: pair for k, pair in self._steps.items() if not k % self._every or k == number}
             self.bytes = sum(part.nbytes for pair in self._steps.values() for part in pair)
+
+    @property
+    def last(self) -> int:
+        """The number of the last step."""
+        return max(self._steps)
 
     def at(self, number: int, noisy: bool = False) -> tuple[int, Tensor]:
         """The step that is kept and nearest to `number`, and its clean predictions (b, ...), or its samples with their noise."""

@@ -185,48 +185,6 @@ document.addEventListener("input", (event) => {
   strip.querySelector("output").value = `${index + 1} of ${cells.length}`;
 });
 
-// Compare: what every column showed is remembered here by how noisy it was, and one slider shows all columns at equal noise.
-const compared = new Map();  // place -> { run, frames: [{ noise, style, content }], last }
-const collect = () => {
-  const frames = [...document.querySelectorAll("#compare-columns .samples .frame")];
-  frames.forEach((frame) => {
-    const { place, run } = frame.parentElement.dataset, known = compared.get(place), noise = Number(frame.dataset.noise);
-    const same = known && (known.run === run || (noise === 0 && known.run.startsWith(run)));
-    const column = same ? known : { frames: [] };
-    compared.set(place, column);
-    if (column.last === `${run} ${noise}`) { return; }
-    Object.assign(column, { run, last: `${run} ${noise}` });
-    if (frame.querySelector("i")) { return; }  // nothing to see yet
-    column.frames.push({ noise, style: frame.style.cssText, content: frame.innerHTML });
-  });
-  const ended = frames.length > 0 && frames.every((frame) => Number(frame.dataset.noise) === 0);
-  const formed = frames.some((frame) => compared.get(frame.parentElement.dataset.place).frames.length > 1);
-  const bar = document.querySelector("#compare-timeline");
-  if (bar && (ended && formed) !== bar.classList.contains("on")) {
-    bar.classList.toggle("on", ended && formed);
-    bar.querySelector("input").value = 100;
-    bar.querySelector("output").value = "result";
-  }
-  roll();
-};
-document.addEventListener("input", (event) => {
-  const bar = event.target.closest("#compare-timeline");
-  if (!bar) { return; }
-  const places = [...document.querySelectorAll("#compare-columns .samples")].map((column) => compared.get(column.dataset.place).frames);
-  const levels = places.flat().filter((one) => one.noise > 0).map((one) => 0.5 * Math.log(1 / one.noise ** 2 - 1));
-  const low = Math.min(...levels), high = Math.max(...levels);  // evenly in the log of signal to noise, as solvers step
-  const share = event.target.value / 100;
-  const noise = share < 1 ? 1 / Math.sqrt(1 + Math.exp(2 * (low + (high - low) * share))) : 0;
-  bar.querySelector("output").value = noise ? `noise ${(100 * noise).toFixed(noise > 0.95 ? 1 : 0)} %` : "result";
-  document.querySelectorAll("#compare-columns .samples .frame").forEach((frame) => {
-    const { frames } = compared.get(frame.parentElement.dataset.place);
-    const near = frames.reduce((best, one) => (Math.abs(one.noise - noise) <= Math.abs(best.noise - noise) ? one : best));
-    frame.style.cssText = near.style;
-    frame.innerHTML = near.content;
-  });
-  show(film.at);
-});
-
 // The videos of all columns stand on one picture of their frames each, and one clock says which frame is seen.
 const film = { at: 0, playing: !window.matchMedia("(prefers-reduced-motion: reduce)").matches, clock: null };
 const clips = () => [...document.querySelectorAll("#compare-columns .clip")];
@@ -260,7 +218,7 @@ document.addEventListener("input", (event) => {
 document.addEventListener("click", (event) => {
   if (event.target.closest("#lockstep button")) { film.playing = !film.playing; show(film.at); }
 });
-new MutationObserver(collect).observe(document, { subtree: true, childList: true, attributeFilter: ["data-noise", "data-run"] });
+new MutationObserver(roll).observe(document, { subtree: true, childList: true });
 
 // Look inside: the arrow keys walk the patches; the caption, which says so to a screen reader, holds the numbers.
 const walk = { row: 0, column: 0, keys: false, timer: null };

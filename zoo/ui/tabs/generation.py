@@ -101,7 +101,7 @@ class GenerationTab:
         """The controls of the steps as a run leaves them; None: hidden."""
         if result is None or not result.run:
             return {self.steps_row: gr.update(visible=False)}
-        last = result.stopped_at or result.request.steps
+        last = self.hub.last_step(result.run)
         step = gr.update(maximum=max(last, 2), value=last, label=f"Step of {last}")
         return {self.steps_row: gr.update(visible=True), self.run_id: (result.run, last), self.step: step, self.shown: SHOWN[0]}
 

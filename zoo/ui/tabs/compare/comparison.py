@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from zoo.errors import RequestError
 from zoo.media import figures, pictures
 from zoo.ui.parts import markup
 from zoo.ui.tabs.compare import columns_html
+
+if TYPE_CHECKING:
+    from zoo.engine.hub import Hub
 
 
 @dataclass
@@ -40,6 +44,22 @@ class Comparison:
         words = "" if self.blind else f"{column.seconds:.1f} s"
         words = f"stopped after step {column.stopped_at}" if column.stopped_at else words
         return columns_html.finished_column(place, self.run_id, self.name(place), column, markup.note(words), self.blind)
+
+    def noise_at(self, share: float) -> float:
+        """The share of noise at a place from the noisiest step of all columns (0) to the least noisy (1), evenly in the log of signal to
+        noise, as solvers step."""
+        levels = [0.5 * math.log(1 / noise**2 - 1) for one in self.columns for noise in one.levels if 0 < noise < 1]
+        low, high = min(levels), max(levels)
+        return 1 / math.sqrt(1 + math.exp(2 * (low + (high - low) * share)))
+
+    def at_noise(self, hub: Hub, place: int, noise: float) -> str:
+        """A column at the step whose noise was nearest. Raises RequestError where its steps are no longer kept."""
+        column = self.columns[self.order[place]]
+        levels = column.levels
+        step = min(range(len(levels)), key=lambda k: abs(levels[k] - noise)) + 1
+        images = np.concatenate([hub.step_images(one.run, step)[1] for one in column.results])
+        words = markup.note(f"step {step} of {len(levels)}")
+        return columns_html.forming_column(place, self.run_id, self.name(place), images, column, words, levels[step - 1])
 
 
 def pair(comparison: Comparison | None, left: str, right: str, sample: int, frame: int) -> tuple[tuple[Any, Any], str, str]:

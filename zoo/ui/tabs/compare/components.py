@@ -23,14 +23,11 @@ COLUMNS = 4
 STATE_SECONDS = 7200
 """For which a visitor's comparison is held in memory after it was last touched."""
 EMPTY = '<div class="frame empty"><p>Nothing compared yet. Choose two settings and press Compare.</p></div>'
-TIMELINE = (
-    '<label>At equal noise <input type="range" min="0" max="100" value="100" aria-label="noise level of all columns">'
-    " <output>result</output></label>"
-)
 LOCKSTEP = (
     '<button type="button">Pause</button><label>Frame <input type="range" min="0" max="15" value="0" aria-label="frame of all videos">'
     "</label> <output></output>"
 )
+AT_THE_END = "Equal noise in all columns: the results"
 ETA = "DDIM eta: 0 deterministic, 1 like DDPM"
 
 HELP: dict[str, str] = {
@@ -43,7 +40,7 @@ HELP: dict[str, str] = {
     "compare-blind": "Hides which column is which, and shuffles them, until you have chosen: a blind preference test.",
     "compare-go": "Runs all columns on the same noise, a step of each in turn.",
     "compare-stop": "Ends the run within one step and keeps what is there.",
-    "compare-timeline": "Shows the clean prediction x0 of every column where its sample was equally noisy, not at the equal step.",
+    "compare-noise": "Shows the clean prediction x0 of every column where its sample was equally noisy, not at the equal step.",
     "lockstep": "One clock for the videos of all columns: pause it, or drag to a frame.",
     "compare-choice": "Your blind choice; the Votes tab counts how often each setting is preferred.",
     "compare-more": "Adds as many samples again to every column, of the seeds that follow.",
@@ -134,7 +131,9 @@ class CompareComponents:
                 gr.HTML(EMPTY if k == 0 else "", js_on_load=PICKING, visible=k == 0, elem_classes="column") for k in range(COLUMNS)
             ]
         gr.HTML(LOCKSTEP, elem_id="lockstep", elem_classes="first")
-        gr.HTML(TIMELINE, elem_id="compare-timeline", elem_classes="first")
+        self.noise = gr.Slider(
+            0, 100, 100, step=1, label=AT_THE_END, elem_id="compare-noise", elem_classes="first", buttons=[], visible=False
+        )
         self.choice = gr.Radio([], label="Which is better?", visible=False, elem_id="compare-choice", elem_classes="first")
         with gr.Column(visible=False) as self.details:
             with gr.Row(elem_classes="actions"):

@@ -23,7 +23,7 @@ from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings, autoencoders
 from zoo.ui.tabs.compare import columns_html
 from zoo.ui.tabs.compare.comparison import Comparison, pair
-from zoo.ui.tabs.compare.components import COLUMNS, EMPTY, CompareComponents, classes, more_samples
+from zoo.ui.tabs.compare.components import AT_THE_END, COLUMNS, EMPTY, CompareComponents, classes, more_samples
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -45,7 +45,7 @@ class CompareTab(CompareComponents):
         of_two = [self.left, self.right, self.which, self.frame]
         detail = [self.slider, self.difference, self.path, self.detail_shown]
         outputs = [*self.cells, self.note, self.choice, self.details, self.table, self.architectures, self.comparison, self.files]
-        outputs += [*of_two, *detail, self.go, self.halt, self.again]
+        outputs += [*of_two, *detail, self.noise, self.go, self.halt, self.again]
         common = [self.label, self.prompt, self.count, self.seed, self.other_settings]
         inputs = [self.visitor, self.comparison, self.blind, self.number, *common, *(part for six in self.settings for part in six)]
         self.download.click(self.generate, inputs, outputs, self._needed)
@@ -66,6 +66,7 @@ class CompareTab(CompareComponents):
         for cell in self.cells:
             sample = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
             sample.then(self.detail, shown, [*detail, self.note], **same)
+        self.noise.input(self.show_noise, [self.comparison, self.noise], [*self.cells, self.noise, self.note], **same)
         self.report.click(self.save, self.comparison, [self.files, self.note], **PRIVATE)
         self.choice.input(self.vote, [self.visitor, self.comparison, self.choice], [*outputs, *self.votes.outputs], **PRIVATE)
         self.common = [self.number, self.label, self.prompt, self.count, self.seed]
@@ -227,7 +228,7 @@ class CompareTab(CompareComponents):
     def _run(self, visitor: str, comparison: Comparison, before: Comparison | None) -> Iterator[dict]:
         try:
             yield self._cells([comparison.empty(place) for place in range(len(comparison.order))]) | self.busy() | {
-                self.details: gr.update(visible=False),
+                self.details: gr.update(visible=False), self.noise: gr.update(visible=False),
                 self.choice: gr.update(visible=False), self.note: markup.note(compare.noise(comparison.columns)),
             }  # fmt: skip
             for k, item in compare.together(self.hub, comparison.columns, runs.stop_flag(), visitor, preview=not comparison.blind):
@@ -263,6 +264,18 @@ class CompareTab(CompareComponents):
         """The comparison that stood there earlier."""
         return self._finished(before) if before is not None else self._cells([EMPTY])
 
+    @runs.computes
+    def show_noise(self, comparison: Comparison | None, share: float) -> dict:
+        """Every column at the step at which its sample was as noisy as the others', its clean prediction decoded now."""
+        if comparison is None or comparison.blind or not all(one.levels for one in comparison.columns):
+            return {}
+        places = range(len(comparison.order))
+        if share >= 100:
+            return self._cells([comparison.finished(place) for place in places]) | {self.noise: gr.update(label=AT_THE_END)}
+        noise = comparison.noise_at(share / 100)
+        label = f"Equal noise in all columns: {100 * noise:.{1 if noise > 0.95 else 0}f} % noise"
+        return self._cells([comparison.at_noise(self.hub, place, noise) for place in places]) | {self.noise: gr.update(label=label)}
+
     def _cells(self, contents: list[str]) -> dict:
         """The columns' places; those that are not needed vanish."""
         spare = contents + [""] * COLUMNS
@@ -286,6 +299,7 @@ class CompareTab(CompareComponents):
             self.which: gr.update(maximum=max(count, 2), value=1),
             self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=frames // 2 + 1),
             self.files: gr.update(visible=False), self.choice: gr.update(visible=False),
+            self.noise: gr.update(visible=True, value=100, label=AT_THE_END),
             self.again: gr.update(value=more_samples(count), interactive=complete),
         }  # fmt: skip
 
