@@ -42,6 +42,8 @@ class Job:
         self.account, self.address, self.seconds = account or f"job {id(self)}", address, seconds
         self.request, self.lane, self.pace, self._join = request, lane, pace, join
         self.stop = stop or threading.Event()
+        self.parent: Job | None = None
+        """The job that asked for this one; what it computes is the parent's, too."""
         self.started = False
         """Whether it is in flight, or was: before, it waits for a place."""
         self.compute_seconds = 0.0

@@ -44,9 +44,7 @@ class Limits:
                 "choose fewer images, frames or steps."
             )
 
-    def check(
-        self, job: Job, waiting: Sequence[Job], flying: Sequence[Job], seconds_ahead: Callable[[Sequence[Job]], float | None]
-    ) -> None:
+    def check(self, job: Job, waiting: Sequence[Job], flying: Sequence[Job], seconds_for: Callable[[Sequence[Job]], float | None]) -> None:
         """Raise RequestError where a job asks for too much, or cannot even wait."""
         self.check_cost(job)
         if self.admits(job, flying):
@@ -57,7 +55,7 @@ class Limits:
             (len(waiting), self.waiting, ""),
         ):
             if count >= limit:
-                seconds = seconds_ahead(waiting)
+                seconds = seconds_for([*flying, *waiting])
                 when = "" if seconds is None else f" in about {max(1, round(seconds))} s"
                 raise RequestError(f"{count} requests{whose} wait already, and no more are taken: try again{when}.")
 

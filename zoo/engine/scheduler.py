@@ -16,6 +16,8 @@ from zoo.engine.limits import Limits
 from zoo.engine.request import Progress
 
 T = TypeVar("T")
+IDLE = 10.0
+"""Seconds without anything to do after which a computing thread ends."""
 _current = threading.local()
 """The job for which a thread works, where it works for one."""
 
@@ -55,9 +57,8 @@ class Scheduler:
         """Whether the next turn needs all cores and waits for them."""
         self.closed = False
         """Whether it ends: nothing new begins."""
-        self._threads = [threading.Thread(target=self._compute, args=(k == 0,), name=f"compute {k}", daemon=True) for k in range(cores)]
-        for thread in self._threads:
-            thread.start()
+        self._threads: dict[int, threading.Thread] = {}
+        """Those that compute, by number; they begin when there is something to do, and end when there was nothing for a while."""
 
     # ---- jobs
 
@@ -72,11 +73,11 @@ class Scheduler:
             if self.closed:
                 job.end()
             elif parent := current_job():
-                job.account = parent.account
+                job.account, job.parent = parent.account, parent
                 self.limits.check_cost(job)
                 self._begin(job, work, counted=False)
             else:
-                self.limits.check(job, [one for one, _ in self._waiting], self._flying, self._seconds_ahead)
+                self.limits.check(job, [one for one, _ in self._waiting], self._flying, self._seconds_for)
                 self._waiting.append((job, work))
                 self._admit()
         return job
@@ -130,12 +131,12 @@ class Scheduler:
             waiting = [one for one, _ in self._waiting]
             if job not in waiting:
                 return Progress("waiting", job.request)
-            ahead = waiting[: waiting.index(job)]
-            return Progress("waiting", job.request, ahead=len(self._flying) + len(ahead), seconds_left=self._seconds_ahead(ahead))
+            ahead = [one for one in [*self._flying, *waiting[: waiting.index(job)]] if one.lane == job.lane]
+            return Progress("waiting", job.request, ahead=len(ahead), seconds_left=self._seconds_for(ahead))
 
-    def _seconds_ahead(self, waiting: Sequence[Job]) -> float | None:
-        """What those in flight and these will still take on all cores, None where one of them was never measured."""
-        left = [None if one.seconds is None else max(0.0, one.seconds - one.compute_seconds) for one in [*self._flying, *waiting]]
+    def _seconds_for(self, jobs: Sequence[Job]) -> float | None:
+        """What these will still take on all cores, None where one of them was never measured."""
+        left = [None if one.seconds is None else max(0.0, one.seconds - one.compute_seconds) for one in jobs]
         return None if None in left else sum(left) / self.cores
 
     def close(self, seconds: float) -> None:
@@ -156,7 +157,7 @@ class Scheduler:
 
     def computes_here(self) -> bool:
         """Whether this thread must not wait for a job: it computes for all, or runs an event loop."""
-        return threading.current_thread() in self._threads or asyncio._get_running_loop() is not None
+        return threading.current_thread() in self._threads.values() or asyncio._get_running_loop() is not None
 
     def compute(self, work: Callable[..., T], *arguments: Any, whole: bool = False) -> T:
         """Do one piece of work as a turn of the job for which this thread works, or of one of its own; what it gives.
@@ -224,6 +225,7 @@ class Scheduler:
         """Do something when a core has nothing else to do."""
         with self._condition:
             self._spare.append(work)
+            self._start_threads()
             self._condition.notify()
 
     def also(self, job: Job, work: Callable[[], None]) -> None:
@@ -234,17 +236,27 @@ class Scheduler:
         with self._condition:
             if job in self._turns:
                 self._turns[job].extend(turns)
+                self._start_threads()
                 if self._blocked or any(turn.whole for turn in turns):
                     self._condition.notify_all()  # only the first thread takes those
                 else:
                     self._condition.notify(len(turns))
 
-    def _compute(self, first: bool) -> None:
-        """What each computing thread does, for good; only the first computes with all cores, for each that does keeps a team of threads."""
+    def _start_threads(self) -> None:
+        """Let as many threads compute as there are cores. The condition is held."""
+        for k in range(self.cores):
+            if k not in self._threads:
+                self._threads[k] = threading.Thread(target=self._compute, args=(k,), name=f"compute {k}", daemon=True)
+                self._threads[k].start()
+
+    def _compute(self, number: int) -> None:
+        """What each computing thread does; only the first computes with all cores, for each that does keeps a team of threads."""
         while True:
             with self._condition:
-                while (turn := self._take(first)) is None:
-                    self._condition.wait()
+                while (turn := self._take(first=number == 0)) is None:
+                    if not self._condition.wait(IDLE) and not self._turns:
+                        del self._threads[number]
+                        return
             cores = self.cores if turn.whole else 1
             torch.set_num_threads(cores)
             begun = time.perf_counter()
@@ -252,10 +264,12 @@ class Scheduler:
             seconds = (time.perf_counter() - begun) * cores
             with self._condition:
                 self._busy -= cores
-                if turn.job:
-                    turn.job.compute_seconds += seconds
-                    if turn.job.account in self._used:
-                        self._used[turn.job.account] += seconds
+                job = turn.job
+                if job and job.account in self._used:
+                    self._used[job.account] += seconds
+                while job:
+                    job.compute_seconds += seconds
+                    job = job.parent
                 if turn.whole or self._blocked:  # else this thread takes what comes next, and nobody needs to wake
                     self._condition.notify_all()
 
