@@ -17,12 +17,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from zoo.engine.generation import Generation
 from zoo.engine.hub import Hub
 from zoo.engine.job import Job
 from zoo.engine.limits import Limits
+from zoo.engine.linear_preview import LinearPreview
 from zoo.engine.request import Progress, Request, Result
 from zoo.engine.scheduler import Scheduler
 from zoo.errors import OutOfMemoryError, RequestError
+from zoo.media.pictures import to_uint8
 
 SHORT = Request("tiny-dit", labels=4, seeds=3, steps=3)
 LONG = Request("tiny-dit", labels=4, seeds=tuple(range(8)), steps=1000, solver="ddim")
@@ -295,3 +298,35 @@ def test_a_late_reader_finds_every_step_but_the_latest_pictures_only(hub: Hub) -
     steps = [item.step for item in items if isinstance(item, Progress) and item.stage == "sampling"]
     assert steps == list(range(1, 60))
     assert sum(isinstance(item, Progress) and item.preview is not None for item in items) == 1
+
+
+# ---- previews
+
+
+def test_a_linear_map_shows_latents_as_they_were_decoded_and_is_kept(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    z, weights = torch.randn(2, 4, 16, 16, generator=generator), 0.2 * torch.randn(3, 4, generator=generator)
+    colours = torch.einsum("dc,bchw->bdhw", weights, z).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    images = to_uint8(colours)
+    maps = LinearPreview(tmp_path / "maps.json")
+    assert maps.pictures("one", z, 4) is None
+    maps.learn("one", z, images)
+    for some in (maps, LinearPreview(tmp_path / "maps.json")):
+        shown = some.pictures("one", z, 4)
+        assert shown.shape == images.shape
+        places = (slice(None), slice(2, None, 4), slice(2, None, 4))
+        assert np.abs(shown[places].astype(int) - images[places]).mean() < 12  # but for what bilinear enlarging smooths
+
+
+def test_where_decoding_is_dear_previews_are_linear_and_look_like_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.engine.hub.SMALL", 1)  # every network counts as a large one
+    hub = Hub(device="cpu", cache_dir=tmp_path)
+    *_, first = hub.generate(replace(SHORT, steps=12), visitor=None)
+    decodes, decode = [], Generation.decode
+    monkeypatch.setattr(Generation, "decode", lambda run, x, draft=False: decodes.append(draft) or decode(run, x, draft))
+    *early, last = hub.generate(replace(SHORT, steps=40), visitor=None)
+    previews = [item.preview for item in early if isinstance(item, Progress) and item.preview is not None]
+    assert previews
+    assert decodes == [False]  # the result alone
+    assert np.corrcoef(previews[-1].ravel(), last.images.ravel())[0, 1] > 0.8
+    assert first.images.shape == previews[-1].shape

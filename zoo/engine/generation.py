@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +61,7 @@ class Generation:
         self.weights = {card.id: model.files, request.vae: autoencoder and autoencoder.files, card.text: encoder}
         self.kernels = ", ".join(part.kernels for part in (model, autoencoder) if part)
         self.autoencoder = autoencoder and autoencoder.module
+        self.dear = decoder is not None and hub.whole(decoder)
         self.started = time.monotonic()
         parts = self._parts()
         self._seconds = [0.0] * len(parts)
@@ -128,9 +129,16 @@ class Generation:
         return pictures.to_uint8(x if self.autoencoder is None else autoencoders.decode(self.autoencoder, x, scale, draft))
 
     def _decode(self, samples: list[Tensor]) -> np.ndarray:
-        whole = self.autoencoder is not None and self.hub.whole(self.hub.card(self.request.vae))
         one_by_one = [part for x in samples for part in x.split(1)]
-        return np.concatenate(self.hub.engine.all([lambda x=x: self.decode(x, self.hub.engine.closed) for x in one_by_one], whole))
+        images = np.concatenate(self.hub.engine.all([lambda x=x: self.decode(x, self.hub.engine.closed) for x in one_by_one], self.dear))
+        if self.dear:
+            self.hub.linear_previews.learn(self.request.vae, torch.cat(one_by_one), images)
+        return images
+
+    def linear_pictures(self, samples: Sequence[Tensor]) -> np.ndarray | None:
+        """Latents as a linear map shows them; None before anything of their autoencoder was decoded here."""
+        factor = 2 ** (len(self.hub.card(self.request.vae).arch["block_out_channels"]) - 1)
+        return self.hub.linear_previews.pictures(self.request.vae, torch.cat(list(samples)), factor)
 
     def _result(self, images: np.ndarray, stopped_at: int | None) -> Result:
         hub, seconds = self.hub, time.monotonic() - self.started

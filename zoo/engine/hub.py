@@ -25,6 +25,7 @@ from zoo.engine.generation import Generation
 from zoo.engine.job import Job
 from zoo.engine.kernel_choice import KernelChoice
 from zoo.engine.limits import Limits
+from zoo.engine.linear_preview import LinearPreview
 from zoo.engine.memory import budget_of, is_out_of_memory
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
 from zoo.engine.modulation_tables import with_tables
@@ -90,6 +91,7 @@ class Hub:
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
         self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits(seconds=max_seconds))
         self._steps = ByteCache(STEPS)
+        self.linear_previews = LinearPreview(self.cache_dir / "linear-previews.json")
         self.decode_seconds: dict[str, float] = {}
         """That one picture took last, by autoencoder."""
         self._warm_ups: dict[str, Job] = {}

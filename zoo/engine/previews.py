@@ -45,12 +45,17 @@ class Previews:
         if run.autoencoder is None:  # pixels are there already
             self._pending = False
             return np.concatenate([run.decode(x) for x in samples]), number
+        if run.dear and (images := run.linear_pictures(samples)) is not None:
+            self._pending = False
+            return images, number
         self._decode(number, samples)
         return ready
 
     def _decode(self, number: int, samples: Sequence[Tensor]) -> None:
-        """Decode samples one by one, as turns of the run where it can afford that, else when a core is free."""
+        """Decode samples one by one, as turns of the run where it can afford that, else when a core is free; of a dear autoencoder the
+        first one only, from which a linear map learns the colours of the others."""
         run, engine, name = self.run, self.run.hub.engine, self.run.request.vae
+        samples = samples[:1] if run.dear else samples
         images: list[np.ndarray | None] = [None] * len(samples)
         estimate = run.hub.decode_seconds.get(name, 0.0) * len(samples)
         whole_run = run.step_seconds * run.request.steps / number
@@ -66,11 +71,19 @@ class Previews:
                 if any(one is None for one in images):
                     return
                 run.hub.decode_seconds[name] = seconds
-                self._ready, self._pending = (np.concatenate(images), number), False
+                if run.dear:
+                    run.hub.linear_previews.learn(name, samples[0], images[0])
+                    self._begun_at = 0.0  # the next step shows them all
+                else:
+                    self._ready = np.concatenate(images), number
+                self._pending = False
 
+        if run.dear and not affordable:
+            self._pending = False
+            return
         for k in range(len(samples)):
-            if affordable or run.hub.whole(run.hub.card(name)):
-                engine.also(run.job, lambda k=k: decode(k))
+            if affordable:
+                engine.also(run.job, lambda k=k: decode(k), whole=run.dear)
             else:
                 engine.spare(lambda k=k: decode(k))
 

@@ -228,9 +228,9 @@ class Scheduler:
             self._start_threads()
             self._condition.notify()
 
-    def also(self, job: Job, work: Callable[[], None]) -> None:
-        """Do something more for a job as a turn of its own; what it raises is lost, and so is the work where the job has ended."""
-        self._enqueue(job, [Turn(job, work, whole=False)])
+    def also(self, job: Job, work: Callable[[], None], whole: bool = False) -> None:
+        """Do something more for a job as a turn of its own, which must not raise; the work is lost where the job has ended."""
+        self._enqueue(job, [Turn(job, work, whole)])
 
     def _enqueue(self, job: Job, turns: Sequence[Turn]) -> None:
         with self._condition:
