@@ -16,6 +16,8 @@ from zoo.sampling import Schedule, sample, seeded
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 """Largest difference of a peer's output from ours, as a share of its largest magnitude, up to which it is the same computation."""
+LOOP = 10
+"""Times that, for rounding adds up along a loop."""
 OURS = "ours"
 
 
@@ -75,7 +77,7 @@ def _peers(subject: Subject, x: Tensor, t: float, context: Tensor | None) -> lis
 
 
 def _agrees(subject: Subject, peer: Peer, what: str, gap: float) -> bool:
-    tolerance = TOLERANCE[subject.dtype]
+    tolerance = TOLERANCE[subject.dtype] * (LOOP if what == "loop" else 1)
     if subject.dtype != torch.float32 and what == "loop" and tolerance < gap < math.inf:
         subject.notes.append(
             f"In {str(subject.dtype)[6:]} the samples of {peer.name} end up {gap:.1e} from ours: rounding adds up along the loop."
