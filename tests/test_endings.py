@@ -14,6 +14,7 @@ from test_page import fill, finished, generate
 from test_tabs import go
 
 from zoo.engine.hub import Hub
+from zoo.engine.limits import Limits
 
 
 @contextmanager
@@ -104,19 +105,25 @@ def test_a_client_that_cancels_ends_its_run(server: str, endpoint: str) -> None:
     client.close()
 
 
-def test_waiting_says_place_and_seconds(browser: Browser, server: str) -> None:
-    visitors = [browser.new_context() for _ in range(2)]
-    first, second = (visitor.new_page() for visitor in visitors)
-    for page in (first, second):
-        page.goto(server)
-        page.wait_for_function("document.querySelector('#cost p')?.innerText.startsWith('about')")
-    fill(first, steps="250", count="8")
-    first.click("#generate")
-    first.wait_for_function("/step \\d+/.test(document.querySelector('#progress').innerText)")
-    fill(second, steps="3", count="1")
-    second.click("#generate")
-    expect(second.locator("#progress")).to_contain_text(re.compile(r"waiting: 1 ahead of you, about \d+ s"))
-    first.keyboard.press("Escape")
-    second.locator("#generate").wait_for()
-    for visitor in visitors:
+def test_waiting_says_place_and_seconds_and_can_be_stopped(browser: Browser, hub_with: Callable[..., Hub]) -> None:
+    hub = hub_with({}, limits=Limits(flying=1))
+    with page_of(browser, hub) as first:
+        first.wait_for_function("document.querySelector('#cost p')?.innerText.startsWith('about')")
+        visitor = browser.new_context()
+        second = visitor.new_page()
+        second.goto(first.url)
+        second.wait_for_function("document.querySelector('#cost p')?.innerText.startsWith('about')")
+        fill(first, steps="500", count="8")
+        first.click("#generate")
+        first.wait_for_function("/step \\d+/.test(document.querySelector('#progress').innerText)")
+        fill(second, steps="3", count="1")
+        second.click("#generate")
+        expect(second.locator("#progress")).to_contain_text(re.compile(r"waiting: 1 ahead of you, about \d+ s"))
+        second.click("#stop")
+        expect(second.locator("#progress")).to_contain_text("Stopped while waiting: nothing was started.")
+        expect(second.locator("#generate")).to_be_visible()
+        second.click("#generate")
+        expect(second.locator("#progress")).to_contain_text("waiting: 1 ahead of you")
+        first.keyboard.press("Escape")
+        finished(second, 1)
         visitor.close()
