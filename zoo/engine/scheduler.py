@@ -82,6 +82,11 @@ class Scheduler:
                 self._admit()
         return job
 
+    def counts(self) -> tuple[int, int]:
+        """How many jobs are in flight, those that others asked for left out, and how many wait."""
+        with self._condition:
+            return len(self._flying), len(self._waiting)
+
     def _admit(self) -> None:
         """Let those who wait begin, in their order, as far as there are places. The condition is held."""
         for entry in list(self._waiting):

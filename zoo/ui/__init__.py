@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
 HERE = Path(__file__).parent
+EVENTS = 400
+"""Events that gradio handles at once: more than may wait in the engine and run, else who waits would keep the others out."""
 __all__ = ["build", "first_generator", "launch", "until_interrupted"]
 
 
@@ -142,4 +144,5 @@ def appearance(hub: Hub) -> dict[str, Any]:
         "enable_monitoring": False,
         "ssr_mode": False,
         "max_file_size": "50mb",
+        "max_threads": EVENTS,
     }
