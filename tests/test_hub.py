@@ -103,26 +103,26 @@ def test_results_carry_all_that_decides_their_pixels(hub: Hub) -> None:
 
 def test_stop_ends_within_one_step_and_keeps_what_was_there(hub: Hub) -> None:
     stop, steps, last = threading.Event(), [], None
-    for item in hub.generate(replace(ASKED, steps=50), stop=stop, visitor=VISITOR):
+    for item in hub.generate(replace(ASKED, steps=1000, solver="ddim"), stop=stop, visitor=VISITOR):
         last = item
         steps.append(item.step if isinstance(item, Progress) else None)
         if steps[-1] == 3:
             stop.set()
     assert steps[-1] is None
-    assert 3 <= last.stopped_at < 50
+    assert 3 <= last.stopped_at < 1000
     assert [pictures.read_png(path)[1]["stopped_at"] for path in last.files] == [last.stopped_at] * 3
     assert hub.results.history(VISITOR)[:3] == list(reversed(last.files))
 
 
 def test_a_visitor_who_leaves_loses_nothing_and_blocks_nobody(hub: Hub) -> None:
     visitor = "f" * 32
-    items = hub.generate(replace(ASKED, steps=50), visitor=visitor)
+    items = hub.generate(replace(ASKED, steps=1000, solver="ddim"), visitor=visitor)
     next(item for item in items if item.step == 2)
     items.close()
     kept = hub.results.history(visitor)
     assert sorted(pictures.read_png(path)[1]["index"] for path in kept) == [0, 1, 2]
     for path in kept:
-        assert 2 <= pictures.read_png(path)[1]["stopped_at"] < 50
+        assert 2 <= pictures.read_png(path)[1]["stopped_at"] < 1000
     assert isinstance(run(hub, ASKED), Result)
 
 

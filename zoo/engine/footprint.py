@@ -27,6 +27,8 @@ WARM = 160 << 20
 """Bytes that a first pass brings in, once in a process: code, kernels, buffers of the threads, and what loading leaves behind."""
 LATENTS = 12
 """Float32 arrays like the latents that guidance, the solver and its noise hold at once."""
+DEFAULTS = {"input_size": 32, "in_channels": 4, "hidden_size": 1152, "depth": 28}
+"""What the backbones take where a card does not say it."""
 PIXELS = 20
 """Bytes per channel of each pixel that is made: decoded, joined and clamped in float32, as uint8 now and of the last preview, in files."""
 
@@ -48,6 +50,7 @@ class Need:
 
 def pass_bytes(arch: Mapping[str, Any], family: str, rows: int, frames: int, itemsize: int) -> int:
     """Bytes of one forward pass of a backbone, or of a text encoder, beside its weights; rows: of the batch, those of guidance included."""
+    arch = DEFAULTS | dict(arch)
     if family == "unet":
         return 50 * rows * arch["hidden_size"] * arch["input_size"] ** 2 * itemsize
     patches = (arch["input_size"] // arch["patch_size"]) ** 2 if "patch_size" in arch else 0
@@ -88,13 +91,14 @@ class Memory:
         work = pass_bytes(card.arch, card.family, rows, frames, dtype.itemsize)
         if self.models.device.type == "mps":
             work += attention_bytes(card.arch, rows, frames, dtype.itemsize)
-        weights, side = {card.id: self._weights(card, dtype)}, card.arch["input_size"]
+        arch = DEFAULTS | dict(card.arch)
+        weights, side = {card.id: self._weights(card, dtype)}, arch["input_size"]
         if card.latent:
             autoencoder = self._card(request.vae or card.latent.vae)
             side *= 2 ** (len(autoencoder.arch["block_out_channels"]) - 1)
             weights[autoencoder.id] = self.models.weights(autoencoder)
             work += decode_bytes(autoencoder, side, frames, self.models.dtype(autoencoder).itemsize)  # the allocator keeps pieces of a pass
-        latents = 4 * LATENTS * card.arch["in_channels"] * card.arch["input_size"] ** 2
+        latents = 4 * LATENTS * arch["in_channels"] * arch["input_size"] ** 2
         work += count * frames * (latents + 3 * PIXELS * side**2)
         return Need(weights, work, self._encoder(card))
 
