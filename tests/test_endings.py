@@ -30,7 +30,7 @@ def page_of(browser: Browser, hub: Hub) -> Iterator[Page]:
 
 FAILURES = {
     "memory": (MemoryError(), "do not fit into the memory"),
-    "allocation": (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "through a fault of the program (RuntimeError)"),
+    "allocation": (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "do not fit into the memory"),
     "bug": (KeyError("nothing"), "through a fault of the program (KeyError)"),
 }
 

@@ -170,7 +170,7 @@ def test_a_stopped_video_keeps_the_last_clean_prediction(film: Hub) -> None:
         if item.step if isinstance(item, Progress) else False:
             stop.set()
     assert isinstance(item, Result)
-    assert item.stopped_at == 2 or item.stopped_at == 1
+    assert 1 <= item.stopped_at < 30
     assert video.read(item.files[0])[1]["stopped_at"] == item.stopped_at
     with contextlib.closing(film.generate(replace(ASKED, steps=30), visitor="ab" * 16)) as left:
         next(item for item in left if item.step == 2)

@@ -170,6 +170,8 @@ class Hub:
         """
         card = self.card(request.model)
         request = request.resolved(card)
+        if card.latent:
+            self.autoencoder(card, request)
         self.memory.check(card, request)
         job = Job(account or visitor or "", address, self.core_seconds(request), stop, request)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
@@ -161,8 +160,8 @@ class Scheduler:
     # ---- computing
 
     def computes_here(self) -> bool:
-        """Whether this thread must not wait for a job: it computes for all, or runs an event loop."""
-        return threading.current_thread() in self._threads.values() or asyncio._get_running_loop() is not None
+        """Whether this thread computes for all, and so must not wait for a job."""
+        return threading.current_thread() in self._threads.values()
 
     def compute(self, work: Callable[..., T], *arguments: Any, whole: bool = False) -> T:
         """Do one piece of work as a turn of the job for which this thread works, or of one of its own; what it gives.

@@ -147,10 +147,12 @@ class ImageTab(GenerationTab):
 
     def _repeat(self, result: Result, earlier: dict | None) -> np.ndarray | None:
         """Of a result the sample that the earlier picture shows, at the step after which that one was stopped."""
-        if earlier is None or (result.stopped_at is not None and result.stopped_at != earlier["stopped_at"]):
+        if earlier is None:
             return None
         if result.stopped_at == earlier["stopped_at"]:
             return result.images[earlier["place"]]
+        if earlier["stopped_at"] is None or (result.stopped_at or earlier["stopped_at"]) < earlier["stopped_at"]:
+            return None
         number, images = self.hub.step_images(result.run, earlier["stopped_at"])
         return images[earlier["place"]] if number == earlier["stopped_at"] else None
 
