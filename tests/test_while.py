@@ -30,11 +30,10 @@ def busy(hub_with: Callable[..., Hub]) -> Iterator[tuple[Hub, str]]:
         hub.close()
 
 
-def ask(url: str, data: list) -> None:
+def ask(url: str, data: list, **headers: str) -> None:
     """Call /generate_image as a session of its own that never reads the answer."""
-    call = urllib.request.Request(
-        f"{url}gradio_api/call/generate_image", json.dumps({"data": data}).encode(), {"Content-Type": "application/json"}
-    )
+    headers |= {"Content-Type": "application/json"}
+    call = urllib.request.Request(f"{url}gradio_api/call/generate_image", json.dumps({"data": data}).encode(), headers)
     with urllib.request.urlopen(call, timeout=60) as answer:
         assert json.load(answer)["event_id"]
 
@@ -117,3 +116,16 @@ def test_who_leaves_has_his_picture_finished_and_keeps_nobody(busy: tuple[Hub, s
     until(lambda: hub.engine.counts() == (0, 0))
     folder: Path = hub.results.folder
     assert len(list(folder.glob("*.png"))) == 4
+
+
+def test_the_address_that_a_trusted_proxy_forwards_is_the_one_that_counts(hub_with: Callable[..., Hub]) -> None:
+    hub = hub_with({}, limits=Limits(flying=4, address_flying=1, address_waiting=9))
+    with serving(hub) as url:
+        for headers, flying in (({}, 2), ({"X-Forwarded-For": "203.0.113.7"}, 1)):  # this machine is trusted unless somebody says otherwise
+            for seed in range(2):
+                ask(url, [*LONG[:3], seed, *LONG[4:]], **headers)
+            until(lambda flying=flying: hub.engine.counts() == (flying, 2 - flying))
+            for job in hub.engine.jobs():
+                job.cancel()
+            until(lambda: hub.engine.counts() == (0, 0))
+        hub.close()

@@ -71,8 +71,7 @@ class Generation:
         hub.engine.rounds(walks, self._after, whole=lambda number: hub.whole(card) or self._measures(number))
         if self.previews:
             self.previews.close()
-        if self.preview:
-            hub.timing.add(request, self.laps[1:])
+        hub.timing.add(request, self.laps[1:])
         step = self.steps[0]
         last = step.index + 1 == step.total
         images = self._decode([one.x if last else one.x0 for one in self.steps])

@@ -34,7 +34,7 @@ from zoo.engine.results import Results
 from zoo.engine.run_steps import RunSteps
 from zoo.engine.scheduler import Scheduler
 from zoo.engine.step_timing import StepTiming
-from zoo.errors import OutOfMemoryError, RequestError
+from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.media import pictures
 from zoo.networks import autoencoders, text_encoders
 from zoo.sampling import Trace, guided
@@ -312,7 +312,10 @@ class Hub:
         if identity not in self._warm_ups:
             card = self.card(identity)
             request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
-            self._warm_ups[identity] = self.submit(request, visitor=None, account="warm-up")
+            try:
+                self._warm_ups[identity] = self.submit(request, visitor=None, account=f"warm-up of {identity}")
+            except ZooError:  # such as a queue that is full: whoever runs the model is told
+                return False
         return not self._warm_ups[identity].ended
 
     def whole(self, card: Card) -> bool:

@@ -81,10 +81,15 @@ class Scheduler:
                 self._admit()
         return job
 
-    def counts(self) -> tuple[int, int]:
-        """How many jobs are in flight, those that others asked for left out, and how many wait."""
+    def jobs(self) -> list[Job]:
+        """The jobs in flight, those that others asked for left out, then those that wait."""
         with self._condition:
-            return len(self._flying), len(self._waiting)
+            return [*self._flying, *(job for job, _ in self._waiting)]
+
+    def counts(self) -> tuple[int, int]:
+        """How many of these are in flight, and how many wait."""
+        jobs = self.jobs()
+        return sum(job.started for job in jobs), sum(not job.started for job in jobs)
 
     def _admit(self) -> None:
         """Let those who wait begin, in their order, as far as there are places. The condition is held."""

@@ -166,6 +166,8 @@ class Offer:
             with self.flags.running_job(job):
                 async for item in self.hub.engine.submit(job, lambda job: self._transfer(job, missing, accepted_ids, prefer)):
                     yield {self.text: markup.note(markup.waiting(item))} if isinstance(item, Progress) else item
+                if not job.started:
+                    yield idle
         except CancelledError as error:
             yield idle | {self.text: markup.note(str(error))}
         except Exception as error:

@@ -7,7 +7,6 @@ waits costs no thread, and nothing that computes, draws or writes runs in the ev
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 """Of every event that belongs to the page alone."""
-PROXIES = frozenset(filter(None, os.environ.get("PATCHWORK_PROXY", "").split(",")))
-"""Addresses of proxies whose word on the client's address is believed; * for any."""
 EVERY = 0.15
 """Seconds between two updates of a page, which would not hear Stop if they came faster."""
 STOPPED = "Stopped while waiting: nothing was started."
@@ -86,18 +83,11 @@ def stop_flag() -> threading.Event:
 
 
 def client() -> tuple[str, str]:
-    """Session and address of whom this event is from; of a proxy that the operator named, the address that it forwards."""
+    """Session and address of whom this event is from; behind a proxy that uvicorn trusts (FORWARDED_ALLOW_IPS) the address it forwards."""
     request = LocalContext.request.get(None)
     if request is None:
         return "", ""
-    return request.session_hash or "", address_of(request)
-
-
-def address_of(request: gr.Request) -> str:
-    """Where a request comes from."""
-    host = request.client.host if request.client else ""
-    forwarded = request.headers.get("x-forwarded-for", "") if host in PROXIES or "*" in PROXIES else ""
-    return forwarded.split(",")[-1].strip() or host
+    return request.session_hash or "", request.client.host if request.client else ""
 
 
 def stoppable(seconds: Callable[..., float | None] | None = None) -> Callable:
