@@ -356,6 +356,7 @@ def test_whatever_ends_a_run_gives_the_buttons_back_and_leaves_what_stood_there(
             expect(page.locator("#compare-go")).to_be_visible()
             expect(page.locator("#compare-stop")).to_be_hidden()
             expect(page.locator("#compare-table table")).to_be_visible()
+            expect(page.locator("#compare-columns .samples").nth(0).locator("img[src*=file]")).to_have_count(1)
             assert np.array_equal(pixels(page, sources(page, 0)[0]), before)
     visitor.close()
 
