@@ -78,7 +78,7 @@ class Previews:
                     self._ready = np.concatenate(images), number
                 self._pending = False
 
-        if run.dear and not affordable:
+        if not affordable and (run.dear or len(samples) >= engine.cores):  # its own samples need every core
             self._pending = False
             return
         for k in range(len(samples)):
