@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import zoo
+from zoo.catalog.card import Card
 from zoo.compare import block_diagram, compare, metrics, report
 from zoo.compare.complexity import complexity
 from zoo.compare.setting import Setting
@@ -94,13 +95,30 @@ def test_columns_advance_step_by_step_in_turn_and_end_when_they_are_done(hub: Hu
 
 def test_stop_ends_all_columns_within_a_step_with_what_is_there(hub: Hub) -> None:
     columns = compare.aligned(hub, [{"model": "tiny-dit", "label": 2, "steps": 1000}, {"model": "tiny-uvit", "steps": 1000}])
-    stop = threading.Event()
-    for _, item in compare.together(hub, columns, stop, visitor=None):
-        if isinstance(item, Progress) and item.step == 3:
+    stop, steps = threading.Event(), {0: 0, 1: 0}
+    for k, item in compare.together(hub, columns, stop, visitor=None):
+        steps[k] = item.step if isinstance(item, Progress) else steps[k]
+        if min(steps.values()) >= 3:
             stop.set()
-    assert all(2 <= column.stopped_at < 1000 for column in columns)
+    assert all(3 <= column.stopped_at < 1000 for column in columns)
     assert all(column.images.shape == (1, 64, 64, 3) and not column.finished for column in columns)
     assert ("Stopped", [f"after step {column.stopped_at}" for column in columns]) in report.rows(columns)
+
+
+def test_a_column_that_is_refused_leaves_none_of_the_others_running(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": 2, "steps": 1000}, {"model": "tiny-uvit", "steps": 1000}])
+    check = hub.memory.check
+
+    def refuse(card: Card, request: Request) -> None:
+        if card.id == "tiny-uvit":
+            raise RequestError("It does not fit.")
+        check(card, request)
+
+    monkeypatch.setattr(hub.memory, "check", refuse)
+    with pytest.raises(RequestError):
+        next(compare.together(hub, columns, visitor=None))
+    for job in hub.engine.jobs():
+        assert job.stop.is_set()
 
 
 def test_more_samples_go_on_with_the_seeds_and_classes_that_follow(hub: Hub) -> None:

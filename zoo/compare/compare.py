@@ -13,7 +13,7 @@ from zoo.catalog.card import Card
 from zoo.compare.metrics import quality_of
 from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
-from zoo.engine.job import merged
+from zoo.engine.job import Job, merged
 from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
@@ -229,10 +229,15 @@ def together(
     stop = stop or threading.Event()
     while not stop.is_set() and any(one.remaining for one in columns):
         before = {k: one.seconds for k, one in enumerate(columns) if one.remaining}
-        jobs = {
-            k: hub.submit(columns[k].remaining[0], visitor=visitor, preview=preview, stop=stop, trace=columns[k].trace, measured=True)
-            for k in before
-        }
+        jobs: dict[int, Job] = {}
+        try:
+            for k in before:
+                request, trace = columns[k].remaining[0], columns[k].trace
+                jobs[k] = hub.submit(request, visitor=visitor, preview=preview, stop=stop, trace=trace, measured=True)
+        except ZooError:  # those that were taken run for nobody
+            for job in jobs.values():
+                job.cancel()
+            raise
         for k, item in merged(jobs):
             one = columns[k]
             one.seconds = before[k] + jobs[k].compute_seconds

@@ -48,6 +48,21 @@ class Tab(Protocol):
         """One sentence where the eye is; kind: plain | error | good."""
 
 
+class RunButtons:
+    """The two buttons of a tab on which something runs, of which one is seen at a time."""
+
+    go: gr.Button
+    halt: gr.Button
+
+    def idle(self) -> dict:
+        """What the buttons show when nothing runs."""
+        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+
+    def busy(self) -> dict:
+        """What they show while something runs."""
+        return {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)}
+
+
 class StopFlags:
     """What runs for each visitor of a tab, by session, so that it can be stopped."""
 

@@ -24,7 +24,7 @@ SHOWN = ("clean prediction", "noisy sample")
 """What of a step is shown: the network's prediction of x_0, or x_t itself."""
 
 
-class GenerationTab:
+class GenerationTab(runs.RunButtons):
     """The events and answers of a tab that generates; the components are built by the tab itself."""
 
     hub: Hub
@@ -32,8 +32,6 @@ class GenerationTab:
     offer: Offer
     history: History
     visitor: gr.BrowserState
-    go: gr.Button
-    halt: gr.Button
     again: gr.Button
     link: gr.Button
     drop: gr.UploadButton
@@ -121,14 +119,6 @@ class GenerationTab:
         outputs = [self.cost, timer, self.go]
         run.then(price, inputs, outputs, queue=False, **PRIVATE)
         gr.on([*events, timer.tick, *(part.change for part in inputs)], price, inputs, outputs, queue=False, **PRIVATE)
-
-    def idle(self) -> dict:
-        """What the buttons show when nothing runs."""
-        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-
-    def busy(self) -> dict:
-        """What they show while something runs."""
-        return {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)}
 
     def core_seconds(self, *values: Any) -> float | None:
         """Seconds of one core that `generate` takes, from its values, where that is known. Raises RequestError."""

@@ -10,7 +10,7 @@ from zoo.catalog.card import Card
 from zoo.compare import compare
 from zoo.engine.request import MAX_IMAGES, SOLVERS
 from zoo.sampling import takes_eta
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer
 from zoo.ui.parts.settings import autoencoders, labels
 from zoo.ui.tabs.compare.columns_html import PICKING
@@ -67,7 +67,7 @@ HELP |= {
 }
 
 
-class CompareComponents:
+class CompareComponents(runs.RunButtons):
     """The components of the side-by-side view."""
 
     def __init__(self, hub: Hub) -> None:
@@ -158,14 +158,6 @@ class CompareComponents:
                     self.inside = gr.Button("Look inside the left sample", size="sm", elem_id="compare-inside")
             with gr.Accordion("Architectures", open=False):
                 self.architectures = gr.HTML(elem_id="compare-architectures")
-
-    def idle(self) -> dict:
-        """What the buttons show when nothing runs."""
-        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-
-    def busy(self) -> dict:
-        """What they show while something runs."""
-        return {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)}
 
     def say(self, text: str, kind: str = "plain") -> dict:
         """One sentence over the columns."""

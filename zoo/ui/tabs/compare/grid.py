@@ -54,7 +54,7 @@ HELP: dict[str, str] = {
 }
 
 
-class GridTab:
+class GridTab(runs.RunButtons):
     """The components of the grid and what they do; a grid stands in the visitor's own state."""
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
@@ -123,13 +123,9 @@ class GridTab:
         self.save.click(self.keep, self.grid, [self.files, self.note], **PRIVATE)
         self.table.click(self.select, self.grid, [self.facts, self.actions, self.path, self.note], **PRIVATE)
 
-    def idle(self) -> dict:
-        """What the buttons show when nothing runs."""
-        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-
     def busy(self) -> dict:
         """What they show while something runs."""
-        return {self.go: gr.update(visible=False), self.rest: gr.update(visible=False), self.halt: gr.update(visible=True)}
+        return super().busy() | {self.rest: gr.update(visible=False)}
 
     def say(self, text: str, kind: str = "plain") -> dict:
         """One sentence over the grid."""

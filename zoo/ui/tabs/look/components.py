@@ -6,6 +6,7 @@ import gradio as gr
 
 from zoo.inside.attention_figures import COMBINATIONS, MEAN
 from zoo.inside.inspector import Looker
+from zoo.ui.parts import runs
 from zoo.ui.parts.download import Offer
 from zoo.ui.tabs.look.views import PATCH, model_choices
 
@@ -45,7 +46,7 @@ FOLDS = "() => Array(5).fill(window.matchMedia('(max-width: 760px)').matches ? {
 """On a phone what stands under the picture is folded when the page opens."""
 
 
-class LookComponents:
+class LookComponents(runs.RunButtons):
     """The components, by what they are for."""
 
     def __init__(self, looker: Looker) -> None:

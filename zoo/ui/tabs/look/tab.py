@@ -74,14 +74,6 @@ class LookTab(LookComponents):
 
     # ---- what stands on the tab
 
-    def idle(self) -> dict:
-        """What the buttons show when nothing runs."""
-        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
-
-    def busy(self) -> dict:
-        """What they show while something runs."""
-        return {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)}
-
     def say(self, text: str, kind: str = "plain") -> dict:
         """One sentence over the pictures."""
         return {self.note: markup.note(text, kind)}
