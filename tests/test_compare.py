@@ -179,11 +179,16 @@ def test_more_adds_as_many_as_there_are_in_the_order_of_the_classes(hub: Hub) ->
     assert len(last[0].rounds) == 1
 
 
-def test_a_solver_that_fails_on_the_way_is_a_sentence_and_gives_the_device_back(hub: Hub, says: Callable) -> None:
-    columns = compare.aligned(
-        hub, [{"model": "tiny-dit", "label": 1, "steps": 5}, {"model": "tiny-uvit", "solver": "diffusers:RePaintScheduler"}]
-    )
-    with says(RequestError, "RePaintScheduler", "try diffusers:"):
+def test_a_solver_that_cannot_be_used_is_refused_before_anything_runs(hub: Hub, says: Callable) -> None:
+    with says(RequestError, "Column B", "RePaintScheduler", "try diffusers:"):
+        compare.aligned(
+            hub, [{"model": "tiny-dit", "label": 1, "steps": 5}, {"model": "tiny-uvit", "solver": "diffusers:RePaintScheduler"}]
+        )
+
+
+def test_a_column_that_fails_on_the_way_is_a_sentence_and_gives_the_device_back(hub: Hub, says: Callable) -> None:
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": 1, "steps": 5}, {"model": "dit-xl-2-256", "labels": [207]}])
+    with says(DownloadError, "DiT-XL/2 256 is not downloaded"):
         list(compare.together(hub, columns))
     done(hub, [{"model": "tiny-dit", "label": 1, "steps": 1}])
 
@@ -307,8 +312,8 @@ def test_what_the_table_says_is_what_happened(hub: Hub) -> None:
             {"model": "tiny-uvit", "steps": 6, "solver": "heun"},
         ],
     )
-    assert [column.figures()["evaluations"] for column in (guided, free, heun)] == [6, 6, 11]
-    assert [column.figures()["passes"] for column in (guided, free, heun)] == [12, 6, 22]
+    assert [column.figures()["evaluations"] for column in (guided, free, heun)] == [6, 6, 5]
+    assert [column.figures()["passes"] for column in (guided, free, heun)] == [12, 6, 10]
     one = sum(complexity(guided.card).macs.values())
     assert guided.figures()["multiply_adds"] == round(12 * one)
     assert guided.figures()["parameters"] == sum(p.numel() for p in hub.load(guided.card).module.parameters())

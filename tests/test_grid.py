@@ -248,10 +248,10 @@ def test_a_file_that_cannot_be_compared_is_refused_in_one_line(
 
 
 def test_a_grid_with_a_cell_that_fails_writes_the_others_and_says_which(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    asked = "model: tiny-dit\nlabel: star\nseeds: 0\nsteps: 5\nacross: {solver: 'ddim; diffusers:RePaintScheduler'}\n"
+    asked = "label: 3\nseeds: 0\nsteps: 5\nacross: {model: 'tiny-dit; dit-xl-2-256'}\n"
     assert main(["compare", str(written(tmp_path, asked)), "--device", "cpu", "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
-    assert "Some cells are missing: RePaintScheduler needs more than" in said.err
+    assert "Some cells are missing: DiT-XL/2 256 is not downloaded" in said.err
     assert "Traceback" not in said.err
     first, second = json.loads((tmp_path / "out" / "manifest.json").read_text())["cells"]
     assert (tmp_path / "out" / first["file"]).is_file()

@@ -31,7 +31,7 @@ def test_a_request_survives_json() -> None:
     ("change", "words"),
     [
         ({"steps": 0}, ["Steps", "1 to 1000", "not 0"]),
-        ({"steps": 1, "solver": "ddpm"}, ["Steps", "2 to 1000"]),
+        ({"steps": 1, "solver": "ddpm"}, ["ddpm", "1 steps", "2 to 1000"]),
         ({"steps": 10**6}, ["1 to 1000", "1000000"]),
         ({"steps": 2.5}, ["whole number"]),
         ({"steps": True}, ["whole number"]),

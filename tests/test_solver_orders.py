@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import partial
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from zoo import backbones
 from zoo.engine import request
 from zoo.errors import RequestError
-from zoo.sampling import SOLVERS, Schedule, Step, guided, sample
+from zoo.sampling import SOLVERS, Schedule, Step, evaluations, guided, sample
 from zoo.sampling.diffusers_solvers import FRIENDLY
 from zoo.sampling.guidance import Level, denoise
 from zoo.sampling.solvers import dpm_solver, orders
@@ -346,7 +348,9 @@ def test_a_bfloat16_network_answers_in_the_dtype_of_x_and_samples(family: str) -
 def test_solvers_of_diffusers_carry_noise_to_the_data(solver: str, schedule: Schedule) -> None:
     predict = Gaussian(schedule)
     steps = list(sample(predict, X.float(), schedule, solver, 40))
-    assert [(step.index, step.total) for step in steps] == [(k, len(predict.times)) for k in range(len(predict.times))]
+    made = 39 if solver == "heun" else 40
+    assert [(step.index, step.total) for step in steps] == [(k, made) for k in range(made)]
+    assert len(predict.times) == evaluations(schedule, solver, 40) == made
     assert (steps[-1].x - exact(schedule, X, 1e-3)).abs().max() < 0.15
     assert steps[-1].x.dtype == torch.float32
 
@@ -360,6 +364,44 @@ def test_noise_of_borrowed_solvers_belongs_to_the_image(name: str) -> None:
     assert torch.equal(batch, again)
     torch.testing.assert_close(alone[0], batch[3], atol=1e-5, rtol=0)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept")  # NumPy, of diffusers' products
+def test_steps_are_network_evaluations_with_every_scheduler_of_diffusers() -> None:
+    kinds = [name for name in dir(diffusers) if name.endswith("Scheduler")]
+    one_less = {"HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"}  # two at a time
+    walked = set()
+    for kind in kinds:
+        for steps in (25, 20, 3):
+            with suppress(RequestError):
+                predict = Gaussian(LINEAR)
+                *_, end = sample(predict, X.float(), LINEAR, f"diffusers:{kind}", steps)
+                assert len(predict.times) == end.total == steps - (kind in one_less and steps % 2 == 0), kind
+                assert max(t[0].item() for t in predict.times) == predict.times[0][0].item(), f"{kind} does not begin with noise"
+                walked.add(kind)
+    assert len(walked) >= 17
+    assert one_less <= walked
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept")
+@pytest.mark.parametrize(
+    ("kind", "steps", "word"),
+    [
+        ("IPNDM", 3, "is no scheduler"),
+        ("DDIMInverse", 5, "is no scheduler"),
+        ("PNDM", 9, "cannot take 9 steps"),
+        ("KDPM2AncestralDiscrete", 3, "cannot take 3 steps"),
+    ],
+)
+def test_a_scheduler_that_cannot_spend_the_steps_is_refused_at_once(kind: str, steps: int, word: str) -> None:
+    for ask in (sample, lambda _, __, *rest: evaluations(*rest)):
+        with pytest.raises(RequestError, match=word):
+            ask(Gaussian(LINEAR), X, LINEAR, f"diffusers:{kind}Scheduler", steps)
+
+
+def test_a_scheduler_that_changes_the_chain_by_default_takes_ours() -> None:
+    ours, theirs = (last(Gaussian(LINEAR), X.float(), LINEAR, solver, 40).x for solver in ("ddim", "diffusers:CogVideoXDDIMScheduler"))
+    assert (ours - theirs).abs().max() < 0.1
 
 
 def test_a_request_knows_the_same_solvers() -> None:

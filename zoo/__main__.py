@@ -92,6 +92,8 @@ def sample(arguments: argparse.Namespace) -> None:
             print(f"\rstep {item.step} of {item.total}, {item.seconds_left:.1f} s left ", end="", file=sys.stderr, flush=True)
         if isinstance(item, Result):
             print(f"\r{len(item.files)} in {item.seconds:.1f} s                ", file=sys.stderr)
+            if words := item.request.rounded(request.steps):
+                print(f"{words}.", file=sys.stderr)
             files = hub.results.copy(item.files, Path(arguments.out))
             print(json.dumps(item.receipts, indent=1) if arguments.json else "\n".join(map(str, files)))
 

@@ -15,6 +15,7 @@ from zoo.engine.previews import Previews
 from zoo.engine.request import Progress, Request, Result
 from zoo.engine.results import receipts_of
 from zoo.engine.run_steps import RunSteps
+from zoo.engine.shared_pass import Network, Rows, seconds_of_others
 from zoo.media import pictures
 from zoo.networks import autoencoders
 from zoo.sampling import Schedule, Step, Trace, sample, seeded, solver_options
@@ -65,10 +66,13 @@ class Generation:
         self.started = time.monotonic()
         parts = self._parts()
         self._seconds = [0.0] * len(parts)
-        module = with_tables(card, request, model.module)
+        self.network = Network(model.module)
+        module = with_tables(card, request, model.module, self.network)
         walks = [self._walk(k, part, module, context) for k, part in enumerate(parts)]
         self.previews = Previews(self) if self.preview else None
-        hub.engine.rounds(walks, self._after, whole=lambda number: hub.whole(card) or self._measures(number))
+        most = 0 if self.measured else hub.rows_together(card)
+        rows = Rows(card.id, len(parts[0].seeds) * (1 if request.guidance == 1 else 2), most) if most else None
+        hub.engine.rounds(walks, self._after, lambda number: (hub.whole(card) and not rows) or self._measures(number), rows)
         if self.previews:
             self.previews.close()
         hub.timing.add(request, self.laps[1:])
@@ -94,11 +98,11 @@ class Generation:
         steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **options)
         while True:
             peak = self.hub.models.peak() if k == 0 and self._measures(len(self.laps)) else None
-            begun = time.perf_counter()
+            begun = time.perf_counter() - seconds_of_others()
             step = next(steps, None)
             if step is None:
                 return
-            self._seconds[k] += time.perf_counter() - begun
+            self._seconds[k] += time.perf_counter() - seconds_of_others() - begun
             if peak and (used := peak()) is not None:
                 self.memory = max(self.memory or 0, self.hub.models.sizes().get(self.card.id, 0) + used)
             yield step
@@ -144,7 +148,7 @@ class Generation:
         conditions: dict[str, Any] = {
             "weights": {name: files.digest for name, files in self.weights.items() if files}, "threads": hub.threads(self.card),
             "dtype": str(hub.models.dtype(self.card)).removeprefix("torch."), "device": str(hub.device),
-            "kernels": self.kernels, "stopped_at": stopped_at,
+            "kernels": self.kernels, "stopped_at": stopped_at, "shared_passes": self.network.joined,
         }  # fmt: skip
         receipts = receipts_of(self.card, self.request, images, conditions, seconds)
         files = () if self.visitor is None else hub.results.keep(images, receipts, self.visitor)

@@ -33,6 +33,7 @@ from zoo.engine.request import Progress, Request, Result, nearest, short
 from zoo.engine.results import Results
 from zoo.engine.run_steps import RunSteps
 from zoo.engine.scheduler import Scheduler
+from zoo.engine.shared_pass import most_rows
 from zoo.engine.step_timing import StepTiming
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.media import pictures
@@ -95,6 +96,7 @@ class Hub:
         self.decode_seconds: dict[str, float] = {}
         """That one picture took last, by autoencoder."""
         self._warm_ups: dict[str, Job] = {}
+        self._rows_together: dict[str, int] = {}
 
     def card(self, identity: str) -> Card:
         """The card of this id. Raises RequestError that names the nearest ones."""
@@ -322,6 +324,18 @@ class Hub:
         """Whether a model computes with all cores at once, and nothing beside it: large ones do; and one whose module two threads may not
         share, for it holds what belongs to one pass."""
         return card.cost.params >= SMALL or card.family == "latte-t2v"
+
+    def rows_together(self, card: Card) -> int:
+        """Rows of a model that share a pass, whoever asked for them, as measured when it is first asked here; 0 where they take turns.
+
+        On a CPU they do, for there a row gains little and every sample shall be the same to the bit alone and in company; and so does a
+        model whose module two may not share.
+        """
+        if self.device.type == "cpu" or card.family == "latte-t2v":
+            return 0
+        if card.id not in self._rows_together:
+            self._rows_together[card.id] = self.compute(most_rows, card, self.load(card).module)
+        return self._rows_together[card.id]
 
     def threads(self, card: Card) -> int:
         """Threads of PyTorch's own that a model computes with."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,9 +30,9 @@ class ModulationTables:
     the module computes the vectors itself.
     """
 
-    def __init__(self, module: AdaLN, times: Sequence[float]) -> None:
-        """times: what the network will be told, in order (sampling.told_times)."""
-        self.module = module
+    def __init__(self, module: AdaLN, times: Sequence[float], forward: Callable[..., Tensor] | None = None) -> None:
+        """times: what the network will be told, in order (sampling.told_times); forward: what to ask in place of the module's own."""
+        self.module, self.forward = module, forward or module
         known = list(dict.fromkeys(times))
         weights = [part.adaLN_modulation[1].weight for part in (*module.blocks, module.final_layer)]
         steps = max(1, BUDGET // sum(len(weight) * weight.element_size() for weight in weights))
@@ -42,7 +42,7 @@ class ModulationTables:
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """As the module's forward."""
-        return self.module(x, t, y, modulation=self.rows(t, y))
+        return self.forward(x, t, y, modulation=self.rows(t, y))
 
     def rows(self, t: Tensor, y: Tensor | None) -> Tensor | None:
         """The vectors (b, m) of rows at times t (b,) with labels y (b,), None where a time is not one of the run."""
@@ -62,10 +62,10 @@ class ModulationTables:
         return table[row]
 
 
-def with_tables(card: Card, request: Request, module: nn.Module) -> Any:
-    """A module as a request asks it: with tables where it has adaLN, else as it is."""
+def with_tables(card: Card, request: Request, module: nn.Module, forward: Callable[..., Tensor] | None = None) -> Any:
+    """A module as a request asks it: with tables where it has adaLN, else as it is; forward: what to ask in place of its own."""
     if not isinstance(module, AdaLN):
-        return module
+        return forward or module
     schedule = Schedule.from_card(card.schedule)
     options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
-    return ModulationTables(module, told_times(schedule, request.solver, request.steps, **options))
+    return ModulationTables(module, told_times(schedule, request.solver, request.steps, **options), forward)

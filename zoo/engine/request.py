@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.catalog.card import Card
 from zoo.errors import RequestError
 from zoo.sampling import NAMES as SOLVERS
+from zoo.sampling import Schedule, evaluations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +35,9 @@ class Request:
 
     labels: class indices, one a seed or one for all (empty where the model has no classes); prompt: what a text-to-image model
     or video model draws; negative_prompt: what guidance leads it away from; None in steps, solver, guidance or vae means the card's
-    own. guidance is w of eps = uncond + w (cond - uncond); 1 switches it off. eta is ddim's. vae: card id of another autoencoder for
-    the same latents. frames: of a video, None for as many as its model was trained on, 1 for a picture; fps: at which it plays.
+    own. steps are network evaluations. guidance is w of eps = uncond + w (cond - uncond); 1 switches it off. eta is ddim's. vae: card id
+    of another autoencoder for the same latents. frames: of a video, None for as many as its model was trained on, 1 for a picture; fps:
+    at which it plays.
     """
 
     model: str
@@ -74,7 +76,9 @@ class Request:
         return dataclasses.asdict(self) | {"labels": list(self.labels), "seeds": list(self.seeds)}
 
     def resolved(self, card: Card) -> Request:
-        """Fill in what the card decides and check the rest against it. Raises RequestError with the way out."""
+        """Fill in what the card decides and check the rest against it: steps become those that the solver makes of them, one less where it
+        makes two at a time and they are even. Raises RequestError with the way out.
+        """
         if not card.generates or card.sampling is None:
             raise RequestError(f"{card.id} does not make pictures (its task is {card.task}): choose one that does, such as tiny-dit.")
         count = len(self.seeds)
@@ -86,7 +90,9 @@ class Request:
         solver = card.sampling.solver if self.solver is None else self.solver
         if not isinstance(solver, str) or (solver not in SOLVERS and not re.fullmatch(r"diffusers:\w{1,60}", solver)):
             raise RequestError(f"Solver {short(solver)} is unknown: choose one of {', '.join(SOLVERS)} or diffusers:<Scheduler>.")
-        _whole("Steps", steps, 1 if solver.startswith("dpm-solver") else 2, card.schedule.get("steps", 1000))
+        schedule = Schedule.from_card(card.schedule)
+        _whole("Steps", steps, 1, schedule.steps)
+        steps = evaluations(schedule, solver, steps)
         guidance = card.guidance.default if self.guidance is None else self.guidance
         _number("Guidance", guidance, 0, 50)
         if guidance != 1 and not card.guidable:
@@ -108,7 +114,7 @@ class Request:
         if vae and not card.latent:
             raise RequestError(f"{card.id} draws pixels itself: leave the autoencoder out.")
         return dataclasses.replace(
-            self, labels=labels, steps=int(steps), solver=solver, guidance=float(guidance), eta=float(self.eta), vae=vae, frames=frames
+            self, labels=labels, steps=steps, solver=solver, guidance=float(guidance), eta=float(self.eta), vae=vae, frames=frames
         )
 
     def sample(self, k: int) -> Request:
@@ -140,6 +146,12 @@ class Request:
             raise RequestError("A negative prompt works through guidance, which 1 switches off: raise guidance, or leave that prompt out.")
         if (self.prompt or self.negative_prompt) and not card.text:
             raise RequestError(f"{card.id} reads no text: leave the prompt out{' and choose a class' if card.label_names else ''}.")
+
+    def rounded(self, steps: int | None) -> str:
+        """What to say where a solver makes fewer network evaluations of this resolved request than were asked for, else ""."""
+        if steps in (None, self.steps):
+            return ""
+        return f"{self.solver} makes {self.steps} network evaluations instead of {steps}, for it makes two at a time"
 
 
 def _whole(what: str, value: Any, low: int, high: int) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
@@ -13,12 +14,13 @@ import torch
 from zoo.engine.job import Job
 from zoo.engine.limits import Limits
 from zoo.engine.request import Progress
+from zoo.engine.shared_pass import MEMBERS, Rows, together
 
 T = TypeVar("T")
 IDLE = 10.0
 """Seconds without anything to do after which a computing thread ends."""
 _current = threading.local()
-"""The job for which a thread works, where it works for one."""
+"""Of a thread: the job for which it works, where it works for one, and whether it computes for all."""
 
 
 def current_job() -> Job | None:
@@ -27,10 +29,11 @@ def current_job() -> Job | None:
 
 
 class Turn:
-    """Something to compute for a job, once; whole: with all cores, and nothing beside it."""
+    """Something to compute for a job, once; whole: with all cores, and nothing beside it; rows: of the pass that it makes, where that may
+    be one with others'."""
 
-    def __init__(self, job: Job | None, work: Callable[[], None], whole: bool) -> None:
-        self.job, self.work, self.whole = job, work, whole
+    def __init__(self, job: Job | None, work: Callable[[], None], whole: bool, rows: Rows | None = None) -> None:
+        self.job, self.work, self.whole, self.rows = job, work, whole, rows
 
 
 class Scheduler:
@@ -166,7 +169,7 @@ class Scheduler:
 
     def computes_here(self) -> bool:
         """Whether this thread computes for all, and so must not wait for a job."""
-        return threading.current_thread() in self._threads.values()
+        return getattr(_current, "computes", False)
 
     def compute(self, work: Callable[..., T], *arguments: Any, whole: bool = False) -> T:
         """Do one piece of work as a turn of the job for which this thread works, or of one of its own; what it gives.
@@ -181,21 +184,30 @@ class Scheduler:
         return self.rounds([map(_called, [work]) for work in works], lambda _: False, whole)
 
     def rounds(
-        self, tasks: Sequence[Iterator[T]], after: Callable[[list[T]], bool], whole: bool | Callable[[int], bool] = False
+        self,
+        tasks: Sequence[Iterator[T]],
+        after: Callable[[list[T]], bool],
+        whole: bool | Callable[[int], bool] = False,
+        rows: Rows | None = None,
     ) -> list[T]:
         """Let every task take a step, each a turn of this thread's job, then call `after` with what they gave, and again while it says so.
 
-        whole: of all rounds, or by their number from 0. The last round's values. The tasks of a round run side by side on as many cores
-        as are free. Raises what a task or `after` raised.
+        whole: of all rounds, or by their number from 0; rows: of a task, where its passes may be one with others'. The last round's values.
+        The tasks of a round run side by side on as many cores as are free. Raises what a task or `after` raised.
         """
         job = current_job()
         if job is None:
             with _Guest(self) as job:
-                return self._rounds(job, tasks, after, whole)
-        return self._rounds(job, tasks, after, whole)
+                return self._rounds(job, tasks, after, whole, rows)
+        return self._rounds(job, tasks, after, whole, rows)
 
     def _rounds(
-        self, job: Job, tasks: Sequence[Iterator[T]], after: Callable[[list[T]], bool], whole: bool | Callable[[int], bool]
+        self,
+        job: Job,
+        tasks: Sequence[Iterator[T]],
+        after: Callable[[list[T]], bool],
+        whole: bool | Callable[[int], bool],
+        rows: Rows | None,
     ) -> list[T]:
         values: list[Any] = [None] * len(tasks)
         left, errors, done, number = [len(tasks)], [], threading.Event(), [0]
@@ -222,7 +234,7 @@ class Scheduler:
                 else:
                     done.set()
 
-            return Turn(job, work, whole(number[0]) if callable(whole) else whole)
+            return Turn(job, work, whole(number[0]) if callable(whole) else whole, rows)
 
         self._enqueue(job, [turn(k) for k in range(len(tasks))])
         done.wait()
@@ -260,45 +272,92 @@ class Scheduler:
 
     def _compute(self, number: int) -> None:
         """What each computing thread does; only the first computes with all cores, for each that does keeps a team of threads."""
-        while True:
-            with self._condition:
-                while (turn := self._take(first=number == 0)) is None:
-                    if not self._condition.wait(IDLE) and not self._turns:
-                        del self._threads[number]
-                        return
-            cores = self.cores if turn.whole else 1
-            torch.set_num_threads(cores)
-            begun = time.perf_counter()
-            turn.work()
-            seconds = (time.perf_counter() - begun) * cores
-            with self._condition:
-                self._busy -= cores
-                job = turn.job
-                if job and job.account in self._used:
-                    self._used[job.account] += seconds
-                while job:
-                    job.compute_seconds += seconds
-                    job = job.parent
-                if turn.whole or self._blocked:  # else this thread takes what comes next, and nobody needs to wake
-                    self._condition.notify_all()
+        _computes()
+        with ThreadPoolExecutor(MEMBERS, initializer=_computes) as helpers:  # it has no thread before a pass is shared
+            while True:
+                with self._condition:
+                    while not (turns := self._take(first=number == 0)):
+                        if not self._condition.wait(IDLE) and not self._turns:
+                            del self._threads[number]
+                            return
+                self._do(turns, helpers)
 
-    def _take(self, first: bool) -> Turn | None:
-        """The next turn for a thread that is free, None where it must wait. The condition is held."""
+    def _do(self, turns: Sequence[Turn], helpers: Executor) -> None:
+        """Do one turn, or those that share a pass, and note what each took."""
+        cores = self.cores if turns[0].whole else 1
+        torch.set_num_threads(cores)
+        begun = time.perf_counter()
+        if len(turns) == 1:
+            turns[0].work()
+        else:
+            together([turn.work for turn in turns], helpers)
+        seconds = (time.perf_counter() - begun) * cores
+        with self._condition:
+            self._busy -= cores
+            shares = [turn.rows.count for turn in turns] if len(turns) > 1 else [1]
+            for turn, share in zip(turns, shares, strict=True):
+                self._note(turn.job, seconds * share / sum(shares))
+            if turns[0].whole or self._blocked:  # else this thread takes what comes next, and nobody needs to wake
+                self._condition.notify_all()
+
+    def _note(self, job: Job | None, seconds: float) -> None:
+        """A job has taken so much of one core. The condition is held."""
+        if job and job.account in self._used:
+            self._used[job.account] += seconds
+        while job:
+            job.compute_seconds += seconds
+            job = job.parent
+
+    def _take(self, first: bool) -> list[Turn]:
+        """The next turn for a thread that is free, with those that share its pass; none where it must wait. The condition is held."""
         ready = [job for job, turns in self._turns.items() if turns]
         if not ready:
             if self._spare and self._busy < self.cores:
                 self._busy += 1
-                return Turn(None, self._spare.popleft(), whole=False)
-            return None
-        job = min(ready, key=lambda one: (self._used.get(one.account, 0.0), self._last_turn.get(one, 0.0)))
+                return [Turn(None, self._spare.popleft(), whole=False)]
+            return []
+        job = self._first(ready)
         whole = self._turns[job][0].whole
         cores = self.cores if whole else 1
         self._blocked = whole and not (first and not self._busy)
         if self._blocked or self._busy + cores > self.cores:
-            return None
+            return []
         self._busy += cores
+        turns = [self._pop(job)]
+        if (rows := turns[0].rows) and not whole:
+            turns += self._company(rows)
+        return turns
+
+    def _first(self, jobs: Sequence[Job]) -> Job:
+        """Whose turn it is. The condition is held."""
+        return min(jobs, key=lambda one: (self._used.get(one.account, 0.0), self._last_turn.get(one, 0.0)))
+
+    def _pop(self, job: Job) -> Turn:
         self._last_turn[job] = time.perf_counter()
         return self._turns[job].popleft()
+
+    def _company(self, rows: Rows) -> list[Turn]:
+        """The turns that may share a pass with one of so many rows, in their order. The condition is held."""
+        turns: list[Turn] = []
+        room = rows.most - rows.count
+        while len(turns) < MEMBERS - 1:
+            heads = {job: waiting[0] for job, waiting in self._turns.items() if waiting}
+            fitting = [
+                job
+                for job, turn in heads.items()
+                if turn.rows and turn.rows.model == rows.model and turn.rows.count <= room and not turn.whole
+            ]
+            if not fitting:
+                break
+            turns.append(self._pop(self._first(fitting)))
+            room -= turns[-1].rows.count
+        return turns
+
+
+def _computes() -> None:
+    """Say of this thread that it computes for all, with one core unless a turn takes more."""
+    _current.computes = True
+    torch.set_num_threads(1)
 
 
 def _called(work: Callable[[], T]) -> T:

@@ -35,8 +35,7 @@ class StepTiming:
         passes = self._passes(request)
         other = self.seconds_per_step.get(f"{request.model} {3 - passes}")
         value = self.seconds_per_step.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
-        evaluations = request.steps * (2 if request.solver == "heun" else 1)
-        return None if value is None else value * len(request.seeds) * request.frames * evaluations
+        return None if value is None else value * len(request.seeds) * request.frames * request.steps
 
     def _save(self) -> None:
         """Keep what was measured for the next start; a disk that refuses costs only that."""

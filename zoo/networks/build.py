@@ -34,10 +34,11 @@ def renaming(card: Card) -> Rename | None:
     return inception.rename_state if card.family == "inception" else vision.rename_state if card.family in vision.FAMILIES else None
 
 
-def example_pass(card: Card, module: nn.Module, noise: Callable[..., Tensor]) -> Tensor:
+def example_pass(card: Card, module: nn.Module, noise: Callable[..., Tensor], rows: int = 1) -> Tensor:
     """One forward of the module of a card, of inputs of its usual size; of an autoencoder, of latents (1, c, 8, 8).
 
-    noise: (*shape) -> a tensor of that shape, on the module's device; the network is told time 500 and class 0.
+    noise: (*shape) -> a tensor of that shape, on the module's device; the network is told time 500 and class 0; rows: of what a model
+    that generates is asked.
     """
     arch = card.arch
     if card.task == "autoencoder":
@@ -49,11 +50,11 @@ def example_pass(card: Card, module: nn.Module, noise: Callable[..., Tensor]) ->
     if card.task == "judge":
         return module(noise(1, 3, 64, 64))[0]
     frames = (arch["num_frames"],) if card.video or card.task == "video-classification" else ()
-    x = noise(1, *frames, arch["in_channels"], arch["input_size"], arch["input_size"])
+    x = noise(rows, *frames, arch["in_channels"], arch["input_size"], arch["input_size"])
     if card.task in SEEING:
         output = module(x)
         return output.logits if card.task.endswith("classification") else output.last_hidden_state
-    y = torch.zeros(1, dtype=torch.long, device=x.device) if arch.get("num_classes") else None
+    y = torch.zeros(rows, dtype=torch.long, device=x.device) if arch.get("num_classes") else None
     if card.text:
-        y = noise(1, arch.get("num_context_tokens", 120), arch["context_dim"])
-    return module(x, torch.full((1,), 500.0, device=x.device), y)
+        y = noise(rows, arch.get("num_context_tokens", 120), arch["context_dim"])
+    return module(x, torch.full((rows,), 500.0, device=x.device), y)

@@ -27,7 +27,8 @@ FRIENDLY = {
 def sample_with_scheduler(
     name: str, denoise: Callable[[Tensor, Level], Prediction], x: Tensor, schedule: Schedule, steps: int
 ) -> Iterator[Step]:
-    """Walk with diffusers' scheduler of this name: one Step per network evaluation, of which some take more than `steps`.
+    """Walk with diffusers' scheduler of this name: one Step per network evaluation, `steps` of them, or one less where it makes two at a
+    time and `steps` is even.
 
     Noise, where the scheduler draws any, comes from one CPU generator a row, seeded from the row's own start x.
     Raises RequestError for a name that is no scheduler of noise-predicting models, and for steps that it refuses.
@@ -41,12 +42,19 @@ def scheduler_levels(name: str, schedule: Schedule, steps: int) -> list[Level]:
 
 
 def _scheduler(name: str, schedule: Schedule, steps: int, device: torch.device | str) -> Any:
-    scheduler = build(name, schedule)
-    try:
-        scheduler.set_timesteps(steps, device=device)
-    except (ValueError, TypeError, IndexError, AssertionError, ZeroDivisionError) as error:
-        raise RequestError(f"{name} cannot take {steps!r} steps: {str(error).rstrip('.')}.") from None
-    return scheduler
+    """The scheduler, set to at most so many network evaluations: some make two for one of diffusers' own steps, or begin with more."""
+    scheduler, own_steps = build(name, schedule), steps
+    while own_steps > 0:
+        try:
+            scheduler.set_timesteps(own_steps, device=device)
+        except (ValueError, TypeError, IndexError, AssertionError, ZeroDivisionError) as error:
+            raise RequestError(f"{name} cannot take {steps!r} steps: {str(error).rstrip('.')}.") from None
+        if not torch.isfinite(torch.as_tensor(scheduler.timesteps).float()).all():
+            raise RequestError(f"{name} cannot take {steps!r} steps: one of its times is no number. Give more.")
+        if (excess := len(scheduler.timesteps) - steps) <= 0:
+            return scheduler
+        own_steps -= max(1, excess // 2)  # two evaluations a step at most, so this never goes too far down
+    raise RequestError(f"{name} cannot take {steps!r} steps, for it begins with more: give more, or choose another solver.")
 
 
 def _level(schedule: Schedule, t: Tensor) -> Level:
@@ -59,7 +67,7 @@ def build(name: str, schedule: Schedule) -> Any:
 
     kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
     parameters = inspect.signature(kind.__init__).parameters if isinstance(kind, type) else {}
-    if "trained_betas" not in parameters:
+    if not {"trained_betas", "beta_schedule"} <= parameters.keys() or "Inverse" in name:
         raise RequestError(
             f"{name!r} is no scheduler of diffusers for models that predict noise: try e.g. diffusers:DPMSolverMultistepScheduler."
         )
@@ -74,6 +82,7 @@ def build(name: str, schedule: Schedule) -> Any:
         )
     before = np.concatenate([[1.0], schedule.alphas_cumprod[:-1]])
     options = {"num_train_timesteps": schedule.steps, "trained_betas": 1 - schedule.alphas_cumprod / before, "clip_sample": False}
+    options |= {"snr_shift_scale": 1.0, "rescale_betas_zero_snr": False}  # CogVideoX changes the chain by default
     try:
         return kind(**{word: value for word, value in options.items() if word in parameters})
     except (ImportError, ValueError, TypeError, NotImplementedError) as error:

@@ -42,7 +42,7 @@ NAMES = (*SOLVERS, *FRIENDLY)
 def sample(
     predict: Predict, x: Tensor, schedule: Schedule, solver: str, steps: int, noise: Noise | None = None, **options: Any
 ) -> Iterator[Step]:
-    """Denoise x step by step: one Step per network evaluation, `steps` of them; the last holds the result.
+    """Denoise x step by step: one Step per network evaluation, `steps` of them (see evaluations); the last holds the result.
 
     predict(x, t) -> eps, or eps and variance channels, t (b,) float32; x: standard normal (b, c, h, w) or (b, f, c, h, w),
     whose dtype is kept; noise: step index -> tensor like x, for ddpm and where eta > 0. Options: spacing "even" or "stride"
@@ -52,16 +52,24 @@ def sample(
     if of_diffusers := _scheduler(solver):
         if options:
             raise RequestError(f"{solver} takes no options here, not {', '.join(options)}.")
+        _check_steps(schedule, solver, steps)
         return sample_with_scheduler(of_diffusers, partial(denoise, predict), x, schedule, steps)
     method = _solver(solver)
     _check_options(solver, method, options)
-    if not _whole(steps) or not method.fewest <= steps <= schedule.steps:
-        raise RequestError(f"{solver} cannot take {steps!r} steps: give a whole number from {method.fewest} to {schedule.steps}.")
+    _check_steps(schedule, solver, steps)
     walk_options = _with_defaults(method.walk_options, options)
     if noise is None and walk_options.get("eta", solver == "ddpm"):
         raise RequestError(f"{solver} needs fresh noise: give noise, a function from the step index to a tensor like x.")
     levels = method.levels(schedule, int(steps), **_with_defaults(method.level_options, options))
     return method.walk(partial(denoise, predict), x, levels, noise, **walk_options)
+
+
+def evaluations(schedule: Schedule, solver: str, steps: int) -> int:
+    """Network evaluations that a solver makes when asked for so many steps: `steps`, or one less where it makes two at a time and `steps`
+    is even. Raises RequestError for an unknown solver, and for steps that it cannot take."""
+    _check_steps(schedule, solver, steps)
+    of_diffusers = _scheduler(solver)
+    return len(scheduler_levels(of_diffusers, schedule, steps)) if of_diffusers else int(steps)
 
 
 def told_times(schedule: Schedule, solver: str, steps: int, **options: Any) -> list[float]:
@@ -82,6 +90,12 @@ def _solver(name: str) -> Solver:
     if name not in SOLVERS:
         raise RequestError(f"Solver {name!r} is unknown: choose one of {', '.join(NAMES)} or diffusers:<Scheduler>.")
     return SOLVERS[name]
+
+
+def _check_steps(schedule: Schedule, solver: str, steps: object) -> None:
+    fewest = 1 if _scheduler(solver) else _solver(solver).fewest
+    if not _whole(steps) or not fewest <= steps <= schedule.steps:
+        raise RequestError(f"{solver} cannot take {steps!r} steps: give a whole number from {fewest} to {schedule.steps}.")
 
 
 def _check_options(name: str, solver: Solver, options: dict[str, Any]) -> None:

@@ -6,9 +6,9 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -71,6 +71,17 @@ def ending(result: Result) -> str:
     if result.stopped_at:
         return f"stopped after step {result.stopped_at}, what was there is kept"
     return f"{result.seconds:.1f} s"
+
+
+def verdict(words: str, what: str, earlier: Mapping[str, Any], receipt: Mapping[str, Any]) -> str:
+    """How a repeated picture or video compares with the one that was brought, and what may have made a difference, by their receipts."""
+    if words.startswith("Identical"):
+        return note(f"Against the {what}: {words}", "good")
+    if earlier.get("weights") != receipt["weights"]:
+        words += " The weights are not the ones that made the earlier one."
+    if earlier.get("shared_passes") or receipt["shared_passes"]:
+        words += " One of the two went through the model together with others, which rounds differently: usually by 1 of 255 levels."
+    return note(f"Against the {what}: {words}")
 
 
 def frame(images: np.ndarray | None, count: int, step: int = 0, total: int = 0) -> str:

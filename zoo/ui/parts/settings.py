@@ -29,7 +29,7 @@ HELP = {
     "seed": "Decides the noise x_T that sampling starts from; empty draws one.",
     "dice": "Write a random seed into the box.",
     "reuse": "Write the seed of the last run into the box.",
-    "steps": "Sampling steps: dpm-solver++ needs about 20, ddim 50; DiT's paper uses ddpm with 250.",
+    "steps": "Sampling steps, each one evaluation of the network: dpm-solver++ needs about 20, ddim 50; DiT's paper uses ddpm with 250.",
     "solver": "How the sampler steps from noise to the picture: ddpm is the papers' sampler, dpm-solver++ the fastest.",
     "guidance": "Classifier-free guidance w: eps = uncond + w (cond - uncond); 1 is off and halves the work.",
     "preset": "Solver, steps and guidance of a published protocol, or of the model's card.",
@@ -201,7 +201,8 @@ class Settings:
             if words := self.offer.downloads.words(cards):
                 return markup.note(words), idle, label
             subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
-            seconds = self.hub.seconds(controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames))
+            request = controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames)
+            seconds = self.hub.seconds(request)
         except ZooError as error:
             return markup.note(str(error), "error"), gr.skip(), gr.skip()
         if seconds is None and self.hub.prepare(card.id):
@@ -209,7 +210,8 @@ class Settings:
         cost = (
             f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
         )
-        return markup.note(cost), idle, label
+        rounding = request.rounded(int(steps))
+        return markup.note(f"{cost}; {rounding}" if rounding else cost), idle, label
 
     def _of(self, card: Card, preset: str | None) -> dict[str, dict[str, Any]]:
         defaults = card.preset(preset) if preset else card.sampling

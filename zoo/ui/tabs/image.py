@@ -176,7 +176,7 @@ class ImageTab(GenerationTab):
             words = f"This picture was stopped after step {stopped_at}. {words}"
         return self.settings.updates_for(request, place) | {
             self.verdict: markup.note(words, "good"),
-            self.origin: {"image": image, "request": request, "place": place, "stopped_at": stopped_at, "weights": receipt.get("weights")},
+            self.origin: {"image": image, "request": request, "place": place, "stopped_at": stopped_at, "receipt": receipt},
         }
 
     def select(self, files: list[str], event: gr.SelectData) -> tuple[Any, Any]:
@@ -238,6 +238,4 @@ def _verdict(image: Any, earlier: dict | None, result: Result) -> str:
     if earlier is None or image is None:
         return ""
     words = pictures.compare(image, earlier["image"])
-    if earlier["weights"] != result.receipts[0]["weights"]:
-        words += " The weights are not the ones that made the earlier picture."
-    return markup.note(f"Against the picture you dropped: {words}", "good" if words.startswith("Identical") else "plain")
+    return markup.verdict(words, "picture you dropped", earlier["receipt"], result.receipts[0])

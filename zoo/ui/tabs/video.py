@@ -166,7 +166,7 @@ class VideoTab(GenerationTab):
         except ZooError as error:
             return {self.verdict: markup.note(str(error), "error")}
         words = f"Settings of {request.model}, seed {request.seeds[0]}, are back on the controls: Generate again to compare."
-        origin = {"request": request, "frames": frames, "pixels": receipt.get("pixels")}
+        origin = {"request": request, "frames": frames, "receipt": receipt}
         return self.settings.updates_for(request, 0) | {self.verdict: markup.note(words, "good"), self.origin: origin}
 
     @runs.answers
@@ -217,15 +217,14 @@ def _verdict(result: Result, origin: dict | None) -> str:
     """How the new video compares with the restored one, in one sentence."""
     if not origin or origin["request"] != result.request:
         return ""
-    if origin["pixels"] == result.receipts[0]["pixels"]:
-        return markup.note("Against the video you restored: Identical: every pixel of every frame is the same.", "good")
     frames, earlier = result.images[0], origin["frames"]
-    if frames.shape != earlier.shape:
-        return markup.note("Against the video you restored: Different: another size or number of frames.")
-    return markup.note(
-        "Against the video you restored: "
-        + pictures.compare(frames.reshape(-1, *frames.shape[-2:]), earlier.reshape(-1, *frames.shape[-2:]))
-    )
+    if origin["receipt"].get("pixels") == result.receipts[0]["pixels"]:
+        words = "Identical: every pixel of every frame is the same."
+    elif frames.shape != earlier.shape:
+        words = "Different: another size or number of frames."
+    else:
+        words = pictures.compare(frames.reshape(-1, *frames.shape[-2:]), earlier.reshape(-1, *frames.shape[-2:]))
+    return markup.verdict(words, "video you restored", origin["receipt"], result.receipts[0])
 
 
 def video_tab(hub: Hub, visitor: gr.BrowserState, tab: gr.Tab) -> VideoTab:
