@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zoo.engine import run_steps
 from zoo.engine.memory import gigabytes
 from zoo.engine.model_cache import MORE
 from zoo.errors import OutOfMemoryError
@@ -82,12 +83,12 @@ class Memory:
     def __init__(self, models: ModelCache, card: Callable[[str], Card], offers: Callable[[], Sequence[Card]]) -> None:
         self.models, self._card, self._offers = models, card, offers
 
-    def need(self, card: Card, request: Request, dtype: torch.dtype | None = None, rows: int | None = None) -> Need:
-        """What a resolved request takes; dtype: another one for the model than it has here; rows: pictures in one pass (default: one on
-        a CPU, all elsewhere)."""
+    def need(self, card: Card, request: Request, dtype: torch.dtype | None = None) -> Need:
+        """What a resolved request takes; dtype: another one for the model than it has here. Its pictures go through the model one by one
+        on a CPU, elsewhere together, and with those of other requests, which hold what theirs take."""
         cpu, dtype = self.models.device.type == "cpu", dtype or self.models.dtype(card)
         frames, count = request.frames if card.video else 1, len(request.seeds)
-        rows = (rows or (1 if cpu else count)) * (1 if request.guidance == 1 else 2)
+        rows = (1 if cpu else count) * (1 if request.guidance == 1 else 2)
         work = pass_bytes(card.arch, card.family, rows, frames, dtype.itemsize)
         if self.models.device.type == "mps":
             work += attention_bytes(card.arch, rows, frames, dtype.itemsize)
@@ -98,8 +99,10 @@ class Memory:
             side *= 2 ** (len(autoencoder.arch["block_out_channels"]) - 1)
             weights[autoencoder.id] = self.models.weights(autoencoder)
             work += decode_bytes(autoencoder, side, frames, self.models.dtype(autoencoder).itemsize)  # the allocator keeps pieces of a pass
-        latents = 4 * LATENTS * arch["in_channels"] * arch["input_size"] ** 2
-        work += count * frames * (latents + 3 * PIXELS * side**2)
+        latents = 4 * arch["in_channels"] * arch["input_size"] ** 2
+        work += count * frames * (LATENTS * latents + 3 * PIXELS * side**2)
+        if cpu:  # elsewhere they are no memory of the device
+            work += min(run_steps.MOST, 2 * request.steps * count * frames * latents)
         return Need(weights, work, self._encoder(card))
 
     def _weights(self, card: Card, dtype: torch.dtype) -> int:
