@@ -121,6 +121,13 @@ def test_a_column_that_is_refused_leaves_none_of_the_others_running(hub: Hub, mo
         assert job.stop.is_set()
 
 
+def test_a_visitors_limits_are_those_of_requests_not_of_columns(hub: Hub) -> None:
+    columns = compare.aligned(hub, [{"model": "tiny-dit", "label": 2, "steps": 2}] * 12)
+    for _ in compare.together(hub, columns, visitor="0" * 32, preview=False):
+        pass
+    assert all(column.finished for column in columns)
+
+
 def test_more_samples_go_on_with_the_seeds_and_classes_that_follow(hub: Hub) -> None:
     columns = done(hub, [{"model": "tiny-dit", "label": "each", "seeds": "0-5", "steps": 2}, {"model": "tiny-uvit", "steps": 2}])
     before = columns[0].images

@@ -232,8 +232,10 @@ def together(
         jobs: dict[int, Job] = {}
         try:
             for k in before:
-                request, trace = columns[k].remaining[0], columns[k].trace
-                jobs[k] = hub.submit(request, visitor=visitor, preview=preview, stop=stop, trace=trace, measured=True)
+                request, own = columns[k].remaining[0], f"column {k} of {id(stop)}"  # else a visitor's own limit would count them
+                jobs[k] = hub.submit(
+                    request, visitor=visitor, preview=preview, stop=stop, trace=columns[k].trace, account=own, measured=True
+                )
         except ZooError:  # those that were taken run for nobody
             for job in jobs.values():
                 job.cancel()
