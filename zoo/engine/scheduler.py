@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -231,14 +232,14 @@ class Scheduler:
         return values
 
     def spare(self, work: Callable[[], None]) -> None:
-        """Do something when a core has nothing else to do."""
+        """Do something for which nobody waits when a core has nothing else to do."""
         with self._condition:
             self._spare.append(work)
             self._start_threads()
             self._condition.notify()
 
     def also(self, job: Job, work: Callable[[], None], whole: bool = False) -> None:
-        """Do something more for a job as a turn of its own, which must not raise; the work is lost where the job has ended."""
+        """Do something more for a job as a turn of its own, for which nobody waits; it is lost where it fails, or the job has ended."""
         self._enqueue(job, [Turn(job, work, whole)])
 
     def _enqueue(self, job: Job, turns: Sequence[Turn]) -> None:
@@ -269,7 +270,10 @@ class Scheduler:
             cores = self.cores if turn.whole else 1
             torch.set_num_threads(cores)
             begun = time.perf_counter()
-            turn.work()
+            try:
+                turn.work()
+            except Exception as error:  # of something that nobody waits for, such as a preview: it is lost, and the thread goes on
+                logging.getLogger(__name__).error("a turn that nobody waits for failed", exc_info=error)
             seconds = (time.perf_counter() - begun) * cores
             with self._condition:
                 self._busy -= cores
@@ -320,4 +324,5 @@ class _Guest:
     def __exit__(self, *_: object) -> None:
         with self.scheduler._condition:
             del self.scheduler._turns[self.job]
+            self.scheduler._last_turn.pop(self.job, None)
             self.scheduler._used.pop(self.job.account, None)
