@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import io
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from zoo.engine.hub import Hub
 from zoo.engine.request import Request
 from zoo.media import pictures
 from zoo.ui import sessions
-from zoo.ui.parts import gallery_entries
+from zoo.ui.parts import gallery_entries, runs
 
 MOST = 20
 pytestmark = [  # gradio leaves its event loops to the garbage collector
@@ -38,6 +40,13 @@ def page(hub: Hub) -> Iterator[gr.Blocks]:
     sessions.bound(built, MOST)
     yield built
     built.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
 
 
 def ask(page: gr.Blocks, times: int, fetch: bool = True) -> None:
@@ -116,6 +125,18 @@ def test_clients_are_answered_as_before(page: gr.Blocks) -> None:
     assert "tiny-dit" in [row["id"] for row in client.predict(api_name="/list_models")]
     files, receipts = client.predict("tiny-dit", "star", 1, 5, 2, "ddim", 2.0, api_name="/generate_image")
     assert len(files) == len(receipts) == 1
+
+
+def test_a_program_that_does_not_fetch_its_answer_finds_the_last_one_and_few_before(page: gr.Blocks, hub: Hub) -> None:
+    with httpx.Client(timeout=60, base_url=page.local_url) as client:
+        asked = ["tiny-dit", "star", 1, 0, 1000, "ddim", 2.0]
+        event = client.post("gradio_api/call/generate_image", json={"data": asked}).json()["event_id"]
+        box = page._queue.pending_messages_per_session[event]
+        until(lambda: event not in page._queue.event_ids_to_events)
+        assert box.qsize() <= runs.UNREAD + 8
+        *_, last = client.get(f"gradio_api/call/generate_image/{event}").text.strip().split("event: ")
+    assert last.startswith("complete")
+    assert len(json.loads(last.partition("data: ")[2])[1]) == 1
 
 
 def test_steps_that_no_program_can_ask_for_are_not_kept(page: gr.Blocks, hub: Hub) -> None:

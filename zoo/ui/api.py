@@ -92,7 +92,7 @@ def _endpoint(hub: Hub, handler: Callable[..., Iterator[Any]], waiting: Callable
     async def answer(*values: Any) -> AsyncIterator[Any]:
         job = runs.new_job("run", join=_joined)
         try:
-            async for item in hub.engine.submit(job, lambda _: handler(*values)):
+            async for item in runs.read(hub.engine.submit(job, lambda _: handler(*values))):
                 yield waiting(_progress(item)) if isinstance(item, Progress) else item
         except Exception as error:
             raise gr.Error(runs.sentence(error), print_exception=False) from None
