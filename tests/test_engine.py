@@ -155,6 +155,19 @@ def test_what_nobody_waits_for_may_fail_and_stops_no_thread() -> None:
     assert answers == [7]
 
 
+def test_what_is_free_goes_back_to_the_machine_once_nothing_is_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.engine.scheduler.IDLE", 0.2)
+    engine, status = Scheduler(1, Limits()), Path("/proc/self/status")
+
+    def resident() -> int:
+        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+
+    last = engine.compute(lambda: [bytearray(50_000) for _ in range(4000)][-1])  # which lies above the others, all free now
+    before = resident()
+    until(lambda: resident() < before - 100_000_000)
+    assert len(last) == 50_000
+
+
 def test_what_is_computed_for_no_job_leaves_none() -> None:
     engine = Scheduler(1, Limits())
 

@@ -13,6 +13,7 @@ import torch
 
 from zoo.engine.job import Job
 from zoo.engine.limits import Limits
+from zoo.engine.memory import trim
 from zoo.engine.request import Progress
 
 T = TypeVar("T")
@@ -261,12 +262,7 @@ class Scheduler:
 
     def _compute(self, number: int) -> None:
         """What each computing thread does; only the first computes with all cores, for each that does keeps a team of threads."""
-        while True:
-            with self._condition:
-                while (turn := self._take(first=number == 0)) is None:
-                    if not self._condition.wait(IDLE) and not self._turns:
-                        del self._threads[number]
-                        return
+        while (turn := self._next_turn(number)) is not None:
             cores = self.cores if turn.whole else 1
             torch.set_num_threads(cores)
             begun = time.perf_counter()
@@ -285,6 +281,18 @@ class Scheduler:
                     job = job.parent
                 if turn.whole or self._blocked:  # else this thread takes what comes next, and nobody needs to wake
                     self._condition.notify_all()
+
+    def _next_turn(self, number: int) -> Turn | None:
+        """Wait for the next turn of a thread, None where it ends; the last to end gives free memory back to the machine."""
+        with self._condition:
+            while (turn := self._take(first=number == 0)) is None:
+                if not self._condition.wait(IDLE) and not self._turns:
+                    del self._threads[number]
+                    break
+            idle = not self._threads
+        if idle:
+            trim()
+        return turn
 
     def _take(self, first: bool) -> Turn | None:
         """The next turn for a thread that is free, None where it must wait. The condition is held."""

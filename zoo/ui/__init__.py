@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -92,10 +93,13 @@ def build(hub: Hub) -> gr.Blocks:
 
 def until_interrupted(hub: Hub) -> NoReturn:
     """Serve until Ctrl-C or SIGTERM; then end at once, with what runs written as far as two seconds allow."""
-    hub.prepare(first_generator(hub).id)
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
+    while hub.prepare(first_generator(hub).id) and not interrupted.wait(0.2):
+        pass
+    gc.collect()
+    gc.freeze()  # all that the libraries are, half a million objects: looking through them keeps everybody waiting for 0.3 s each time
     interrupted.wait()
     hub.close(2.0)
     for tunnel in CURRENT_TUNNELS:
