@@ -112,10 +112,10 @@ class Log:
         with self.lock:
             self.faults.append(words[:300])
 
-    def count(self, what: str) -> None:
+    def count(self, what: str, times: int = 1) -> None:
         """Note that something happened."""
         with self.lock:
-            self.counts[what] += 1
+            self.counts[what] += times
 
     def wait(self, wish: Wish, seconds: float) -> None:
         """Note how long a wish took."""
@@ -169,9 +169,10 @@ class Visitor:
 
     def wish(self) -> Wish:
         """One of the wishes; the long one is rare."""
-        return self.random.choices(list(self.answers), [1 if wish.count > 4 or wish.kind == "comparison" else 4 for wish in self.answers])[
-            0
-        ]
+        weights = [1 if wish.count > 4 or wish.kind == "comparison" else 4 for wish in self.answers]
+        [wish] = self.random.choices(list(self.answers), weights)
+        self.log.count("results asked for", max(1, wish.count))
+        return wish
 
     # ---- deeds
 
@@ -221,6 +222,7 @@ class Visitor:
     def hang_up(self) -> None:
         """Ask over plain HTTP, read a little, and cut the line."""
         wish = self.random.choice([wish for wish in self.answers if wish.kind in ("picture", "clip", "comparison")])
+        self.log.count("results asked for", max(1, wish.count))
         place, path = urlsplit(self.url), f"/gradio_api/call{wish.endpoint}"
         line = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
         line.request("POST", path, json.dumps({"data": list(wish.arguments)}), {"Content-Type": "application/json"})
@@ -256,3 +258,20 @@ def alone(url: str, folder: Path, tell: Callable[[str], None]) -> dict[Wish, str
     client.close()
     shutil.rmtree(folder, ignore_errors=True)
     return answers
+
+
+def leaves(url: str, seed: int, count: int, finished: Callable[[], bool]) -> tuple[float, float]:
+    """Ask for many pictures and leave in the middle: when that was, and when what was there was on disk (monotonic clock)."""
+    client = Client(url, verbose=False)
+    job = client.submit("tiny-dit", "4", count, seed, 1000, "ddim", 2.0, api_name="/generate_image")
+    end = time.monotonic() + ALONE
+    while not any(progress["step"] for _, progress in job.outputs()):
+        assert time.monotonic() < end, "a run did not begin"
+        time.sleep(0.05)
+    left = time.monotonic()
+    job.cancel()
+    client.close()
+    while not finished():
+        assert time.monotonic() < end, "what was there when a visitor left is not on disk"
+        time.sleep(0.02)
+    return left, time.monotonic()

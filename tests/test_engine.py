@@ -141,6 +141,46 @@ def test_whoever_joins_leaves_or_cancels_every_pixel_is_the_same_as_alone(hub: H
             assert np.array_equal(alone.images[0], result.images[k])
 
 
+def test_what_nobody_waits_for_may_fail_and_stops_no_thread() -> None:
+    engine = Scheduler(1, Limits())
+
+    def fail() -> None:
+        raise RuntimeError("a preview that could not be decoded")
+
+    engine.spare(fail)
+    answers: list[int] = []
+    other = threading.Thread(target=lambda: answers.append(engine.compute(lambda: 7)), daemon=True)
+    other.start()
+    other.join(30)
+    assert answers == [7]
+
+
+def test_what_is_free_goes_back_to_the_machine_once_nothing_is_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.engine.scheduler.IDLE", 0.2)
+    engine, status = Scheduler(1, Limits()), Path("/proc/self/status")
+
+    def resident() -> int:
+        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+
+    last = engine.compute(lambda: [bytearray(50_000) for _ in range(4000)][-1])  # which lies above the others, all free now
+    before = resident()
+    until(lambda: resident() < before - 100_000_000)
+    assert len(last) == 50_000
+
+
+def test_what_is_computed_for_no_job_leaves_none() -> None:
+    engine = Scheduler(1, Limits())
+
+    def jobs() -> int:
+        gc.collect()
+        return sum(type(one) is Job for one in gc.get_objects())
+
+    before = jobs()
+    for _ in range(5):
+        engine.compute(lambda: None)
+    assert jobs() == before
+
+
 # ---- waiting
 
 
@@ -157,6 +197,20 @@ def test_who_waits_costs_no_thread_and_is_told_place_and_seconds(small: Hub) -> 
     assert place.seconds_left > 0
     for job in [*first, *waiting]:
         job.cancel()
+
+
+def test_who_is_far_back_is_told_less_often() -> None:
+    def words(ahead: int) -> int:
+        job, count = Job(), 0
+        job.place = lambda: Progress("waiting", None, ahead=ahead)
+        threading.Timer(2.2, job.end).start()
+        for _ in job:
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        near, far = pool.map(words, (1, 100))
+    assert near > far >= 1
 
 
 def test_a_queue_that_is_full_says_for_how_long(small: Hub, says) -> None:

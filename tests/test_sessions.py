@@ -5,22 +5,27 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import io
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gradio as gr
 import httpx
 import pytest
 from conftest import free_port
+from gradio import route_utils
 from gradio.utils import get_upload_folder
 from gradio_client import Client
 from PIL import Image
 
 from zoo import ui
 from zoo.engine.hub import Hub
+from zoo.engine.request import Request
 from zoo.media import pictures
 from zoo.ui import sessions
-from zoo.ui.parts import gallery_entries
+from zoo.ui.parts import gallery_entries, runs
 
 MOST = 20
 pytestmark = [  # gradio leaves its event loops to the garbage collector
@@ -35,6 +40,13 @@ def page(hub: Hub) -> Iterator[gr.Blocks]:
     sessions.bound(built, MOST)
     yield built
     built.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
 
 
 def ask(page: gr.Blocks, times: int, fetch: bool = True) -> None:
@@ -60,6 +72,31 @@ def test_a_session_holds_no_copy_of_the_page(page: gr.Blocks) -> None:
     [session] = page.app.state_holder.session_data.values()
     assert dict(session.config_values) == {}
     assert session.state_data == {}
+
+
+def test_the_page_is_described_once_however_many_come_at_a_time_and_by_the_address_that_each_asked_for(
+    page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described, describe = [], route_utils.update_root_in_config
+    monkeypatch.setattr(route_utils, "update_root_in_config", lambda config, root: described.append(root) or describe(config, root))
+    with httpx.Client(timeout=60, base_url=page.local_url) as client:
+        for path in ("/", "/config"):
+            with ThreadPoolExecutor(12) as pool:
+                answers = [pool.submit(client.get, path) for _ in range(12)]
+            [content] = {answer.result().content for answer in answers}
+            assert b"tiny-dit" in content
+        assert len(described) == 2
+        elsewhere = client.get("/config", headers={"X-Forwarded-Host": "a.example", "X-Forwarded-Proto": "https"})
+        assert elsewhere.json()["root"] == "https://a.example"
+        assert client.get("/config").json()["root"] == page.local_url.rstrip("/")
+        assert client.get("/nothing-of-that-name").status_code == 404
+
+
+def test_no_table_of_all_calls_is_made_after_each(page: gr.Blocks) -> None:
+    ask(page, 3)
+    queue = page._queue
+    assert queue.cached_event_analytics_summary == {"functions": {}}
+    assert len(queue.event_analytics) <= 1
 
 
 def test_a_visitor_keeps_what_is_his_while_programs_call(page: gr.Blocks) -> None:
@@ -88,6 +125,30 @@ def test_clients_are_answered_as_before(page: gr.Blocks) -> None:
     assert "tiny-dit" in [row["id"] for row in client.predict(api_name="/list_models")]
     files, receipts = client.predict("tiny-dit", "star", 1, 5, 2, "ddim", 2.0, api_name="/generate_image")
     assert len(files) == len(receipts) == 1
+
+
+def test_a_program_that_does_not_fetch_its_answer_finds_the_last_one_and_few_before(page: gr.Blocks, hub: Hub) -> None:
+    with httpx.Client(timeout=60, base_url=page.local_url) as client:
+        asked = ["tiny-dit", "star", 1, 0, 1000, "ddim", 2.0]
+        event = client.post("gradio_api/call/generate_image", json={"data": asked}).json()["event_id"]
+        box = page._queue.pending_messages_per_session[event]
+        until(lambda: event not in page._queue.event_ids_to_events)
+        assert box.qsize() <= runs.UNREAD + 8
+        *_, last = client.get(f"gradio_api/call/generate_image/{event}").text.strip().split("event: ")
+    assert last.startswith("complete")
+    assert len(json.loads(last.partition("data: ")[2])[1]) == 1
+
+
+def test_steps_that_no_program_can_ask_for_are_not_kept(page: gr.Blocks, hub: Hub) -> None:
+    before = hub._steps.bytes
+    client = Client(page.local_url, verbose=False)
+    client.predict("tiny-dit", "star", 1, 5, 2, "ddim", 2.0, api_name="/generate_image")
+    client.predict("tiny-latte", "jumps", "", 2, 8, 1, 2, "ddim", 2.0, api_name="/generate_video")
+    client.predict([{"model": "tiny-dit", "label": 4, "steps": 2}, {"steps": 3, "model": "tiny-dit"}], api_name="/compare")
+    assert hub._steps.bytes == before
+    *_, result = hub.generate(Request("tiny-dit", labels=4, steps=2))
+    assert hub.last_step(result.run) == 2
+    assert hub._steps.bytes - before > 2 * 2 * 4 * 16 * 16 * 4  # two steps, each noisy and clean, of 4 x 16 x 16 numbers
 
 
 def test_previews_of_the_api_are_in_its_answers_and_leave_no_file(page: gr.Blocks, hub: Hub, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,20 +183,26 @@ def test_a_member_that_asks_nothing_or_twice_keeps_nobody_waiting() -> None:
 
 
 class Timed(nn.Module):
-    """Takes so long a pass, and so long a row."""
+    """Takes so many seconds a pass, and so many a row, by a clock of its own; beyond `room` rows there is no memory."""
 
-    def __init__(self, a_pass: float, a_row: float) -> None:
+    def __init__(self, a_pass: float, a_row: float, room: int = 1000) -> None:
         super().__init__()
-        self.weight, self.a_pass, self.a_row = nn.Parameter(torch.zeros(1)), a_pass, a_row
+        self.weight, self.a_pass, self.a_row, self.room, self.clock = nn.Parameter(torch.zeros(1)), a_pass, a_row, room, 0.0
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        time.sleep(self.a_pass + self.a_row * len(x))
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("no room for so many rows")
+        self.clock += self.a_pass + self.a_row * len(x)
         return x
 
 
-@pytest.mark.parametrize(("a_pass", "a_row", "most"), [(0.02, 0.0, 64), (0.0, 0.005, 2)])
-def test_how_many_rows_pay_is_measured(a_pass: float, a_row: float, most: int) -> None:
-    assert most_rows(cards()["tiny-dit"], Timed(a_pass, a_row)) == most
+@pytest.mark.parametrize(
+    ("network", "most"), [(Timed(1, 0), 64), (Timed(0, 1), 2), (Timed(8, 1), 32), (Timed(1, 0, room=20), 16)],
+    ids=["a row costs nothing", "a row costs all", "eight rows cost a pass", "no memory for more"],
+)  # fmt: skip
+def test_how_many_rows_pay_is_measured(network: Timed, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.engine.shared_pass.time", SimpleNamespace(perf_counter=lambda: network.clock))
+    assert most_rows(cards()["tiny-dit"], network) == most
 
 
 def test_on_a_cpu_everybody_takes_turns(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -11,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import serving
+from conftest import ROOT, serving
 from gradio_client import Client
 
 from zoo.engine.hub import Hub
@@ -116,6 +119,26 @@ def test_who_leaves_has_his_picture_finished_and_keeps_nobody(busy: tuple[Hub, s
     until(lambda: hub.engine.counts() == (0, 0))
     folder: Path = hub.results.folder
     assert len(list(folder.glob("*.png"))) == 4
+
+
+def test_the_server_does_not_look_through_all_that_its_libraries_are_for_what_is_free(tmp_path: Path) -> None:
+    program = """if True:
+        import gc, os, signal, threading, time
+        from zoo import ui
+        from zoo.engine.hub import Hub
+
+        def look():
+            while not gc.get_freeze_count():
+                time.sleep(0.05)
+            print(gc.get_freeze_count() > 10 * len(gc.get_objects()), flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=look).start()
+        ui.until_interrupted(Hub(device="cpu"))
+    """
+    environment = os.environ | {"PATCHWORK_CACHE": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert said.stdout.split() == ["True"], said.stderr
 
 
 def test_the_address_that_a_trusted_proxy_forwards_is_the_one_that_counts(hub_with: Callable[..., Hub]) -> None:

@@ -219,7 +219,12 @@ def core_seconds(hub: Hub, columns: Sequence[Setting]) -> float | None:
 
 
 def together(
-    hub: Hub, columns: Sequence[Setting], stop: threading.Event | None = None, visitor: str | None = "", preview: bool = True
+    hub: Hub,
+    columns: Sequence[Setting],
+    stop: threading.Event | None = None,
+    visitor: str | None = "",
+    preview: bool = True,
+    keep_steps: bool = True,
 ) -> Iterator[tuple[int, Progress | Result]]:
     """Run all columns, a step of each in turn: (column, Progress) as they come, and (column, Result) at the end of each round.
 
@@ -233,9 +238,8 @@ def together(
         try:
             for k in before:
                 request, own = columns[k].remaining[0], f"column {k} of {id(stop)}"  # else a visitor's own limit would count them
-                jobs[k] = hub.submit(
-                    request, visitor=visitor, preview=preview, stop=stop, trace=columns[k].trace, account=own, measured=True
-                )
+                options = {"preview": preview, "keep_steps": keep_steps, "trace": columns[k].trace, "measured": True}
+                jobs[k] = hub.submit(request, visitor=visitor, stop=stop, account=own, **options)
         except ZooError:  # those that were taken run for nobody
             for job in jobs.values():
                 job.cancel()

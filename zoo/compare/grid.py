@@ -297,7 +297,7 @@ def run(
             labels=tuple(label for cell in cells for label in cell.request.labels),
         )
         try:
-            for item in hub.generate(request, stop=stop, visitor=visitor):
+            for item in hub.generate(request, stop=stop, visitor=visitor, keep_steps=False):
                 if isinstance(item, Result) and item.stopped_at is None:
                     for cell, file, receipt in zip(cells, item.files, item.receipts, strict=True):
                         cell.file, cell.receipt, cell.error = file, receipt, ""

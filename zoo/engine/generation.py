@@ -30,13 +30,23 @@ class Generation:
     """The work of one job that generates; `events` is what it says, and its steps are said by the threads that compute."""
 
     def __init__(
-        self, hub: Hub, job: Job, card: Card, request: Request, visitor: str | None, preview: bool, trace: Trace | None, measured: bool
+        self,
+        hub: Hub,
+        job: Job,
+        card: Card,
+        request: Request,
+        visitor: str | None,
+        preview: bool,
+        trace: Trace | None,
+        measured: bool,
+        keep_steps: bool,
     ) -> None:
-        """measured: whether to tell the memory of a step; two steps then have the machine for themselves."""
+        """measured: whether to tell the memory of a step; two steps then have the machine for themselves. The others are those of
+        Hub.submit."""
         self.hub, self.job, self.card, self.request, self.visitor, self.trace = hub, job, card, request, visitor, trace
         self.preview, self.measured = preview, measured
         self.memory: int | None = None
-        self.kept_steps = RunSteps(request)
+        self.run_steps = RunSteps(request) if keep_steps and visitor is not None else None
         self.steps: list[Step] = []
         """Of all walks, the latest."""
         self.laps: list[float] = []
@@ -116,8 +126,8 @@ class Generation:
         self.steps = list(steps)
         self.laps.append(self.step_seconds - sum(self.laps))
         number, total = steps[0].index + 1, steps[0].total
-        if self.visitor is not None:
-            self.kept_steps.add(number, steps)
+        if self.run_steps is not None:
+            self.run_steps.add(number, steps)
         if number == total or self.job.stop.is_set():
             return False
         images, of_step = self.previews.latest(number, self.steps) if self.previews else (None, 0)
@@ -152,5 +162,5 @@ class Generation:
         }  # fmt: skip
         receipts = receipts_of(self.card, self.request, images, conditions, seconds)
         files = () if self.visitor is None else hub.results.keep(images, receipts, self.visitor)
-        run = "" if self.visitor is None else hub.keep_steps(self.kept_steps)
+        run = "" if self.run_steps is None else hub.keep_steps(self.run_steps)
         return Result(self.request, images, files, tuple(receipts), seconds, stopped_at, self.step_seconds, self.memory, run)

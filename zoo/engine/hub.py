@@ -160,6 +160,7 @@ class Hub:
         account: str = "",
         address: str = "",
         measured: bool = False,
+        keep_steps: bool = True,
     ) -> Job:
         """Make the pictures of a request: a job whose events are Progress at every step, previews as they come, then one Result.
 
@@ -167,8 +168,9 @@ class Hub:
         stops reading cancels it, and that prediction is on disk as well. visitor: whose history the pictures enter; None is a rehearsal,
         of which nothing is kept. preview: whether to decode clean predictions on the way. stop: a flag that cancels it, too. trace: is
         filled with what the network is asked of the first sample. account, address: who shares the machine with others, see Limits; a
-        job that asks for another shares its own. measured: whether the result tells the memory of a step. Raises RequestError at once
-        for what cannot be asked; reading the job raises a ZooError for anything else that the user can mend.
+        job that asks for another shares its own. measured: whether the result tells the memory of a step. keep_steps: whether
+        `step_images` can show its steps afterwards. Raises RequestError at once for what cannot be asked; reading the job raises a
+        ZooError for anything else that the user can mend.
         """
         card = self.card(request.model)
         request = request.resolved(card)
@@ -183,7 +185,7 @@ class Hub:
                     while not self._hold(held, card, request):  # others compute with what it needs
                         if job.stop.wait(0.2):
                             return
-                    yield from Generation(self, job, card, request, visitor, preview, trace, measured).events()
+                    yield from Generation(self, job, card, request, visitor, preview, trace, measured, keep_steps).events()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -201,9 +203,10 @@ class Hub:
         stop: threading.Event | None = None,
         visitor: str | None = "",
         trace: Trace | None = None,
+        keep_steps: bool = True,
     ) -> Iterator[Progress | Result]:
         """What `submit` says, for a plain `for`; closing it waits until what was there is on disk."""
-        job = self.submit(request, visitor=visitor, preview=preview, stop=stop, trace=trace)
+        job = self.submit(request, visitor=visitor, preview=preview, stop=stop, trace=trace, keep_steps=keep_steps)
         try:
             yield from job
         finally:

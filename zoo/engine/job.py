@@ -13,8 +13,9 @@ from typing import Any
 
 from zoo.engine.request import Progress, Request
 
-TOLD_EVERY = 0.5
-"""Seconds between two words to somebody who waits for the job to begin."""
+TOLD_EVERY, NEAR = 0.5, 8
+"""Seconds between two words to somebody who waits for the job to begin, and jobs ahead of it from which on they are longer: telling costs
+the server more than waiting does, and far back little changes."""
 
 
 class Job:
@@ -52,6 +53,7 @@ class Job:
         self.place: Callable[[], Progress] = lambda: Progress("waiting", None)
         """What to say to somebody who waits: how many are ahead, and for how long."""
         self._events: deque[Any] = deque()
+        self._ahead = 0
         self._error: BaseException | None = None
         self._ended = threading.Event()
         self._changed = threading.Condition()
@@ -139,8 +141,10 @@ class Job:
         if not self.started and not self.ended:
             if self.stop.is_set():  # by who holds the flag only
                 self.on_cancel()
-            elif now - told_at >= TOLD_EVERY:
-                return self.place(), now
+            elif now - told_at >= TOLD_EVERY * max(1.0, self._ahead / NEAR):
+                place = self.place()
+                self._ahead = place.ahead
+                return place, now
         return None, told_at
 
     def poll(self) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import os
 from pathlib import Path
@@ -22,6 +24,12 @@ GROUPS = (
 """Where Linux says what a container may take and has taken, and for what, under /sys/fs/cgroup: version 2, and 1."""
 WORDS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory", "failed to allocate")
 """What PyTorch says when an allocator is at its end: of the CPU (DefaultCPUAllocator), of MPS, of oneDNN and of CUDA's libraries."""
+
+
+def trim() -> None:
+    """Give what is free of this process's memory back to the machine, which glibc keeps otherwise; nothing where there is no glibc."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

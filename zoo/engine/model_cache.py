@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import weakref
 from collections import Counter, OrderedDict
@@ -18,7 +17,7 @@ from zoo.catalog import checkpoint, sources
 from zoo.catalog.card import Card
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.kernel_choice import PLAIN, KernelChoice
-from zoo.engine.memory import gigabytes
+from zoo.engine.memory import gigabytes, trim
 from zoo.engine.request import short
 from zoo.errors import OutOfMemoryError, RequestError
 from zoo.networks.build import build_module, renaming
@@ -181,11 +180,11 @@ class ModelCache:
             torch.cuda.reset_peak_memory_stats(self.device)
             before = torch.cuda.memory_allocated(self.device)
             return lambda: torch.cuda.max_memory_allocated(self.device) - before
+        trim()
         try:
-            ctypes.CDLL(None).malloc_trim(0)
             CLEAR.write_text("5", encoding="utf-8")  # from here on VmHWM is counted anew
             before = _kilobytes("VmRSS")
-        except (OSError, AttributeError, TypeError):  # no Linux, or no glibc
+        except OSError:  # no Linux
             return lambda: None
         return lambda: max(0, _kilobytes("VmHWM") - before) * 1024
 

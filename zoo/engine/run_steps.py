@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,14 +18,14 @@ MOST = 64 << 20
 """Bytes of one run; of a longer one every second step is kept, or every fourth, and so on."""
 
 
+@dataclass
 class RunSteps:
     """Of the steps of one run: the samples x after each and the clean predictions x0, before any decoding."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.bytes = 0
-        self._every = 1
-        self._steps: dict[int, tuple[Tensor, Tensor]] = {}
+    request: Request
+    bytes: int = 0
+    _every: int = 1
+    _steps: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def add(self, number: int, steps: Sequence[Step]) -> None:
         """Keep step `number`, from 1, of all walks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ import torch
 
 from zoo.engine.job import Job
 from zoo.engine.limits import Limits
+from zoo.engine.memory import trim
 from zoo.engine.request import Progress
 from zoo.engine.shared_pass import MEMBERS, Rows, together
 
@@ -243,14 +245,14 @@ class Scheduler:
         return values
 
     def spare(self, work: Callable[[], None]) -> None:
-        """Do something when a core has nothing else to do."""
+        """Do something for which nobody waits when a core has nothing else to do."""
         with self._condition:
             self._spare.append(work)
             self._start_threads()
             self._condition.notify()
 
     def also(self, job: Job, work: Callable[[], None], whole: bool = False) -> None:
-        """Do something more for a job as a turn of its own, which must not raise; the work is lost where the job has ended."""
+        """Do something more for a job as a turn of its own, for which nobody waits; it is lost where it fails, or the job has ended."""
         self._enqueue(job, [Turn(job, work, whole)])
 
     def _enqueue(self, job: Job, turns: Sequence[Turn]) -> None:
@@ -274,23 +276,33 @@ class Scheduler:
         """What each computing thread does; only the first computes with all cores, for each that does keeps a team of threads."""
         _computes()
         with ThreadPoolExecutor(MEMBERS, initializer=_computes) as helpers:  # it has no thread before a pass is shared
-            while True:
-                with self._condition:
-                    while not (turns := self._take(first=number == 0)):
-                        if not self._condition.wait(IDLE) and not self._turns:
-                            del self._threads[number]
-                            return
+            while turns := self._next_turns(number):
                 self._do(turns, helpers)
+
+    def _next_turns(self, number: int) -> list[Turn]:
+        """Wait for what a thread does next, none where it ends; the last to end gives free memory back to the machine."""
+        with self._condition:
+            while not (turns := self._take(first=number == 0)):
+                if not self._condition.wait(IDLE) and not self._turns:
+                    del self._threads[number]
+                    break
+            idle = not self._threads
+        if idle:
+            trim()
+        return turns
 
     def _do(self, turns: Sequence[Turn], helpers: Executor) -> None:
         """Do one turn, or those that share a pass, and note what each took."""
         cores = self.cores if turns[0].whole else 1
         torch.set_num_threads(cores)
         begun = time.perf_counter()
-        if len(turns) == 1:
-            turns[0].work()
-        else:
-            together([turn.work for turn in turns], helpers)
+        try:
+            if len(turns) == 1:
+                turns[0].work()
+            else:
+                together([turn.work for turn in turns], helpers)
+        except Exception as error:  # of something that nobody waits for, such as a preview: it is lost, and the thread goes on
+            logging.getLogger(__name__).error("a turn that nobody waits for failed", exc_info=error)
         seconds = (time.perf_counter() - begun) * cores
         with self._condition:
             self._busy -= cores
@@ -379,4 +391,5 @@ class _Guest:
     def __exit__(self, *_: object) -> None:
         with self.scheduler._condition:
             del self.scheduler._turns[self.job]
+            self.scheduler._last_turn.pop(self.job, None)
             self.scheduler._used.pop(self.job.account, None)

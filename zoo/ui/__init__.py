@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -12,16 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported: no version check, no telemetry
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**12)  # after each call it would make a table of all before, for nobody
+os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 from gradio.tunneling import CURRENT_TUNNELS
+from starlette.middleware import Middleware
 
 from zoo.inside.inspector import Looker
 from zoo.ui import sessions
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
+from zoo.ui.page_cache import PageCache
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
@@ -88,10 +93,13 @@ def build(hub: Hub) -> gr.Blocks:
 
 def until_interrupted(hub: Hub) -> NoReturn:
     """Serve until Ctrl-C or SIGTERM; then end at once, with what runs written as far as two seconds allow."""
-    hub.prepare(first_generator(hub).id)
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
+    while hub.prepare(first_generator(hub).id) and not interrupted.wait(0.2):
+        pass
+    gc.collect()
+    gc.freeze()  # all that the libraries are, half a million objects: looking through them keeps everybody waiting for 0.3 s each time
     interrupted.wait()
     hub.close(2.0)
     for tunnel in CURRENT_TUNNELS:
@@ -113,7 +121,7 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
 
 def launch(page: gr.Blocks, hub: Hub, **where: Any) -> None:
     """Open the page to visitors, as launch() of gradio does, and go on. where: server_name, server_port, share ..."""
-    page.launch(prevent_thread_lock=True, **where, **appearance(hub))
+    page.launch(prevent_thread_lock=True, app_kwargs={"middleware": [Middleware(PageCache)]}, **where, **appearance(hub))
     sessions.bound(page)
     hub.results.retention.prune_soon()
 

@@ -92,7 +92,7 @@ def _endpoint(hub: Hub, handler: Callable[..., Iterator[Any]], waiting: Callable
     async def answer(*values: Any) -> AsyncIterator[Any]:
         job = runs.new_job("run", join=_joined)
         try:
-            async for item in hub.engine.submit(job, lambda _: handler(*values)):
+            async for item in runs.read(hub.engine.submit(job, lambda _: handler(*values))):
                 yield waiting(_progress(item)) if isinstance(item, Progress) else item
         except Exception as error:
             raise gr.Error(runs.sentence(error), print_exception=False) from None
@@ -126,7 +126,7 @@ def _images(hub: Hub) -> Callable[..., Any]:
         if card.video:
             raise RequestError(f"{card.id} makes videos: ask /generate_video.")
         request = controls.make_request(card, label, count, seed, steps, solver, guidance)
-        for item in hub.generate(request, stop=runs.stop_flag()):
+        for item in hub.generate(request, stop=runs.stop_flag(), keep_steps=False):
             if isinstance(item, Result):
                 yield gallery_entries.files(item.files), list(item.receipts)
             else:
@@ -152,7 +152,7 @@ def _videos(hub: Hub) -> Callable[..., Any]:
         subject = prompt if card.text else label
         more = {"frames": frames, "fps": fps, "negative_prompt": negative_prompt}
         request = controls.make_request(card, subject, 1, seed, steps, solver, guidance, **more)
-        for item in hub.generate(request, preview=False, stop=runs.stop_flag()):
+        for item in hub.generate(request, preview=False, stop=runs.stop_flag(), keep_steps=False):
             if isinstance(item, Result):
                 yield gallery_entries.file(item.files[0]), item.receipts[0]
             else:
@@ -171,7 +171,7 @@ def _compares(hub: Hub) -> Callable[..., Any]:
         takes those of the first, its class by name. label may be "each" for all classes in turn. A client that cancels ends the run.
         """
         columns = aligned(hub, from_json(settings) if isinstance(settings, str) else settings)
-        for _ in together(hub, columns, runs.stop_flag(), preview=False):
+        for _ in together(hub, columns, runs.stop_flag(), preview=False, keep_steps=False):
             yield [{"receipt": [], "files": [], "figures": column.figures()} for column in columns]
         yield [one | {"files": [gr.FileData(path=path).model_dump() for path in one["files"]]} for one in entries(columns)]
 

@@ -164,7 +164,7 @@ class Offer:
         try:
             job = runs.new_job("download")
             with self.flags.running_job(job):
-                async for item in self.hub.engine.submit(job, lambda job: self._transfer(job, missing, accepted_ids, prefer)):
+                async for item in runs.read(self.hub.engine.submit(job, lambda job: self._transfer(job, missing, accepted_ids, prefer))):
                     yield {self.text: markup.note(markup.waiting(item))} if isinstance(item, Progress) else item
                 if not job.started:
                     yield idle

@@ -6,6 +6,7 @@ waits costs no thread, and nothing that computes, draws or writes runs in the ev
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,6 +30,8 @@ PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 """Of every event that belongs to the page alone."""
 EVERY = 0.15
 """Seconds between two updates of a page, which would not hear Stop if they came faster."""
+UNREAD = 8
+"""Updates that may lie ready for somebody who does not fetch them, as a page in a tab that sleeps."""
 STOPPED = "Stopped while waiting: nothing was started."
 
 
@@ -105,6 +108,25 @@ def client() -> tuple[str, str]:
     return request.session_hash or "", request.client.host if request.client else ""
 
 
+async def read(job: Job) -> AsyncIterator[Any]:
+    """What a job says to whom this event is from, no faster than it is fetched: else gradio would keep every update until it is. Ends
+    early where he has left."""
+    blocks, event = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    session, _ = client()
+    async for item in job:
+        yield item
+        while not job.ended and blocks is not None and _unread(blocks, session) > UNREAD:
+            if not getattr(blocks._queue.event_ids_to_events.get(event), "alive", False):
+                return
+            await asyncio.sleep(EVERY)
+
+
+def _unread(blocks: gr.Blocks, session: str) -> int:
+    """Updates that gradio holds for a session."""
+    box = blocks._queue.pending_messages_per_session.get(session)
+    return 0 if box is None else box.qsize()
+
+
 def stoppable(seconds: Callable[..., float | None] | None = None) -> Callable:
     """Of a handler that generates: it waits for its place among the others, Stop ends it at any time, and whatever ends it, the tab's
     buttons come back, and an error is said in one sentence. seconds: of one core that it will take, from the tab and the values."""
@@ -115,7 +137,7 @@ def stoppable(seconds: Callable[..., float | None] | None = None) -> Callable:
             try:
                 job = new_job("run", seconds and seconds(self, *values))
                 with self.flags.running_job(job):
-                    async for item in self.hub.engine.submit(job, lambda _: handler(self, *values)):
+                    async for item in read(self.hub.engine.submit(job, lambda _: handler(self, *values))):
                         yield self.busy() | self.say(markup.waiting(item)) if isinstance(item, Progress) else item
                     if not job.started:
                         yield self.idle() | self.say(STOPPED)
@@ -134,7 +156,7 @@ def always_ends(handler: Callable[..., Iterator[dict]]) -> Callable[..., AsyncIt
     async def run(self: Tab, *values: Any) -> AsyncIterator[dict]:
         job = new_job("quick")
         try:
-            async for item in self.hub.engine.submit(job, lambda _: handler(self, *values)):
+            async for item in read(self.hub.engine.submit(job, lambda _: handler(self, *values))):
                 yield self.say(markup.waiting(item)) if isinstance(item, Progress) else item
         except Exception as error:
             yield self.idle() | self.say(sentence(error), "error")

@@ -1,0 +1,58 @@
+"""The page as it is sent to everybody: described once and then given on as bytes, however many come at a time.
+
+Gradio copies the description of the whole page, 0.6 MB, for each visitor who comes, in a thread of his own; fifty such threads keep
+everybody else, the event loop first, from Python's lock for half a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PATHS = ("/", "/config", "/config/")
+"""What describes the page: to a browser, and to a program."""
+NAMES = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
+"""Headers that say under which address the page was asked for, which stands in it."""
+MOST = 16
+"""Descriptions that are kept, of as many addresses and queries, the least recently used leaving first."""
+
+
+class PageCache:
+    """Innermost middleware of the server: answers for the page's description, one of which is made at a time."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._answers: OrderedDict[tuple[Any, ...], list[Message]] = OrderedDict()
+        self._making = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI says."""
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] not in PATHS:
+            await self.app(scope, receive, send)
+            return
+        names = tuple(pair for pair in scope["headers"] if pair[0] in NAMES)
+        key = (scope["path"], scope["query_string"], scope["scheme"], scope.get("root_path", ""), names)
+        if (answer := self._answers.get(key)) is None:
+            async with self._making:
+                answer = self._answers.get(key) or await self._ask(key, scope, receive)
+        if key in self._answers:
+            self._answers.move_to_end(key)
+        for message in answer:
+            await send(message)
+
+    async def _ask(self, key: tuple[Any, ...], scope: Scope, receive: Receive) -> list[Message]:
+        answer: list[Message] = []
+
+        async def note(message: Message) -> None:
+            answer.append(message)
+
+        await self.app(scope, receive, note)
+        if answer and answer[0].get("status") == 200:
+            self._answers[key] = answer
+            while len(self._answers) > MOST:
+                self._answers.popitem(last=False)
+        return answer
