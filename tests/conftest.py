@@ -24,6 +24,16 @@ ROOT = Path(__file__).parent.parent
 CACHE = Path(tempfile.mkdtemp(prefix="patchwork-tests-"))
 os.environ["PATCHWORK_CACHE"] = str(CACHE)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two processes of tests share the cores: a thread that waits leaves them to others
+
+OFF = (
+    "WebUIOmniboxPopup,WebUIOmniboxAimPopup,"
+    "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,LensOverlay,"
+    "MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,AvoidCorsURLLoaderRestartOnRedirect,OptimizationHints,"
+    "NetworkTimeServiceQuerying,AimEnabled,PreconnectToSearch"
+)
+"""Chromium's features that nobody sees here: the list of an address bar, which takes a fifth of what opening a page costs, and, because
+the last such list is the one that counts, those that Playwright turns off itself."""
 
 from zoo.catalog.card import Card, cards, parse  # noqa: E402
 from zoo.engine.hub import Hub  # noqa: E402
@@ -31,11 +41,15 @@ from zoo.engine.kernel_choice import KernelChoice  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache() -> Iterator[Path]:
-    """Where this run of the tests keeps its results; gone afterwards."""
-    yield CACHE
+def pytest_unconfigure() -> None:
+    """Every process of the tests has a folder of its own, the one that only shares them out as well."""
     shutil.rmtree(CACHE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Where this process of the tests keeps its results; gone afterwards."""
+    return CACHE
 
 
 @pytest.fixture(scope="session")
@@ -162,6 +176,7 @@ def browser() -> Iterator[Browser]:
         "--disable-component-update",
         "--disable-sync",
         "--no-first-run",
+        f"--disable-features={OFF}",
     ]
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=found, args=quiet)
@@ -169,8 +184,8 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture
-def context(browser: Browser, server: str) -> Iterator[BrowserContext]:
+@contextmanager
+def visiting(browser: Browser, server: str) -> Iterator[BrowserContext]:
     """One visitor's browser; whatever his pages ask for must come from the server, and no script may fail."""
     visitor, asked, failed = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True), [], []
     visitor.set_default_timeout(20_000)
@@ -183,14 +198,25 @@ def context(browser: Browser, server: str) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
+def context(browser: Browser, server: str) -> Iterator[BrowserContext]:
+    """The browser of one test's visitor."""
+    with visiting(browser, server) as visitor:
+        yield visitor
+
+
+@pytest.fixture
 def page(context: BrowserContext, server: str) -> Page:
     """The hub's page, open and answering."""
     return opened(context, server)
 
 
 def opened(context: BrowserContext, server: str, query: str = "") -> Page:
-    """A page of a visitor that has arrived: the cost of a run stands there."""
-    page = context.new_page()
-    page.goto(server + query)
+    """A page of a visitor that has arrived."""
+    return arrived(context.new_page(), server + query)
+
+
+def arrived(page: Page, url: str) -> Page:
+    """A page that has come to an address: the cost of a run stands there."""
+    page.goto(url)
     page.wait_for_function("document.querySelector('#cost p')?.innerText.startsWith('about')")
     return page

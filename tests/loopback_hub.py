@@ -103,6 +103,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def plain(self, status: int, content: bytes, kind: str = "application/json") -> None:
         self.send_response(status)
+        if status == 429 or status >= 500:
+            self.send_header("Retry-After", "0")  # else ModelScope's client waits for seconds between its attempts
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -51,9 +51,9 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience of a second instead of ten, so that the tests of silence are short."""
+    """Patience of a second instead of ten, and once instead of three times, so that the tests of silence are short."""
     monkeypatch.setattr(download, "STALL", 1.0)
-    monkeypatch.setattr(download, "ATTEMPTS", 2)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     monkeypatch.setattr(sources, "PATIENCE", 1.0)
 
 
@@ -211,6 +211,7 @@ def test_a_reason_that_several_sources_have_is_said_once(remote: LoopbackHub, st
     with says(DownloadError, f"{REPO} on Hugging Face, {REPO} on ModelScope and http://", "/plain/", "not found (404)") as caught:
         sources.fetch(card, store)
     assert str(caught.value).count("(404)") == 1
+    monkeypatch.setattr(sources, "PATIENCE", 1.0)
     for variable in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     card = card_of(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import opened, serving
+from conftest import opened, serving, visiting
 from gradio_client import Client, handle_file
 from matplotlib.cbook import get_sample_data
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -38,6 +38,16 @@ def inside(context: BrowserContext, server: str) -> Page:
     open_tab(page)
     expect(page.locator(CAPTION)).to_contain_text("Layer 3")
     return page
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Browser, server: str) -> Iterator[Page]:
+    """The tab, its first example open once for tests that run nothing; each leaves it to the next."""
+    with visiting(browser, server) as visitor:
+        page = opened(visitor, server)
+        open_tab(page)
+        expect(page.locator(CAPTION)).to_contain_text("Layer 3")
+        yield page
 
 
 @pytest.fixture
@@ -74,6 +84,83 @@ def click_patch(page: Page, row: int, column: int) -> None:
     page.locator("#look-picture img").click(position={"x": box["width"] * (column + 0.5) / 8, "y": box["height"] * (row + 0.5) / 8})
     expect(page.locator("#look-status")).to_have_attribute("data-row", str(row))
     expect(page.locator("#look-status")).to_have_attribute("data-column", str(column))
+
+
+# ---- what stands there, one after another on one page
+
+
+def test_the_picture_and_the_map_stay_in_view_while_the_rest_scrolls(shared: Page) -> None:
+    shared.locator("#look-plots figure").first.scroll_into_view_if_needed()
+    expect(shared.locator("#look-plots svg").first).to_be_in_viewport()
+    for name in ("look-picture", "look-heat", "look-status"):
+        expect(shared.locator(f"#{name}")).to_be_in_viewport(ratio=0.9)
+
+
+def test_arrow_keys_walk_the_patches_and_a_live_region_says_where(shared: Page) -> None:
+    click_patch(shared, 3, 3)
+    shared.locator("#look-picture").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
+        shared.keyboard.press(key)
+    expect(shared.locator("#look-status")).to_contain_text("query: row 2, column 5")
+    expect(shared.locator("#look-status")).to_have_attribute("role", "status")
+    for _ in range(9):
+        shared.keyboard.press("ArrowLeft")
+    expect(shared.locator("#look-status")).to_contain_text("query: row 2, column 0")
+    expect(shared.locator("#look-picture")).to_be_focused()
+    assert "8 by 8 patches" in shared.locator("#look-picture img").first.get_attribute("alt")
+    expect(shared.locator("#look-heat img").first).to_have_attribute("alt", re.compile("query: row 2, column 0"))
+
+
+def test_controls_that_change_nothing_are_off_and_say_why(shared: Page) -> None:
+    expect(shared.locator("#look-head input[type=number]")).to_be_disabled()
+    expect(shared.locator("#look-head")).to_contain_text('choose "one head"')
+    choose(shared, "look-way", "one head")
+    expect(shared.locator("#look-head input[type=number]")).to_be_enabled()
+    expect(shared.locator("#look-head")).not_to_contain_text("Off")
+    expect(shared.locator("#look-frame")).to_be_hidden()
+
+
+def test_relevance_answers_for_the_class_after_a_click_too(shared: Page) -> None:
+    choose(shared, "look-way", "relevance")
+    expect(shared.locator(CAPTION)).to_contain_text("for the class star")
+    before = source(shared, "look-heat")
+    click_patch(shared, 6, 2)
+    expect(shared.locator(CAPTION)).to_contain_text("for the class star, whichever patch was clicked")
+    expect(shared.locator("#look-position")).to_contain_text("row 6, column 2")
+    assert source(shared, "look-heat") == before
+    expect(shared.locator("#look-query input")).to_be_disabled()
+    expect(shared.locator("#look-query")).to_contain_text("explains a class")
+    expect(shared.locator("#look-layer input[type=number]")).to_be_disabled()
+    choose(shared, "look-target", "cross")
+    expect(shared.locator(CAPTION)).to_contain_text("for the class cross")
+
+
+def test_the_query_list_has_what_the_model_has_before_a_run_too(shared: Page) -> None:
+    for model, names in (
+        ("tiny DiT", ["clicked patch"]),
+        (
+            "tiny U-ViT",
+            ["clicked patch", "class token", "time token", "onto the class token", "onto the time token"],
+        ),
+        ("tiny Swin", ["clicked patch"]),
+    ):
+        choose(shared, "look-model", model)
+        expect(shared.locator("#look-model input")).to_have_value(re.compile(model))
+        expect(shared.locator("#look-query input")).to_have_value("clicked patch")
+        shared.locator("#look-query input").click()
+        expect(shared.get_by_role("option")).to_have_text([re.compile(f"{name}$") for name in names])
+        shared.keyboard.press("Escape")
+
+
+def test_a_model_that_is_not_here_is_offered_where_the_run_begins(shared: Page) -> None:
+    choose(shared, "look-model", "ViT-B/16")
+    expect(shared.locator("#look-note")).to_contain_text("Not downloaded: ViT-B/16")
+    expect(shared.locator("#look-go")).to_have_text(re.compile("Download .*346.3 MB, then look inside"))
+    choose(shared, "look-model", "tiny DiT")
+    expect(shared.locator("#look-go")).to_have_text("Look inside")
+    choose(shared, "look-model", "tiny Swin")
+    expect(shared.locator("#look-predictions li").first).to_contain_text("star")
+    expect(shared.locator("#look-go")).to_be_hidden()
 
 
 # ---- focus is not choice
@@ -248,47 +335,6 @@ def test_a_photograph_is_said_to_be_far_from_the_data_with_the_numbers(inside: P
     expect(far).to_contain_text(re.compile(r"distance \d+\.\d; 99.5 % of held-out data lie within 18.8"))
 
 
-def test_relevance_answers_for_the_class_after_a_click_too(inside: Page) -> None:
-    choose(inside, "look-way", "relevance")
-    expect(inside.locator(CAPTION)).to_contain_text("for the class star")
-    before = source(inside, "look-heat")
-    click_patch(inside, 6, 2)
-    expect(inside.locator(CAPTION)).to_contain_text("for the class star, whichever patch was clicked")
-    expect(inside.locator("#look-position")).to_contain_text("row 6, column 2")
-    assert source(inside, "look-heat") == before
-    expect(inside.locator("#look-query input")).to_be_disabled()
-    expect(inside.locator("#look-query")).to_contain_text("explains a class")
-    expect(inside.locator("#look-layer input[type=number]")).to_be_disabled()
-    choose(inside, "look-target", "cross")
-    expect(inside.locator(CAPTION)).to_contain_text("for the class cross")
-
-
-def test_controls_that_change_nothing_are_off_and_say_why(inside: Page) -> None:
-    expect(inside.locator("#look-head input[type=number]")).to_be_disabled()
-    expect(inside.locator("#look-head")).to_contain_text('choose "one head"')
-    choose(inside, "look-way", "one head")
-    expect(inside.locator("#look-head input[type=number]")).to_be_enabled()
-    expect(inside.locator("#look-head")).not_to_contain_text("Off")
-    expect(inside.locator("#look-frame")).to_be_hidden()
-
-
-def test_the_query_list_has_what_the_model_has_before_a_run_too(inside: Page) -> None:
-    for model, names in (
-        ("tiny DiT", ["clicked patch"]),
-        (
-            "tiny U-ViT",
-            ["clicked patch", "class token", "time token", "onto the class token", "onto the time token"],
-        ),
-        ("tiny Swin", ["clicked patch"]),
-    ):
-        choose(inside, "look-model", model)
-        expect(inside.locator("#look-model input")).to_have_value(re.compile(model))
-        expect(inside.locator("#look-query input")).to_have_value("clicked patch")
-        inside.locator("#look-query input").click()
-        expect(inside.get_by_role("option")).to_have_text([re.compile(f"{name}$") for name in names])
-        inside.keyboard.press("Escape")
-
-
 def test_what_was_chosen_before_a_run_is_what_the_run_shows(inside: Page) -> None:
     choose(inside, "look-model", "tiny U-ViT")
     expect(inside.locator("#look-note")).to_contain_text("press Look inside")
@@ -299,29 +345,7 @@ def test_what_was_chosen_before_a_run_is_what_the_run_shows(inside: Page) -> Non
     expect(inside.locator(CAPTION)).to_contain_text("Layer 1, in · mean of all heads · query: time token")
 
 
-# ---- in view, by keys, on a phone
-
-
-def test_the_picture_and_the_map_stay_in_view_while_the_rest_scrolls(inside: Page) -> None:
-    inside.locator("#look-plots figure").first.scroll_into_view_if_needed()
-    expect(inside.locator("#look-plots svg").first).to_be_in_viewport()
-    for name in ("look-picture", "look-heat", "look-status"):
-        expect(inside.locator(f"#{name}")).to_be_in_viewport(ratio=0.9)
-
-
-def test_arrow_keys_walk_the_patches_and_a_live_region_says_where(inside: Page) -> None:
-    click_patch(inside, 3, 3)
-    inside.locator("#look-picture").focus()
-    for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
-        inside.keyboard.press(key)
-    expect(inside.locator("#look-status")).to_contain_text("query: row 2, column 5")
-    expect(inside.locator("#look-status")).to_have_attribute("role", "status")
-    for _ in range(9):
-        inside.keyboard.press("ArrowLeft")
-    expect(inside.locator("#look-status")).to_contain_text("query: row 2, column 0")
-    expect(inside.locator("#look-picture")).to_be_focused()
-    assert "8 by 8 patches" in inside.locator("#look-picture img").first.get_attribute("alt")
-    expect(inside.locator("#look-heat img").first).to_have_attribute("alt", re.compile("query: row 2, column 0"))
+# ---- on a phone, in the dark
 
 
 def test_on_a_phone_the_rest_is_folded_and_both_pictures_are_seen_at_once(phone: Page) -> None:
@@ -382,14 +406,3 @@ def test_look_inside_over_the_api_can_be_cancelled(server: str, hub: Hub) -> Non
     path, _ = client.predict(handle_file(str(result.files[0])), "tiny-vit", 1, None, "class", api_name="/look_inside")
     assert path  # the device is free again
     client.close()
-
-
-def test_a_model_that_is_not_here_is_offered_where_the_run_begins(inside: Page) -> None:
-    choose(inside, "look-model", "ViT-B/16")
-    expect(inside.locator("#look-note")).to_contain_text("Not downloaded: ViT-B/16")
-    expect(inside.locator("#look-go")).to_have_text(re.compile("Download .*346.3 MB, then look inside"))
-    choose(inside, "look-model", "tiny DiT")
-    expect(inside.locator("#look-go")).to_have_text("Look inside")
-    choose(inside, "look-model", "tiny Swin")
-    expect(inside.locator("#look-predictions li").first).to_contain_text("star")
-    expect(inside.locator("#look-go")).to_be_hidden()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import opened
+from conftest import opened, visiting
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -318,10 +320,17 @@ CONTRAST = """(selector) => {
 }"""
 
 
+@pytest.fixture(scope="module")
+def themed(browser: Browser, server: str) -> Iterator[Callable[[str], Page]]:
+    """themed(name): the page in these colours, opened once."""
+    with visiting(browser, server) as visitor:
+        yield cache(lambda theme: opened(visitor, server, f"?__theme={theme}"))
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_fits_and_can_be_read(context: BrowserContext, server: str, theme: str, width: int) -> None:
-    page = opened(context, server, f"?__theme={theme}")
+def test_the_page_fits_and_can_be_read(themed: Callable[[str], Page], theme: str, width: int) -> None:
+    page = themed(theme)
     page.set_viewport_size({"width": width, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     fill(page, seed="abc")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import opened
+from conftest import arrived, opened, visiting
 from PIL import Image
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from test_page import choose, download, fill, finished, generate, settings
 
 TABS = ("Image", "Video", "Compare", "Look inside", "Models")
@@ -20,6 +21,33 @@ DROP = """([name, kind, data]) => {
     transfer.items.add(new File([bytes], name, { type: kind }));
     document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }));
 }"""
+
+
+@pytest.fixture(scope="module")
+def visitor(browser: Browser, server: str) -> Iterator[BrowserContext]:
+    """One visitor for the tests that look at what he finds."""
+    with visiting(browser, server) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def caller(visitor: BrowserContext) -> Page:
+    """A page on which one address is called after another."""
+    return visitor.new_page()
+
+
+@pytest.fixture(scope="module")
+def still(visitor: BrowserContext, server: str) -> Page:
+    """The page, open and answering, for tests that go from tab to tab and choose nothing."""
+    return opened(visitor, server)
+
+
+@pytest.fixture(scope="module")
+def phone(visitor: BrowserContext, server: str) -> Page:
+    """The page on a phone, for tests of one tab each."""
+    page = opened(visitor, server)
+    page.set_viewport_size({"width": 390, "height": 844})
+    return page
 
 
 def go(page: Page, name: str) -> None:
@@ -109,9 +137,8 @@ def test_an_error_after_a_run_is_seen_and_leaves_the_pictures(page: Page) -> Non
 
 
 @pytest.mark.parametrize("tab", ["Image", "Video"])
-def test_on_a_phone_an_error_comes_into_view(context: BrowserContext, server: str, tab: str) -> None:
-    page = opened(context, server)
-    page.set_viewport_size({"width": 390, "height": 844})
+def test_on_a_phone_an_error_comes_into_view(phone: Page, tab: str) -> None:
+    page = phone
     go(page, tab)
     prefix = "" if tab == "Image" else "video-"
     page.locator(f"#{prefix}seed input").fill("abc")
@@ -182,8 +209,8 @@ def test_a_file_that_is_dropped_goes_to_the_tab_that_it_is_of(page: Page, tmp_pa
 # ---- addresses
 
 
-def test_an_address_opens_what_it_says(context: BrowserContext, server: str) -> None:
-    page = opened(context, server, "?tab=image&model=tiny-uvit&label=star&seed=7&count=2&steps=9&solver=ddim&guidance=3.5&eta=0.5")
+def test_an_address_opens_what_it_says(caller: Page, server: str) -> None:
+    page = arrived(caller, server + "?tab=image&model=tiny-uvit&label=star&seed=7&count=2&steps=9&solver=ddim&guidance=3.5&eta=0.5")
     selected(page, "Image")
     expect(page.locator("#label input")).to_have_value("star")
     page.get_by_text("More", exact=True).click()
@@ -198,8 +225,8 @@ def test_an_address_opens_what_it_says(context: BrowserContext, server: str) -> 
     [("tab=video&seed=4", "Video"), ("tab=compare", "Compare"), ("tab=look&model=tiny-dit&label=star&seed=7", "Look inside"),
      ("tab=models&model=tiny-latte", "Models"), ("model=tiny-latte&label=jumps", "Video")],
 )  # fmt: skip
-def test_every_tab_has_an_address(context: BrowserContext, server: str, query: str, tab: str) -> None:
-    page = context.new_page()
+def test_every_tab_has_an_address(caller: Page, server: str, query: str, tab: str) -> None:
+    page = caller
     page.goto(f"{server}?{query}")
     selected(page, tab)
     if tab == "Look inside":
@@ -215,8 +242,8 @@ def test_every_tab_has_an_address(context: BrowserContext, server: str, query: s
      ("tab=image&label=stair", "'stair'"), ("tab=image&colour=red", "'colour'"), ("tab=video&model=tiny-dit", "tiny-dit makes no videos"),
      ("tab=look&model=nothing", "'nothing'"), ("tab=models&model=nothing", "'nothing'"), ("tab=image&guidance=nan", "nan")],
 )  # fmt: skip
-def test_a_wrong_address_is_said_and_the_page_stands(context: BrowserContext, server: str, query: str, words: str) -> None:
-    page = opened(context, server, f"?{query}")
+def test_a_wrong_address_is_said_and_the_page_stands(caller: Page, server: str, query: str, words: str) -> None:
+    page = arrived(caller, f"{server}?{query}")
     expect(page.locator("#message .error")).to_contain_text(words)
     expect(page.locator("#generate")).to_be_visible()
 
@@ -262,7 +289,9 @@ def test_a_result_has_a_link_that_opens_its_settings(context: BrowserContext, se
 # ---- help
 
 
-def test_every_control_says_what_it_does_on_hover_and_on_a_tap(page: Page) -> None:
+def test_every_control_says_what_it_does_on_hover_and_on_a_tap(still: Page) -> None:
+    page = still
+    go(page, "Image")
     page.locator("#guidance").hover()
     expect(page.locator("#help-line")).to_contain_text("eps = uncond + w (cond - uncond)")
     page.locator("#banner").hover()
@@ -274,7 +303,8 @@ def test_every_control_says_what_it_does_on_hover_and_on_a_tap(page: Page) -> No
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_no_control_is_without_help(page: Page, tab: str) -> None:
+def test_no_control_is_without_help(still: Page, tab: str) -> None:
+    page = still
     go(page, tab)
     page.wait_for_timeout(300)
     bare = page.evaluate(
