@@ -19,7 +19,7 @@ import yaml
 from loopback_hub import LoopbackHub, loopback_hub
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 ROOT = Path(__file__).parent.parent
 CACHE = Path(tempfile.mkdtemp(prefix="patchwork-tests-"))
 os.environ["PATCHWORK_CACHE"] = str(CACHE)
@@ -188,7 +188,7 @@ def browser() -> Iterator[Browser]:
 def visiting(browser: Browser, server: str) -> Iterator[BrowserContext]:
     """One visitor's browser; whatever his pages ask for must come from the server, and no script may fail."""
     visitor, asked, failed = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True), [], []
-    visitor.set_default_timeout(20_000)
+    visitor.set_default_timeout(60_000)
     visitor.on("request", lambda request: asked.append(request.url))
     visitor.on("weberror", lambda error: failed.append(str(error.error)))
     yield visitor
