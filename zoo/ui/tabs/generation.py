@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.parts.runs import PRIVATE
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class GenerationTab(runs.RunButtons):
         """Put the controls here that show any step of a run once it is over."""
         self.run_id = gr.State(("", 0))
         with gr.Row(visible=False, elem_id=f"{prefix}steps-of-run", elem_classes=["first", "steps-of-run"]) as self.steps_row:
-            self.step = gr.Slider(1, 2, 1, step=1, label="Step", elem_id=f"{prefix}step", buttons=[], min_width=160, scale=3)
+            self.step = moving_slider(1, 2, 1, label="Step", elem_id=f"{prefix}step", min_width=160, scale=3)
             self.shown = gr.Radio(SHOWN, value=SHOWN[0], label="Show", elem_id=f"{prefix}shown", min_width=200, scale=2)
 
     def _wire_steps(self, outputs: Sequence[Any]) -> None:

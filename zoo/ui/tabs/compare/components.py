@@ -12,6 +12,7 @@ from zoo.engine.request import MAX_IMAGES, SOLVERS
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer
+from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.parts.settings import autoencoders, labels
 from zoo.ui.tabs.compare.columns_html import PICKING
 
@@ -146,8 +147,8 @@ class CompareComponents(runs.RunButtons):
                 with gr.Row():
                     self.left = gr.Dropdown(["A", "B"], value="A", label="Left", elem_id="compare-left", min_width=80)
                     self.right = gr.Dropdown(["A", "B"], value="B", label="Right", elem_id="compare-right", min_width=80)
-                    self.which = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Sample (or click one)", elem_id="compare-which", buttons=[])
-                    self.frame = gr.Slider(1, 16, 1, step=1, label="Frame", elem_id="compare-frame", buttons=[], visible=False)
+                    self.which = moving_slider(1, MAX_IMAGES, 1, label="Sample (or click one)", elem_id="compare-which")
+                    self.frame = moving_slider(1, 16, 1, label="Frame", elem_id="compare-frame", visible=False)
                 with gr.Row(elem_classes="pair"):
                     self.slider = gr.ImageSlider(
                         label="Drag the line", elem_id="compare-slider", interactive=False, max_height=420, buttons=[]

@@ -8,6 +8,7 @@ from zoo.inside.attention_figures import COMBINATIONS, MEAN
 from zoo.inside.inspector import Looker
 from zoo.ui.parts import runs
 from zoo.ui.parts.download import Offer
+from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.tabs.look.views import PATCH, model_choices
 
 HELP: dict[str, str] = {
@@ -79,13 +80,13 @@ class LookComponents(runs.RunButtons):
             self.offer = Offer(self.looker.hub, self.go, "look-", "Look inside", ", then look inside")
         self.settings = gr.HTML(elem_id="look-settings")
         self.combination = gr.Dropdown(list(COMBINATIONS), value=MEAN, label="Combine heads", elem_id="look-way")
-        self.layer = gr.Slider(0, 3, 0, step=1, label="Layer", elem_id="look-layer", buttons=[])
-        self.head = gr.Slider(0, 3, 0, step=1, label="Head", elem_id="look-head", buttons=[])
+        self.layer = moving_slider(0, 3, 0, label="Layer", elem_id="look-layer")
+        self.head = moving_slider(0, 3, 0, label="Head", elem_id="look-head")
         self.some = gr.Dropdown([], label="Heads to average", multiselect=True, elem_id="look-some", visible=False)
         self.target = gr.Dropdown([], label="Class to explain", elem_id="look-target", visible=False)
         self.query = gr.Dropdown([PATCH], value=PATCH, label="Query", elem_id="look-query")
-        self.frame = gr.Slider(1, 16, 1, step=1, label="Frame", elem_id="look-frame", buttons=[], visible=False)
-        self.step = gr.Slider(1, 25, 25, step=1, label="Step, 1 is pure noise", elem_id="look-step", buttons=[], visible=False)
+        self.frame = moving_slider(1, 16, 1, label="Frame", elem_id="look-frame", visible=False)
+        self.step = moving_slider(1, 25, 25, label="Step, 1 is pure noise", elem_id="look-step", visible=False)
         self.free = gr.Checkbox(False, label="Without the class (null label)", elem_id="look-free", visible=False)
 
     def _build_result(self) -> None:
@@ -107,7 +108,7 @@ class LookComponents(runs.RunButtons):
                 self.tokens = gr.HTML(elem_id="look-tokens")
                 self.position = gr.HTML(elem_id="look-position")
                 self.entering = gr.HTML(elem_id="look-entering")
-            self.patch = gr.Slider(2, 32, 8, step=1, label="Try another patch size", elem_id="look-patch", buttons=[])
+            self.patch = moving_slider(2, 32, 8, label="Try another patch size", elem_id="look-patch")
             self.cost = gr.HTML(elem_id="look-cost")
         with gr.Accordion("Layer by layer", open=True) as self.plots_part:
             self.plots = gr.HTML(elem_id="look-plots")
@@ -116,7 +117,7 @@ class LookComponents(runs.RunButtons):
             self.forming = gr.HTML(elem_id="look-forming")
         with gr.Accordion("Long skip connections", open=True, visible=False) as self.skips_part:
             with gr.Row():
-                self.skip = gr.Slider(0, 2, 0, step=1, label="Skip connection, 0 is the innermost", elem_id="look-skip", buttons=[])
+                self.skip = moving_slider(0, 2, 0, label="Skip connection, 0 is the innermost", elem_id="look-skip")
                 self.factor = gr.Slider(0, 2, 0, step=0.1, label="Scale of this skip", elem_id="look-factor", buttons=[])
             self.carried = gr.HTML(elem_id="look-carried")
         with gr.Row(elem_classes="actions"):
