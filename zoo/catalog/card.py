@@ -49,6 +49,8 @@ ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url"
 """Where weights can come from, and what says where there; `manual` is a page on which a person finds the file."""
 SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..+)")
 """Name of one of several files that hold the weights together; a card names the first."""
+PREPARATION = "preprocessor_config.json"
+"""Name of the file that says how a picture is prepared: a source may lack it, for the card says that, too."""
 LICENCES = {
     "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0", "mit": "https://opensource.org/license/mit",
     "bsd-3-clause": "https://opensource.org/license/bsd-3-clause", "cc-by-nc-4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
@@ -122,14 +124,17 @@ class Latent:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How a picture is prepared: its shorter side resized to `resize` (0: both sides stretched), the middle `crop` (0: input_size) cut
-    out, scaled to [0, 1], and then normalised by mean and deviation."""
+    """How a picture is prepared: its shorter side resized to `resize`, or else both sides stretched to `stretch` (0: to what is cut
+    out), the middle `crop` (0: input_size) cut out, its levels times `scale` less `offset`, then normalised by mean and deviation."""
 
     resize: int = 0
+    stretch: int = 0
     crop: int = 0
     resample: str = "bilinear"
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    scale: float = 1 / 255
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,11 @@ class Card:
     def guidable(self) -> bool:
         """Whether the model knows a null label or a null text, without which there is no guidance."""
         return bool(self.text) or (bool(self.arch.get("num_classes")) and self.arch.get("null_label", True))
+
+    @property
+    def side(self) -> int:
+        """Pixels, or latents, a side of what the network is given."""
+        return self.pixels.crop or self.arch["input_size"]
 
     @property
     def bytes(self) -> int:
@@ -317,6 +327,8 @@ def _check(card: Card, classes: int) -> None:
         raise CardError(f"Card {card.id}: the spacing of its sampling must be even or stride, not {card.sampling.spacing!r}.")
     if card.labels and classes != card.arch.get("num_classes"):
         raise CardError(f"Card {card.id}: {classes} labels for {card.arch.get('num_classes')} classes.")
+    if (whole := card.pixels.resize or card.pixels.stretch) and card.side > whole:
+        raise CardError(f"Card {card.id}: {card.side} pixels a side cannot be cut out of {whole}.")
 
 
 def _source(item: dict) -> Source:

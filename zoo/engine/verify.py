@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from zoo.catalog import checkpoint, sources
-from zoo.catalog.card import SHARD, Card
+from zoo.catalog.card import PREPARATION, SHARD, Card
 from zoo.catalog.store import LocalFiles, Store, sha256
 from zoo.errors import CheckpointError, ChecksumError, RequestError
 from zoo.networks.build import build_module, example_pass, renaming
 from zoo.networks.inception import statistics
+from zoo.networks.preparation import prepared
 
 TOLERANCE = 1e-3
 """Of the output's deviation: machines round differently, other weights are far away."""
@@ -45,12 +46,13 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
         raise RequestError(f"{card.id} ships with the repository: restore its file from there.", command="git checkout zoo/catalog/weights")
     file_names = {name.rpartition("/")[2]: name for name in source.files[1:]}
     others = {path.name: path for path in files[1:]}
-    if missing := sorted(file_names.keys() - others.keys()):
+    if missing := sorted(file_names.keys() - others.keys() - {PREPARATION}):
         raise RequestError(f"{card.id} also needs {', '.join(missing)}: name {'them' if len(missing) > 1 else 'it'} after the weights.")
     if unknown := sorted(others.keys() - file_names.keys()):
         raise RequestError(
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(file_names) if file_names else ' alone'}."
         )
+    prepared(card, others)
     load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))])
     if card.task == "judge":
         statistics(next(iter(others.values())))
