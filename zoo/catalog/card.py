@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from zoo.catalog import expected
+from zoo.catalog.expected import Expected
 from zoo.catalog.labels import label_names
 from zoo.errors import CardError
 
@@ -42,7 +44,7 @@ FIGURES = {
     "guided": "with guidance", "unguided": "without guidance", "ddpm_250": "ddpm with 250 steps",
 }  # fmt: skip
 """Settings at which samples were counted that a classifier recognises, in words."""
-KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint"), list)
+KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint", "expected"), list)
 KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
 """What may stand under `zoo:`, and as what."""
 ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url"}
@@ -171,7 +173,9 @@ class Card:
     reported: Mapping[str, float] = field(default_factory=dict)
     """Figures of the authors, by name, from the front matter's model-index."""
     fingerprint: tuple[float, ...] = ()
-    """Numbers of one fixed forward in float32, see zoo/verify.py."""
+    """Numbers of one fixed forward in float32, see zoo/engine/verify.py."""
+    expected: tuple[Expected, ...] = ()
+    """Numbers that others recorded with the published weights."""
     prose: str = ""
     licence_link: str = ""
     """Where the licence stands, or where it should; the front matter's `license_link`."""
@@ -298,6 +302,7 @@ def parse(identity: str, content: str) -> Card:
         zoo["presets"] = {name: Preset(**words) for name, words in zoo.get("presets", {}).items()}
         zoo["weights"] = tuple(_source(item) for item in zoo["weights"])
         zoo["fingerprint"] = tuple(zoo.get("fingerprint", ()))
+        zoo["expected"] = tuple(expected.parse(item) for item in zoo.get("expected", ()))
         card = Card(
             id=identity,
             licence=str(head.get("license", "unknown")),

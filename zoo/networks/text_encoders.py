@@ -78,9 +78,7 @@ def tokens(arch: Mapping[str, Any], files: Mapping[str, Path], prompt: str) -> t
     count = arch["num_context_tokens"]
     try:
         if PIECES in files:
-            from sentencepiece import SentencePieceProcessor
-
-            pieces = SentencePieceProcessor(model_file=str(files[PIECES]))
+            pieces = _pieces(files)
             numbers = [*pieces.encode(prompt.lower().strip())[: count - 1], pieces.eos_id()]
             return numbers + [pieces.pad_id()] * (count - len(numbers)), len(numbers)
         words = _clip_tokenizer(files)(fix_text(prompt), padding="max_length", truncation=True, max_length=count)
@@ -91,6 +89,21 @@ def tokens(arch: Mapping[str, Any], files: Mapping[str, Path], prompt: str) -> t
         reason = " ".join(str(error).split())[:100]
         file_name = PIECES if PIECES in files else f"{VOCABULARY} or {MERGES}"
         raise CheckpointError(f"{file_name} of the text encoder is damaged ({reason}): fetch it again.") from None
+
+
+def piece_numbers(files: Mapping[str, Path], text: str) -> list[int]:
+    """The numbers of the pieces of a text as it stands, and of its end, by T5's tokenizer. Raises CheckpointError for a damaged file."""
+    try:
+        pieces = _pieces(files)
+        return [*pieces.encode(text), pieces.eos_id()]
+    except (KeyError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{PIECES} of the text encoder is damaged or missing ({str(error)[:100]}): fetch it again.") from None
+
+
+def _pieces(files: Mapping[str, Path]) -> Any:
+    from sentencepiece import SentencePieceProcessor
+
+    return SentencePieceProcessor(model_file=str(files[PIECES]))
 
 
 def _clip_tokenizer(files: Mapping[str, Path]) -> Any:
