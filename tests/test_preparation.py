@@ -37,6 +37,10 @@ DINOV2 = CROP | {
     "image_std": STD,
 }
 TINY = {"image_processor_type": "ViTImageProcessor", "size": {"height": 64, "width": 64}, "image_mean": HALF, "image_std": HALF}
+CLIP = {
+    "feature_extractor_type": "CLIPFeatureExtractor", "size": 224, "do_center_crop": True, "crop_size": 224, "resample": 3,
+    "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
+}  # fmt: skip
 FILES = {
     "vit-b-16": {"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "resample": 2, "image_mean": HALF, "image_std": HALF},
     "swin-t": {"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "resample": 3, "image_mean": MEAN, "image_std": STD},
@@ -45,10 +49,8 @@ FILES = {
         "feature_extractor_type": "DeiTFeatureExtractor", "size": 256, "do_center_crop": True, "crop_size": 224, "resample": 3,
         "image_mean": MEAN, "image_std": STD,
     },
-    "clip-b-16-vision": {
-        "feature_extractor_type": "CLIPFeatureExtractor", "size": 224, "do_center_crop": True, "crop_size": 224, "resample": 3,
-        "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
-    },
+    "clip-b-16-vision": CLIP,
+    "clip-b-32-vision": CLIP,
     "dinov2-b-14": DINOV2,
     "dinov2-b-14-registers": DINOV2,
     "vivit-b-16x2": CROP | {
