@@ -25,7 +25,7 @@ from zoo.inside.inspector import Looker
 from zoo.inside.modulation import long_skips, modulations, record_skips
 from zoo.inside.patch_tokens import filter_components, principal, record_tokens, similarity
 from zoo.media import pictures, video
-from zoo.networks import vision
+from zoo.networks import preparation, vision
 from zoo.networks.build import build_module
 from zoo.sampling import Trace
 
@@ -250,7 +250,7 @@ def test_relevance_is_that_of_the_class_and_changes_with_it(inside: Looker, hub:
     other = inside.relevance("tiny-vit", path, recording.label(recording.predictions[1][0]))
     assert not torch.allclose(found, other)
     module, card = hub.load(hub.card("tiny-vit")).module, hub.card("tiny-vit")
-    pixels = vision.prepare(pictures.open_picture(path), card.pixels, 64)[1][None]
+    pixels = preparation.prepare(pictures.open_picture(path), card.pixels, 64)[1][None]
     best = recording.label(None)
     grey = pixels.clone()
     row, column = divmod(int(found.argmax()), 8)
@@ -528,7 +528,7 @@ def test_a_clip_is_read_from_whatever_holds_one(says, tmp_path: Path) -> None:
 def test_a_picture_is_prepared_as_its_card_says(shape: tuple[int, int]) -> None:
     picture = Image.new("RGB", shape, (255, 0, 51))
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    shown, numbers = vision.prepare(picture, Pixels(resize=36, resample="bicubic", mean=mean, std=std), 32)
+    shown, numbers = preparation.prepare(picture, Pixels(resize=36, resample="bicubic", mean=mean, std=std), 32)
     assert shown.shape == (32, 32, 3)
     assert (shown == (255, 0, 51)).all()
     torch.testing.assert_close(numbers[:, 5, 5], torch.tensor([(v - m) / s for v, m, s in zip((1, 0, 0.2), mean, std, strict=True)]))
@@ -538,7 +538,7 @@ def test_preparing_is_what_transformers_does(tmp_path: Path) -> None:
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
     with Image.open(photograph(tmp_path / "a.png", 100)) as picture:
-        _, numbers = vision.prepare(picture, Pixels(resample="bilinear"), 32)
+        _, numbers = preparation.prepare(picture, Pixels(resample="bilinear"), 32)
         theirs = ViTImageProcessorPil(size={"height": 32, "width": 32})(picture, return_tensors="pt")["pixel_values"][0]
     torch.testing.assert_close(numbers, theirs, atol=1e-5, rtol=0)
 

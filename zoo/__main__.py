@@ -43,7 +43,8 @@ def show(arguments: argparse.Namespace) -> None:
         "presets": {name: asdict(preset) for name, preset in card.presets.items()},
         "autoencoder": card.latent.vae if card.latent else None, "text encoder": card.text, "parameters": card.cost.params,
         "bytes": card.bytes, "size": card.size, "labels": "; ".join(card.label_names), "measured": dict(card.measured),
-        "reported": dict(card.reported), "sources": [_place(source) for source in card.weights],
+        "reported": dict(card.reported), "published": [entry.words for entry in card.expected],
+        "sources": [_place(source) for source in card.weights],
     }  # fmt: skip
     if arguments.json:
         print(json.dumps({"id": card.id} | facts, indent=1))
@@ -115,7 +116,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
     card = _card(arguments.id)
     sentences = []
-    for sentence in checks(Hub().store, card):
+    for sentence in checks(Hub().store, card, arguments.input):
         sentences.append(sentence)
         if not arguments.json:
             print(sentence, flush=True)
@@ -319,8 +320,12 @@ def parser() -> argparse.ArgumentParser:
     caching.add_argument("--remove", metavar="ID", help="delete a model's files")
     caching.add_argument("--prune", action="store_true", help="delete unfinished downloads and files that no model needs")
     caching.set_defaults(run=cache)
-    verifying = commands.add_parser("verify", help="check a model's files: digest, keys and shapes, numbers of one forward")
+    verifying = commands.add_parser("verify", help="check a model's files: digest, keys and shapes, numbers here and published ones")
     verifying.add_argument("id", metavar="ID")
+    verifying.add_argument(
+        "--input", metavar="FILE", type=Path, nargs="+", default=[],
+        help="a picture or .npy file of which published numbers were recorded, as verify names it; it is not ours to ship",
+    )  # fmt: skip
     verifying.set_defaults(run=verify)
     importing = commands.add_parser("import", help="import files that were copied to this machine as the weights of a model")
     importing.add_argument("id", metavar="ID")

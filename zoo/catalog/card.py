@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from zoo.catalog import expected
+from zoo.catalog.expected import Expected
 from zoo.catalog.labels import label_names
 from zoo.errors import CardError
 
@@ -42,13 +44,15 @@ FIGURES = {
     "guided": "with guidance", "unguided": "without guidance", "ddpm_250": "ddpm with 250 steps",
 }  # fmt: skip
 """Settings at which samples were counted that a classifier recognises, in words."""
-KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint"), list)
+KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint", "expected"), list)
 KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
 """What may stand under `zoo:`, and as what."""
 ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url"}
 """Where weights can come from, and what says where there; `manual` is a page on which a person finds the file."""
 SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..+)")
 """Name of one of several files that hold the weights together; a card names the first."""
+PREPARATION = "preprocessor_config.json"
+"""Name of the file that says how a picture is prepared: a source may lack it, for the card says that, too."""
 LICENCES = {
     "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0", "mit": "https://opensource.org/license/mit",
     "bsd-3-clause": "https://opensource.org/license/bsd-3-clause", "cc-by-nc-4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
@@ -122,14 +126,17 @@ class Latent:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How a picture is prepared: its shorter side resized to `resize` (0: both sides stretched), the middle `crop` (0: input_size) cut
-    out, scaled to [0, 1], and then normalised by mean and deviation."""
+    """How a picture is prepared: its shorter side resized to `resize`, or else both sides stretched to `stretch` (0: to what is cut
+    out), the middle `crop` (0: input_size) cut out, its levels times `scale` less `offset`, then normalised by mean and deviation."""
 
     resize: int = 0
+    stretch: int = 0
     crop: int = 0
     resample: str = "bilinear"
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    scale: float = 1 / 255
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,9 @@ class Card:
     reported: Mapping[str, float] = field(default_factory=dict)
     """Figures of the authors, by name, from the front matter's model-index."""
     fingerprint: tuple[float, ...] = ()
-    """Numbers of one fixed forward in float32, see zoo/verify.py."""
+    """Numbers of one fixed forward in float32, see zoo/engine/verify.py."""
+    expected: tuple[Expected, ...] = ()
+    """Numbers that others recorded with the published weights."""
     prose: str = ""
     licence_link: str = ""
     """Where the licence stands, or where it should; the front matter's `license_link`."""
@@ -200,6 +209,11 @@ class Card:
     def guidable(self) -> bool:
         """Whether the model knows a null label or a null text, without which there is no guidance."""
         return bool(self.text) or (bool(self.arch.get("num_classes")) and self.arch.get("null_label", True))
+
+    @property
+    def side(self) -> int:
+        """Pixels, or latents, a side of what the network is given."""
+        return self.pixels.crop or self.arch["input_size"]
 
     @property
     def bytes(self) -> int:
@@ -288,6 +302,7 @@ def parse(identity: str, content: str) -> Card:
         zoo["presets"] = {name: Preset(**words) for name, words in zoo.get("presets", {}).items()}
         zoo["weights"] = tuple(_source(item) for item in zoo["weights"])
         zoo["fingerprint"] = tuple(zoo.get("fingerprint", ()))
+        zoo["expected"] = tuple(expected.parse(item) for item in zoo.get("expected", ()))
         card = Card(
             id=identity,
             licence=str(head.get("license", "unknown")),
@@ -317,6 +332,8 @@ def _check(card: Card, classes: int) -> None:
         raise CardError(f"Card {card.id}: the spacing of its sampling must be even or stride, not {card.sampling.spacing!r}.")
     if card.labels and classes != card.arch.get("num_classes"):
         raise CardError(f"Card {card.id}: {classes} labels for {card.arch.get('num_classes')} classes.")
+    if (whole := card.pixels.resize or card.pixels.stretch) and card.side > whole:
+        raise CardError(f"Card {card.id}: {card.side} pixels a side cannot be cut out of {whole}.")
 
 
 def _source(item: dict) -> Source:

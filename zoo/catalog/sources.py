@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zoo.catalog import download
-from zoo.catalog.card import Card, Source
+from zoo.catalog.card import PREPARATION, Card, Source
 from zoo.catalog.download import Remote, UnavailableError
 from zoo.catalog.store import LocalFiles, Store, sha256
 from zoo.errors import CancelledError, ChecksumError, DownloadError, ZooError
@@ -186,7 +186,12 @@ def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading
     """All files of one source into the store, and the card pinned to them."""
     remotes = {}
     for file in source.files:
-        remotes[file] = ask(source, file)
+        try:
+            remotes[file] = ask(source, file)
+        except UnavailableError as reason:
+            if file != PREPARATION or reason.silent:
+                raise
+            notes = [*notes, f"{place(source)} has no {PREPARATION} ({reason}): pictures are prepared as the card says"]
         if stop.is_set():
             raise CancelledError(f"The download of {card.title} was stopped before it began.")
     expected_digest = source.sha256 or remotes[source.file].sha256
@@ -256,8 +261,9 @@ def _check_bundled(card: Card, local: LocalFiles) -> LocalFiles:
 def _from_hub_cache(card: Card, source: Source, store: Store) -> LocalFiles | None:
     """The files of a source that the hubs' own clients have fetched before: used where they lie."""
     paths = {file: download.in_cache(source, file) for file in source.files}
-    if not all(paths.values()):
+    if not all(path for file, path in paths.items() if file != PREPARATION):
         return None
+    paths = {file: path for file, path in paths.items() if path}
     entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in paths.items()}
     digests = {file: digest for file, (_, digest) in paths.items() if digest} | ({source.file: source.sha256} if source.sha256 else {})
     if any(entries[file]["sha256"] != digest for file, digest in digests.items()):

@@ -268,7 +268,7 @@ class Hub:
         """
         encoder = self.card(card.text)
         files, *_ = [sources.local_files(part, self.store) for part in (encoder, card, decoder) if part]  # what is missing is said first
-        versions = (torch.__version__, version("transformers"), self.threads(encoder))
+        versions = (torch.__version__, version("transformers"), version("ftfy"), self.threads(encoder))
         key = f"{encoder.id} {encoder.revision} {files.digest} {self.models.dtype(encoder)} {self.device.type} {versions}"
 
         def encode_prompt(prompt: str) -> tuple[Tensor, int]:

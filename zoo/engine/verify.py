@@ -1,4 +1,4 @@
-"""Is this file that model? Its digest, its keys and shapes, and the numbers of one fixed forward."""
+"""Is this file that model? Its digest, its keys and shapes, the numbers of one fixed forward, and those that others published."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import torch
 from torch import nn
 
 from zoo.catalog import checkpoint, sources
-from zoo.catalog.card import SHARD, Card
+from zoo.catalog.card import PREPARATION, SHARD, Card
 from zoo.catalog.store import LocalFiles, Store, sha256
+from zoo.engine import published_numbers
 from zoo.errors import CheckpointError, ChecksumError, RequestError
 from zoo.networks.build import build_module, example_pass, renaming
 from zoo.networks.inception import statistics
+from zoo.networks.preparation import prepared
 
 TOLERANCE = 1e-3
 """Of the output's deviation: machines round differently, other weights are far away."""
 
 
-def verify(store: Store, card: Card) -> Iterator[str]:
+def verify(store: Store, card: Card, inputs: Sequence[Path] = ()) -> Iterator[str]:
     """Check the files of a card on this machine, one sentence for each thing that holds.
 
+    inputs: files of which numbers on the card were recorded and which are not ours to ship, see published_numbers.inputs_by_key.
     Raises DownloadError where they are not here, ChecksumError for another digest, CheckpointError for other keys, shapes or numbers.
     """
+    paths = published_numbers.inputs_by_key(card, inputs)
     files = sources.fetch(card, store, offline=True)
     yield _check_digests(card, files)
     module = load_module(card, files.weights)
@@ -33,6 +37,8 @@ def verify(store: Store, card: Card) -> Iterator[str]:
         "nothing unpickled that could run."
     )
     yield _compare_fingerprint(store, card, fingerprint(card, module))
+    if card.expected:
+        yield published_numbers.compare(store, card, module, files, paths)
 
 
 def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> LocalFiles:
@@ -45,12 +51,13 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
         raise RequestError(f"{card.id} ships with the repository: restore its file from there.", command="git checkout zoo/catalog/weights")
     file_names = {name.rpartition("/")[2]: name for name in source.files[1:]}
     others = {path.name: path for path in files[1:]}
-    if missing := sorted(file_names.keys() - others.keys()):
+    if missing := sorted(file_names.keys() - others.keys() - {PREPARATION}):
         raise RequestError(f"{card.id} also needs {', '.join(missing)}: name {'them' if len(missing) > 1 else 'it'} after the weights.")
     if unknown := sorted(others.keys() - file_names.keys()):
         raise RequestError(
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(file_names) if file_names else ' alone'}."
         )
+    prepared(card, others)
     load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))])
     if card.task == "judge":
         statistics(next(iter(others.values())))

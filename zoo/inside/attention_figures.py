@@ -194,7 +194,7 @@ def cost(card: Card, patch: int) -> tuple[int, float, float]:
     """
     arch = card.arch
     frames = arch.get("num_frames", 1) // arch.get("tubelet_frames", 1)
-    n = ((card.pixels.crop or arch["input_size"]) // patch) ** 2
+    n = (card.side // patch) ** 2
     d, depth = arch["hidden_size"], arch["depth"] + (card.family == "u-vit")
     pairs = depth * (n * frames) ** 2
     if card.family == "latte":  # half of the blocks attend within a frame, half through time

@@ -67,7 +67,7 @@ def extra_of(card: Card) -> tuple[str, ...]:
 def layers_of(card: Card, frames: int | None = None) -> tuple[Layer, ...]:
     """The attention layers of a model in the order in which they run; frames: of a video, None for as many as it was trained on."""
     arch = card.arch
-    side = (card.pixels.crop or arch["input_size"]) // arch["patch_size"]
+    side = card.side // arch["patch_size"]
     grid = ((frames or arch.get("num_frames", 1)) // arch.get("tubelet_frames", 1), side, side)
     if card.family == "swin":
         return tuple(_windows(arch, *grid[1:]))

@@ -24,8 +24,9 @@ from zoo.inside.attention import record_attention
 from zoo.inside.forward_record import Layer, Recording, extra_of, layers_of
 from zoo.inside.patch_tokens import Tokens, record_tokens
 from zoo.media import pictures, video
-from zoo.networks import autoencoders, vision
+from zoo.networks import autoencoders
 from zoo.networks.out_of_distribution import DataDistance, held_out, judge_of
+from zoo.networks.preparation import prepare, prepared
 from zoo.sampling import Level, Schedule, Trace, denoise
 
 BUDGET, RUNS = 1 << 30, 256 << 20
@@ -71,7 +72,7 @@ class Looker:
 
     def _key(self, card: Card, path: str | Path) -> tuple[str, ...]:
         try:
-            return card.id, card.revision, sha256(Path(path))
+            return card.id, card.revision, str(card.pixels), sha256(Path(path))
         except OSError as error:
             raise MediaError(f"{path} cannot be read ({error.strerror}): name a picture that is there.") from None
 
@@ -107,10 +108,9 @@ class Looker:
         return held_out(judge.labels).measure(tokens.features[0])
 
     def _pixels(self, card: Card, path: str | Path) -> tuple[Image.Image, np.ndarray, Tensor]:
-        size = card.pixels.crop or card.arch["input_size"]
         frames = card.arch.get("num_frames")
         images = video.open_clip(path, frames) if frames else [pictures.open_picture(path)]
-        inputs, pixels = zip(*(vision.prepare(picture, card.pixels, size) for picture in images), strict=True)
+        inputs, pixels = zip(*(prepare(picture, card.pixels, card.side) for picture in images), strict=True)
         images[0].thumbnail((256, 256))
         return images[0], np.stack(inputs), torch.stack(pixels) if frames else pixels[0]
 
@@ -276,7 +276,8 @@ class Looker:
     def _card(self, identity: str, seeing: bool) -> Card:
         card = self.hub.card(identity)
         if card.task in SEEING if seeing else card.family in DIFFUSION:
-            return card
+            files = self.hub.store.find(card) if seeing else None
+            return prepared(card, files.also) if files else card
         known = ", ".join(one.id for one in self.models()[:6])
         if card.task in SEEING or card.family in DIFFUSION:
             raise RequestError(

@@ -12,6 +12,7 @@ from zoo.inside.forward_record import Recording
 from zoo.inside.patch_tokens import Tokens, filter_components, principal, similarity
 from zoo.media import figures
 from zoo.media.figures import Figure
+from zoo.networks.preparation import resized
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,14 @@ def _original(recording: Recording) -> Stage:
     """The picture before it was resized and cropped, the part that is taken framed."""
     pixels, (width, height) = recording.card.pixels, recording.original.size
     size = recording.pictures.shape[1]
-    if not pixels.resize:
-        return _stage("original", "Uploaded picture", f"It is resized to {size} x {size} pixels, whatever its shape.", recording.original)
-    side = size / pixels.resize * min(width, height)
-    box = [(width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2]
-    words = f"Its shorter side is resized to {pixels.resize} pixels, and {size} x {size} in the middle are taken."
+    columns, rows = resized(pixels, size, width, height)
+    words = f"It is resized to {columns} x {rows} pixels, whatever its shape"
+    if (columns, rows) == (size, size) and not pixels.resize:
+        return _stage("original", "Uploaded picture", f"{words}.", recording.original)
+    across, down = size / columns * width, size / rows * height
+    box = [(width - across) / 2, (height - down) / 2, (width + across) / 2, (height + down) / 2]
+    words = f"Its shorter side is resized to {pixels.resize} pixels" if pixels.resize else words
+    words += f", and {size} x {size} in the middle are taken."
     return _stage("original", "Uploaded picture", words, figures.framed(recording.original, box))
 
 

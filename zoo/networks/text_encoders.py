@@ -69,18 +69,19 @@ def build_t5(arch: dict) -> nn.Module:
 def tokens(arch: Mapping[str, Any], files: Mapping[str, Path], prompt: str) -> tuple[list[int], int]:
     """Cut a prompt into the num_context_tokens numbers that its encoder takes, padded, and how many of them are the prompt's.
 
-    CLIP's encoder sees no padding mask, as U-ViT's libs/clip.py gives none: all its numbers count. T5's prompts are lowered and
-    stripped, as diffusers' LattePipeline does with clean_caption=False. Raises CheckpointError for missing or damaged files.
+    CLIP's prompts are mended by ftfy first, as the tokenizer of U-ViT's libs/clip.py does where ftfy is installed, which U-ViT's README
+    asks for; its encoder sees no padding mask, as that gives none: all its numbers count. T5's prompts are lowered and stripped, as
+    diffusers' LattePipeline does with clean_caption=False. Raises CheckpointError for missing or damaged files.
     """
+    from ftfy import fix_text
+
     count = arch["num_context_tokens"]
     try:
         if PIECES in files:
-            from sentencepiece import SentencePieceProcessor
-
-            pieces = SentencePieceProcessor(model_file=str(files[PIECES]))
+            pieces = _pieces(files)
             numbers = [*pieces.encode(prompt.lower().strip())[: count - 1], pieces.eos_id()]
             return numbers + [pieces.pad_id()] * (count - len(numbers)), len(numbers)
-        words = _clip_tokenizer(files)(prompt, padding="max_length", truncation=True, max_length=count)
+        words = _clip_tokenizer(files)(fix_text(prompt), padding="max_length", truncation=True, max_length=count)
         return words["input_ids"], count
     except KeyError as error:
         raise CheckpointError(f"The text encoder lacks {error.args[0]}: fetch it again, or import that file with it.") from None
@@ -88,6 +89,21 @@ def tokens(arch: Mapping[str, Any], files: Mapping[str, Path], prompt: str) -> t
         reason = " ".join(str(error).split())[:100]
         file_name = PIECES if PIECES in files else f"{VOCABULARY} or {MERGES}"
         raise CheckpointError(f"{file_name} of the text encoder is damaged ({reason}): fetch it again.") from None
+
+
+def piece_numbers(files: Mapping[str, Path], text: str) -> list[int]:
+    """The numbers of the pieces of a text as it stands, and of its end, by T5's tokenizer. Raises CheckpointError for a damaged file."""
+    try:
+        pieces = _pieces(files)
+        return [*pieces.encode(text), pieces.eos_id()]
+    except (KeyError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{PIECES} of the text encoder is damaged or missing ({str(error)[:100]}): fetch it again.") from None
+
+
+def _pieces(files: Mapping[str, Path]) -> Any:
+    from sentencepiece import SentencePieceProcessor
+
+    return SentencePieceProcessor(model_file=str(files[PIECES]))
 
 
 def _clip_tokenizer(files: Mapping[str, Path]) -> Any:

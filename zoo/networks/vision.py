@@ -1,16 +1,12 @@
-"""Vision transformers of transformers behind one small interface: build one, read its published files, prepare a picture for it."""
+"""Vision transformers of transformers behind one small interface: build one, read its published files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-
-from zoo.catalog.card import Pixels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,19 +80,3 @@ def rename_state(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str,
 
 CLIP_ONLY = ("logit_scale", "visual_projection.weight", "vision_model.embeddings.position_ids")
 """What a published CLIP holds besides its two towers."""
-
-
-def prepare(picture: Image.Image, pixels: Pixels, size: int) -> tuple[np.ndarray, Tensor]:
-    """Resize and crop a picture as a model wants it: (size, size, 3) uint8 and the numbers that it is given, (3, size, size)."""
-    resample = Image.Resampling[pixels.resample.upper()]
-    if pixels.resize:
-        width, height = (min(side, 4 * min(picture.size)) for side in picture.size)  # what lies further out is cut off anyway
-        left, top = (picture.width - width) // 2, (picture.height - height) // 2
-        picture = picture.crop((left, top, left + width, top + height))
-        scale = pixels.resize / min(picture.size)
-        picture = picture.resize([max(size, int(side * scale)) for side in picture.size], resample)
-        left, top = ((side - size) // 2 for side in picture.size)
-        picture = picture.crop((left, top, left + size, top + size))
-    image = np.asarray(picture.resize((size, size), resample).convert("RGB"))
-    mean, std = (torch.tensor(values)[:, None, None] for values in (pixels.mean, pixels.std))
-    return image, (torch.from_numpy(image.copy()).movedim(-1, 0).float() / 255 - mean) / std

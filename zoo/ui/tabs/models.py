@@ -12,6 +12,7 @@ import gradio as gr
 from PIL import Image
 
 from zoo.catalog.card import CARDS, SEEING, TASKS, Card, total_size
+from zoo.engine.published_numbers import verified
 from zoo.errors import ZooError
 from zoo.inside.inspector import DIFFUSION
 from zoo.ui.parts import controls, markup, runs
@@ -217,7 +218,8 @@ class ModelsTab:
             "One forward pass": f"{card.cost.gmacs:g} billion multiply-adds" if card.cost.gmacs else "",
             "Needs": ", ".join(part.title for part in self.hub.parts(card)[1:]),
             "Reported by the authors": ", ".join(f"{name.removesuffix(' (reported)')} {value:g}" for name, value in card.reported.items()),
-            "Measured here": card.measured_words, "Source": ", ".join(dict.fromkeys(controls.place(source) for source in card.weights)),
+            "Measured here": card.measured_words, "Proof": self._proof(card),
+            "Source": ", ".join(dict.fromkeys(controls.place(source) for source in card.weights)),
             "On disk": self._on_disk(card), "In memory": f"{size / 1e6:.1f} MB" if size else "no",
         }  # fmt: skip
         table = "".join(
@@ -227,6 +229,10 @@ class ModelsTab:
         sample = CARDS / f"{card.id}.png"
         picture = f'<img alt="samples of {html.escape(card.title)}" src="{_picture(str(sample))}">' if sample.is_file() else ""
         return f'<h2>{html.escape(card.title)}</h2>{picture}<dl class="facts">{table}</dl>{markup.note(words) if words else ""}'
+
+    def _proof(self, card: Card) -> str:
+        count = verified(self.hub.store, card)
+        return f"verified against {count} published numbers" if count else ""
 
     def _on_disk(self, card: Card) -> str:
         files = self.hub.store.find(card)

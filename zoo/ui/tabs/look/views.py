@@ -201,7 +201,7 @@ def price(card: Card, patch: int) -> str:
 
 def widest(card: Card) -> int:
     """The largest patch that is offered: half of the picture."""
-    return (card.pixels.crop or card.arch["input_size"]) // 2
+    return card.side // 2
 
 
 def _before(recording: Recording) -> int:
