@@ -48,13 +48,15 @@ def _scheduler(name: str, schedule: Schedule, steps: int, device: torch.device |
         try:
             scheduler.set_timesteps(own_steps, device=device)
         except (ValueError, TypeError, IndexError, AssertionError, ZeroDivisionError) as error:
+            if own_steps < steps:  # so few that it cannot even begin
+                break
             raise RequestError(f"{name} cannot take {steps!r} steps: {str(error).rstrip('.')}.") from None
         if not torch.isfinite(torch.as_tensor(scheduler.timesteps).float()).all():
             raise RequestError(f"{name} cannot take {steps!r} steps: one of its times is no number. Give more.")
         if (excess := len(scheduler.timesteps) - steps) <= 0:
             return scheduler
         own_steps -= max(1, excess // 2)  # two evaluations a step at most, so this never goes too far down
-    raise RequestError(f"{name} cannot take {steps!r} steps, for it begins with more: give more, or choose another solver.")
+    raise RequestError(f"{name} cannot take {steps!r} steps, for it makes more to begin with: give more, or choose another solver.")
 
 
 def _level(schedule: Schedule, t: Tensor) -> Level:
