@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import threading
 import uuid
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.catalog import sources
+from zoo.catalog import environment, sources
 from zoo.catalog.card import Card, cards
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.byte_cache import ByteCache
@@ -67,16 +66,17 @@ class Hub:
     ) -> None:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
-        offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card);
+        offline: never open the network (default: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE); models: ids to offer (default: every card);
         downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
         listens on this machine only); memory: GB that weights and what runs may take (default: PATCHWORK_MEMORY, else a share of what
         is free); results_gb, results_days: what results may take on disk, and how old they may become (see zoo.engine.retention);
         max_seconds: of one core that a request may need; limits: what one visitor and all together may ask at once.
         """
+        environment.endpoint("HF_ENDPOINT")  # libraries that are imported later break on what is no address
         self.device = choose_device(device)
-        self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
-        self.downloads = {"1": True, "0": False}.get(os.environ.get("PATCHWORK_DOWNLOADS", "")) if downloads is None else downloads
-        self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
+        self.offline = environment.offline() if offline is None else offline
+        self.downloads = environment.switch("PATCHWORK_DOWNLOADS") if downloads is None else downloads
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else environment.cache_folder()
         self.results = Results(self.cache_dir / "results", results_gb, results_days)
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
