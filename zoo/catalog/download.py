@@ -143,14 +143,17 @@ def bring(remote: Remote, store: Store, on_progress: OnProgress, stop: threading
 
     told(bytes done, bytes a second). Raises UnavailableError, DownloadError for a full disk, CancelledError with the bytes done.
     """
-    if store.has(remote.sha256):
+    if store.has(remote.sha256, remote.size):
         return remote.sha256
     part = Part(store, remote.key, on_progress)
     try:
         store.room(remote.size - part.size)
         lock = _wait_for_lock(part, on_progress, stop)
         try:
-            return remote.sha256 if store.has(remote.sha256) else _complete(part, remote, stop)
+            if store.has(remote.sha256, remote.size):
+                return remote.sha256
+            with part:
+                return _complete(part, remote, stop)
         finally:
             lock.release()
     except OSError as error:
@@ -191,13 +194,13 @@ def _complete(part: Part, remote: Remote, stop: threading.Event) -> str:
             raise UnavailableError(problem.words, silent=problem.silent, partial=partial)
         if stop.wait(min(2**idle, 4) / 4):
             raise CancelledError(f"{part.done:,}")
-    digest = part.digest.hexdigest()
+    digest = part.sha256()
     if remote.sha256 and digest != remote.sha256:
         part.restart()
         raise UnavailableError(
             f"its bytes are wrong: sha256 {remote.sha256[:12]}... was promised, {digest[:12]}... came and was thrown away", wrong=True
         )
-    return part.settle()
+    return part.settle(digest)
 
 
 def _connect(part: Part, remote: Remote, stop: threading.Event) -> _Problem | None:
