@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -86,9 +86,10 @@ class Hub:
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.cards = cards()
-        self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
-        for identity in models or ():
-            self.card(identity)
+        chosen = self.cards if models is None else {self._named(identity, self.cards).id for identity in models}
+        self.offers = [card for card in self.cards.values() if card.id in chosen]
+        self.reachable = {part.id: part for card in self.offers for part in self.parts(card)}
+        """What may be asked for: the models on offer, and what they need to run."""
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
         self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits(seconds=max_seconds))
         self._steps = ByteCache(STEPS)
@@ -99,11 +100,16 @@ class Hub:
         self._rows_together: dict[str, int] = {}
 
     def card(self, identity: str) -> Card:
-        """The card of this id. Raises RequestError that names the nearest ones."""
-        if not isinstance(identity, str) or identity not in self.cards:
-            near = nearest(short(identity), list(self.cards))
-            raise RequestError(f"There is no model {short(identity)}: choose one of {', '.join(near)}.")
-        return self.cards[identity]
+        """The card of a model on offer, or of what one needs to run. Raises RequestError that names the nearest ones."""
+        return self._named(identity, self.reachable)
+
+    def _named(self, identity: str, among: Mapping[str, Card]) -> Card:
+        if isinstance(identity, str) and identity.strip() in among:
+            return among[identity.strip()]
+        near = ", ".join(nearest(short(identity), list(among)))
+        if isinstance(identity, str) and identity in self.cards:
+            raise RequestError(f"This hub does not offer {identity}: choose one of {near}.")
+        raise RequestError(f"There is no model {short(identity)}: choose one of {near}.")
 
     def describe(self) -> list[dict[str, Any]]:
         """What is offered, as JSON values: id, title, family, task, licence, bytes, local, labels."""
@@ -117,7 +123,7 @@ class Hub:
 
     def parts(self, card: Card) -> list[Card]:
         """A model and what it needs to run: its autoencoder and its text encoder."""
-        return [card, *(self.card(part) for part in (card.latent and card.latent.vae, card.text) if part)]
+        return [card, *(self._named(part, self.cards) for part in (card.latent and card.latent.vae, card.text) if part)]
 
     def local(self, card: Card) -> bool:
         """Whether a model can run without a download."""
@@ -141,7 +147,7 @@ class Hub:
 
     def decodes(self, autoencoder: Card, card: Card) -> bool:
         """Whether an autoencoder is of the same shape as the own one of a latent model."""
-        shape_words, own_autoencoder = ("latent_channels", "block_out_channels"), self.card(card.latent.vae)
+        shape_words, own_autoencoder = ("latent_channels", "block_out_channels"), self._named(card.latent.vae, self.cards)
         fits = autoencoder.task == "autoencoder" and all(autoencoder.arch[word] == own_autoencoder.arch[word] for word in shape_words)
         return fits and (card.video or autoencoder.family != "autoencoder-kl-temporal")
 

@@ -86,8 +86,9 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for path in files:
-                for file in path.parent.glob(f"{path.stem}.*"):
-                    shutil.copyfile(file, folder / file.name)
+                for file in path.parent.glob(f"{path.stem}.*") if folder.resolve() != path.parent.resolve() else ():
+                    with atomic_write(folder / file.name) as part:
+                        shutil.copyfile(file, part)
         except OSError as error:
             raise MediaError(f"The pictures cannot be copied to {folder} ({error.strerror}): they are kept in {self.folder}.") from None
         return [folder / path.name for path in files]
