@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,6 +80,32 @@ def cache_folder() -> Path:
         ) from None
 
 
+def check_writable(folder: Path, variable: str) -> None:
+    """Raise VariableError, which names the variable that chooses a folder, unless files can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise VariableError(f"{folder} cannot be written ({error.strerror}): set {variable} to a folder of your own.") from None
+
+
+def choose_temporary_folder() -> None:
+    """Let gradio keep uploads in GRADIO_TEMP_DIR, made whole, else in a folder of this user: the one that it shares by default belongs to
+    whoever came first. Raises VariableError where files cannot be written there."""
+    if chosen := text("GRADIO_TEMP_DIR"):
+        folder, variable = Path(os.path.abspath(os.path.expanduser(chosen))), "GRADIO_TEMP_DIR"  # noqa: PTH100, PTH111 - no home is no error
+    else:
+        folder, variable = (
+            Path(tempfile.gettempdir(), "-".join(["gradio", *([str(os.getuid())] if hasattr(os, "getuid") else [])])),
+            "TMPDIR",
+        )
+        if folder.exists() and hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            folder = Path(tempfile.mkdtemp(prefix="gradio-"))
+    check_writable(folder, variable)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+
+
 def spare_loopback() -> None:
     """Let proxies that the environment names, if any, not stand between this machine and itself."""
     if any(text(name) or text(name.upper()) for name in PROXIES):  # else the system's own settings would no longer be asked
@@ -90,9 +117,10 @@ def spare_loopback() -> None:
 def local_only() -> Iterator[None]:
     """No proxies in the environment while the block runs: what only speaks to this machine fails at one that it cannot even name.
 
-    Raises VariableError for an address of a hub at which libraries break.
+    Raises VariableError for an address of a hub at which libraries break, and for a temporary folder that cannot be written.
     """
     endpoint("HF_ENDPOINT")
+    choose_temporary_folder()
     names = [name for name in os.environ if name.lower() in PROXIES]
     values = {name: os.environ.pop(name) for name in names}
     try:

@@ -77,6 +77,7 @@ class Hub:
         self.offline = environment.offline() if offline is None else offline
         self.downloads = environment.switch("PATCHWORK_DOWNLOADS") if downloads is None else downloads
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else environment.cache_folder()
+        self._checked = False
         self.results = Results(self.cache_dir / "results", results_gb, results_days)
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
@@ -181,6 +182,7 @@ class Hub:
         if card.latent:
             self.autoencoder(card, request)
         self.memory.check(card, request)
+        self.check_folder()
         job = Job(account or visitor or "", address, self.core_seconds(request), stop, request)
 
         def work(job: Job) -> Iterator[Progress | Result]:
@@ -198,6 +200,12 @@ class Hub:
                 ) from None
 
         return self.engine.submit(job, work)
+
+    def check_folder(self) -> None:
+        """Raise VariableError, once and before any work, where nothing can be written to the folder of results."""
+        if not self._checked:
+            environment.check_writable(self.results.folder, "PATCHWORK_CACHE")
+            self._checked = True
 
     def generate(
         self,

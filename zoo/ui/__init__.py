@@ -117,6 +117,7 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
 
 def launch(page: gr.Blocks, hub: Hub, **where: Any) -> None:
     """Open the page to visitors, as launch() of gradio does, and go on. where: server_name, server_port, share ..."""
+    hub.check_folder()
     with nullcontext() if where.get("share") else environment.local_only():  # the tunnel may need one
         page.launch(prevent_thread_lock=True, **where, **appearance(hub))
     sessions.bound(page)
