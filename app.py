@@ -22,10 +22,10 @@ def main() -> int:
     parser.add_argument("--max-seconds", type=float, metavar="S", help="refuse a request that needs more of a core; default: none")
     chosen = vars(parser.parse_args())
     host, port, share = (chosen.pop(word) for word in ("host", "port", "share"))
-    from zoo import ui
-    from zoo.engine.hub import Hub
-
     try:
+        from zoo import ui
+        from zoo.engine.hub import Hub
+
         page = ui.build(hub := Hub(**chosen))
         ui.launch(page, hub, server_name=host, server_port=port, share=share)
     except (ZooError, OSError, OverflowError) as error:

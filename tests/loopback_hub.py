@@ -34,6 +34,8 @@ class Faults:
     drip: float = 0.0
     """Seconds between pieces of 64 KiB."""
     redirect: bool = False
+    away: str = ""
+    """Address of another host, to which whoever asks for a file is sent."""
     no_ranges: bool = False
     html: bool = False
     hostile: bool = False
@@ -48,6 +50,8 @@ class LoopbackHub:
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     log: list[tuple[str, str, str]] = field(default_factory=list)
+    told: list[tuple[str, str, str]] = field(default_factory=list)
+    """(path, Authorization, Cookie) of every request."""
     sent: int = 0
     """Bytes of bodies that went out."""
     commit: str = "c" * 40
@@ -77,11 +81,18 @@ class Handler(BaseHTTPRequestHandler):
         parts, faults = urlsplit(self.path), self.hub.faults
         path, query = unquote(parts.path).strip("/"), {key: value[0] for key, value in parse_qs(parts.query).items()}
         self.hub.log.append((self.command, self.path, self.headers.get("Range", "")))
+        self.hub.told.append((parts.path, self.headers.get("Authorization", ""), self.headers.get("Cookie", "")))
         if faults.silent:
             self.hub.over.wait(60)
             return
         if faults.status:
             self.plain(faults.status, b'{"Code": 1, "Message": "no", "Success": false}')
+        elif faults.away and not path.startswith("cdn/") and not path.endswith("/repo/files"):
+            self.send_response(302)
+            self.hub_headers(*next(iter(self.hub.files)))
+            self.send_header("Location", faults.away)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif path.startswith("api/v1/models/") and path.endswith("/repo/files"):
             self.listing(path.split("/", 3)[3].removesuffix("/repo/files"))
         elif path.startswith("api/v1/models/") and path.endswith("/repo"):

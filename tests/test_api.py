@@ -97,7 +97,7 @@ def test_previews_come_before_the_result(client: Client) -> None:
         ({"guidance": "nan"}, "Guidance must be a number from 0 to 50"),
         ({"count": 10**4}, "Images must be a whole number from 1 to 64, not 10000"),
         ({"count": None}, "Images must be a whole number"),
-        ({"seed": -1}, "Seed must be a whole number"),
+        ({"seed": -2}, "Seed must be a whole number"),
         ({"seed": 1.5}, "not 1.5"),
         ({"solver": "magic"}, "Solver 'magic' is unknown"),
         ({"solver": ["ddim"]}, "unknown"),

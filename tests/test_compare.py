@@ -279,7 +279,7 @@ def test_classes_are_matched_by_name_over_label_lists(hub_with: Callable[..., Hu
         ([{"model": "tiny-dit", "label": "star", "seed": 3, "seeds": [4]}], ["Column A", "seed or seeds, not both", "3", "[4]"]),
         ([{"model": "tiny-dit", "label": "star", "count": 3, "seeds": "0-3"}], ["count is 3", "4 seeds"]),
         ([{"model": "tiny-dit", "label": "star", "count": 0}], ["count must be a whole number from 1 to 1024, not 0"]),
-        ([{"model": "tiny-dit", "label": "star", "seed": -1}], ["seed must be a whole number", "not -1"]),
+        ([{"model": "tiny-dit", "label": "star", "seed": -2}], ["seed must be a whole number", "not -2"]),
         ([{"model": "tiny-dit", "label": "star", "seed": 2**32 - 1, "count": 2}], ["seed must be a whole number from 0 to 4294967294"]),
         ([{"model": "tiny-dit", "label": "star", "eta": 7, "solver": "ddim"}], ["Eta must be a number from 0 to 1, not 7"]),
         ([{"model": "tiny-dit", "label": "star", "eta": 0.5}], ["dpm-solver++ takes no eta", "0.5", "choose ddim"]),

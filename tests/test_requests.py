@@ -139,7 +139,7 @@ def test_the_nearest_classes_come_first_and_a_model_without_any_says_so(says) ->
         (None, 1, ["Images", "(empty)"]),
         (math.nan, 1, ["Images", "nan"]),
         (1, "abc", ["Seed", "abc"]),
-        (1, -1, ["Seed", "-1"]),
+        (1, -2, ["Seed", "-2"]),
         (2, MAX_SEED, ["Seed", str(MAX_SEED - 1)]),
         (1, math.inf, ["Seed", "inf"]),
     ],

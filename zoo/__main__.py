@@ -75,6 +75,7 @@ def _place(source: Source) -> str:
 def sample(arguments: argparse.Namespace) -> None:
     """Make pictures, put them with their receipts into the folder asked for, and print the paths or the receipts."""
     from zoo.engine.hub import Hub
+    from zoo.engine.results import check_folder
 
     card = _card(arguments.id)
     seeds = parse_seeds(arguments.seed)
@@ -87,6 +88,7 @@ def sample(arguments: argparse.Namespace) -> None:
         settings = asdict(card.preset(arguments.preset)) | {word: value for word, value in settings.items() if value is not None}
     words = {word: getattr(arguments, word) for word in ("eta", "prompt", "negative_prompt", "frames", "fps")}
     request = Request(card.id, labels, seeds, **settings, **words)
+    check_folder(arguments.out)
     hub = Hub(device=arguments.device, dtype=arguments.dtype)
     for item in hub.generate(request, preview=False):
         if isinstance(item, Progress) and item.total:
@@ -287,12 +289,12 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--fps", type=int, default=8, help="frames per second of a video")
     sampling.add_argument("--guidance", type=float, help="w of eps = uncond + w (cond - uncond), 1 is off; default: the card's")
     sampling.add_argument("--eta", type=float, default=0.0, help="DDIM eta: 0 is deterministic, 1 like DDPM")
-    sampling.add_argument("--out", default=".", metavar="DIR", help="folder for the results")
+    sampling.add_argument("--out", type=_path, default=".", metavar="DIR", help="folder for the results")
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     sampling.set_defaults(run=sample)
     example = "example: python -m zoo look cat.jpg --model tiny-vit --out inside"
     looking = commands.add_parser("look", help="look inside: tokens, attention, figures", epilog=example)
-    looking.add_argument("image", metavar="IMAGE", type=Path, help="any picture or clip; for a generator, one that it made here")
+    looking.add_argument("image", metavar="IMAGE", type=_path, help="any picture or clip; for a generator, one that it made here")
     looking.add_argument("--model", required=True, metavar="ID")
     looking.add_argument("--layer", type=int, help="counted from 0; default: the last")
     looking.add_argument("--head", type=int, nargs="+", help="one head, counted from 0, or the mean of several; default: --combine")
@@ -302,13 +304,13 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     looking.add_argument("--patch", help="the query: a patch by its number, row by row from 0, or a token such as class")
     looking.add_argument("--step", type=int, help="of a generation, 1 is pure noise; default: the last")
-    looking.add_argument("--out", metavar="DIR", help="where the files go; default: a folder named after IMAGE and ID")
+    looking.add_argument("--out", type=_path, metavar="DIR", help="where the files go; default: a folder named after IMAGE and ID")
     looking.set_defaults(run=look)
     comparing = commands.add_parser(
         "compare", help="compare settings side by side, or as a grid", epilog="example: python -m zoo compare study.yaml --out study"
     )
-    comparing.add_argument("file", metavar="FILE", type=Path, help="YAML file: what all share, and columns, or across and down")
-    comparing.add_argument("--out", metavar="DIR", help="folder for the report and the samples; default: named after FILE")
+    comparing.add_argument("file", metavar="FILE", type=_path, help="YAML file: what all share, and columns, or across and down")
+    comparing.add_argument("--out", type=_path, metavar="DIR", help="folder for the report and the samples; default: named after FILE")
     comparing.set_defaults(run=compare)
     fetching = commands.add_parser("fetch", help="download a model and what it needs; an interrupted download goes on where it stopped")
     fetching.add_argument("id", metavar="ID")
@@ -330,7 +332,7 @@ def parser() -> argparse.ArgumentParser:
     importing = commands.add_parser("import", help="import files that were copied to this machine as the weights of a model")
     importing.add_argument("id", metavar="ID")
     importing.add_argument(
-        "file", metavar="FILE", type=Path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
+        "file", metavar="FILE", type=_path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
     )
     importing.set_defaults(run=take)
     example = "example: python -m zoo bench --peers --visitors 8"
@@ -342,13 +344,21 @@ def parser() -> argparse.ArgumentParser:
     benching.add_argument("--steps", type=int, metavar="N", help="of the loop; default: 50, for large models 4")
     benching.add_argument("--rounds", type=int, metavar="N", help="of which medians are taken; default: 5, for large models 3")
     benching.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
-    benching.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured as JSON")
+    benching.add_argument("--json", type=_path, metavar="FILE", help="also write everything measured as JSON")
     benching.set_defaults(run=bench)
     for command in (sampling, looking, comparing, benching):
         command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     for command in (listing, showing, sampling, looking, comparing, fetching, caching, verifying, importing):
         command.add_argument("--json", action="store_true", help="print JSON")
     return top
+
+
+def _path(text: str) -> Path:
+    """A path of the command line, `~` in it expanded: no shell does that in --out=~/stars."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody's home
+        return Path(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

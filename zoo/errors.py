@@ -9,6 +9,7 @@ ZooError
 │   └── CancelledError            somebody stopped them
 ├── MediaError (ValueError)       a picture, video or receipt cannot be read or written
 ├── VotesError                    blind choices cannot be read or kept
+├── VariableError (ValueError)    a variable of the environment is set to what cannot be used
 └── OutOfMemoryError              the device is too small for this request
 """
 
@@ -56,6 +57,10 @@ class MediaError(ZooError, ValueError):
 
 class VotesError(ZooError):
     """Blind choices cannot be read or kept."""
+
+
+class VariableError(ZooError, ValueError):
+    """A variable of the environment is set to what cannot be used, or is needed and not set."""
 
 
 class OutOfMemoryError(ZooError):

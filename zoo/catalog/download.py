@@ -16,9 +16,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from zoo.catalog import environment
 from zoo.catalog.card import Source
 from zoo.catalog.store import OnProgress, Part, Store
-from zoo.errors import CancelledError, DownloadError
+from zoo.errors import CancelledError, DownloadError, VariableError, ZooError
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported: it asks about the file only
 STALL, ATTEMPTS = 10.0, 3
@@ -46,7 +47,7 @@ class Remote:
     """The server's ETag, which changes when the content does."""
     commit: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    cookies: dict[str, str] = field(default_factory=dict)
+    """What is sent to the host of the URL; what names the user among it, to no other host."""
 
     @property
     def key(self) -> str:
@@ -56,15 +57,16 @@ class Remote:
 
 def on_huggingface(source: Source, file: str) -> Remote:
     """Ask Hugging Face (or HF_ENDPOINT) about a file, with the user's token if there is one."""
+    endpoint, token = environment.endpoint("HF_ENDPOINT"), environment.token("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
-    endpoint = os.environ.get("HF_ENDPOINT") or None
     file_url = hf_hub_url(source.repo, file, revision=source.revision or None, endpoint=endpoint)
-    metadata = get_hf_file_metadata(file_url, timeout=STALL, library_name=AGENT, endpoint=endpoint)
+    metadata = get_hf_file_metadata(file_url, token=token, timeout=STALL, library_name=AGENT, endpoint=endpoint)
     digest = metadata.etag if re.fullmatch(r"[0-9a-f]{64}", metadata.etag or "") else ""
     url = hf_hub_url(source.repo, file, revision=metadata.commit_hash, endpoint=endpoint)
-    return Remote(url, metadata.size or 0, digest, metadata.etag or "", metadata.commit_hash or "", build_hf_headers(library_name=AGENT))
+    headers = build_hf_headers(token=token, library_name=AGENT)
+    return Remote(url, metadata.size or 0, digest, metadata.etag or "", metadata.commit_hash or "", headers)
 
 
 def on_modelscope(source: Source, file: str) -> Remote:
@@ -79,10 +81,11 @@ def on_modelscope(source: Source, file: str) -> Remote:
             )
     if file not in files:
         raise UnavailableError(f"it has no file {file}")
-    token = os.environ.get("MODELSCOPE_API_TOKEN")
+    token = environment.token("MODELSCOPE_API_TOKEN")
     url = api.legacy.get_download_url(source.repo, "model", file, revision)
     digest = files[file].sha256 or ""
-    return Remote(url, files[file].size, digest.lower(), headers={"User-Agent": AGENT}, cookies={"m_session_id": token} if token else {})
+    headers = {"User-Agent": AGENT} | ({"Cookie": f"m_session_id={token}"} if token else {})
+    return Remote(url, files[file].size, digest.lower(), headers=headers)
 
 
 def _modelscope() -> Any:
@@ -90,7 +93,8 @@ def _modelscope() -> Any:
     from modelscope_hub import HubApi, HubConfig
 
     logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
-    return HubApi(HubConfig(), user_agent=AGENT)
+    given = {"endpoint": environment.endpoint("MODELSCOPE_ENDPOINT"), "token": environment.token("MODELSCOPE_API_TOKEN")}
+    return HubApi(HubConfig(**given), user_agent=AGENT)
 
 
 def on_the_web(source: Source, _: str) -> Remote:
@@ -110,10 +114,12 @@ def on_the_web(source: Source, _: str) -> Remote:
     )
 
 
-def reason(error: Exception) -> UnavailableError:
+def reason(error: BaseException) -> UnavailableError:
     """Whatever a client raises, as one clause: the status where a server answered, else what failed."""
     if isinstance(error, UnavailableError):
         return error
+    if isinstance(error, ZooError):
+        return UnavailableError(str(error).rstrip("."))
     answer = getattr(error, "response", None)
     status = getattr(answer, "status_code", None) or getattr(error, "status_code", None)
     meaning = {
@@ -137,14 +143,17 @@ def bring(remote: Remote, store: Store, on_progress: OnProgress, stop: threading
 
     told(bytes done, bytes a second). Raises UnavailableError, DownloadError for a full disk, CancelledError with the bytes done.
     """
-    if store.has(remote.sha256):
+    if store.has(remote.sha256, remote.size):
         return remote.sha256
     part = Part(store, remote.key, on_progress)
     try:
         store.room(remote.size - part.size)
         lock = _wait_for_lock(part, on_progress, stop)
         try:
-            return remote.sha256 if store.has(remote.sha256) else _complete(part, remote, stop)
+            if store.has(remote.sha256, remote.size):
+                return remote.sha256
+            with part:
+                return _complete(part, remote, stop)
         finally:
             lock.release()
     except OSError as error:
@@ -185,13 +194,13 @@ def _complete(part: Part, remote: Remote, stop: threading.Event) -> str:
             raise UnavailableError(problem.words, silent=problem.silent, partial=partial)
         if stop.wait(min(2**idle, 4) / 4):
             raise CancelledError(f"{part.done:,}")
-    digest = part.digest.hexdigest()
+    digest = part.sha256()
     if remote.sha256 and digest != remote.sha256:
         part.restart()
         raise UnavailableError(
             f"its bytes are wrong: sha256 {remote.sha256[:12]}... was promised, {digest[:12]}... came and was thrown away", wrong=True
         )
-    return part.settle()
+    return part.settle(digest)
 
 
 def _connect(part: Part, remote: Remote, stop: threading.Event) -> _Problem | None:
@@ -201,7 +210,7 @@ def _connect(part: Part, remote: Remote, stop: threading.Event) -> _Problem | No
 
     headers = remote.headers | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={part.done}-"} if part.done else {})
     try:
-        with requests.get(remote.url, headers=headers, cookies=remote.cookies, stream=True, timeout=STALL) as answer:
+        with _session() as session, session.get(remote.url, headers=headers, stream=True, timeout=STALL) as answer:
             if problem := _mismatch(answer, part, remote.size):
                 return problem
             for piece in iter(lambda: answer.raw.read1(CHUNK), b""):
@@ -212,6 +221,22 @@ def _connect(part: Part, remote: Remote, stop: threading.Event) -> _Problem | No
         cause = reason(error)
         return _Problem("the connection dropped" if part.done else str(cause), silent=bool(part.done) or cause.silent)
     return None if part.done >= remote.size else _Problem("the connection dropped", silent=True)
+
+
+def _session() -> Any:
+    """A client that follows redirects, and tells who the user is to the host that was asked, and to no other."""
+    import requests
+
+    class OwnHostSession(requests.Session):
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            """Called for every redirect: without Authorization where the host is another; a Cookie, which is gone by now, comes back only
+            where it is the same."""
+            cookie = response.request.headers.get("Cookie")
+            if cookie and not self.should_strip_auth(response.request.url, prepared_request.url):
+                prepared_request.headers["Cookie"] = cookie
+            super().rebuild_auth(prepared_request, response)
+
+    return OwnHostSession()
 
 
 def _mismatch(answer: Any, part: Part, total: int) -> _Problem | None:
@@ -250,6 +275,10 @@ class _Problem:
 def in_cache(source: Source, file: str) -> tuple[Path, str] | None:
     """A file that the hub's own client has fetched before, and the sha256 that its name promises if it does."""
     if source.origin == "huggingface":
+        try:
+            environment.endpoint("HF_ENDPOINT")  # what is no address breaks the client when it is imported
+        except VariableError:
+            return None
         from huggingface_hub import try_to_load_from_cache
 
         path = try_to_load_from_cache(source.repo, file, revision=source.revision or None)

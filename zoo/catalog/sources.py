@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zoo.catalog import download
+from zoo.catalog import download, environment
 from zoo.catalog.card import PREPARATION, Card, Source
 from zoo.catalog.download import Remote, UnavailableError
 from zoo.catalog.store import LocalFiles, Store, sha256
@@ -74,7 +73,7 @@ def fetch(
         raise DownloadError(
             f"{card.title} is not downloaded, and this hub is offline: choose a model that is downloaded.", command=by_hand(card)
         )
-    first = prefer or os.environ.get("ZOO_HUB", "")
+    first = prefer or environment.text("ZOO_HUB").lower()
     if first and first not in REMOTE:
         raise DownloadError(f"There is no hub {first[:40]!r}: choose one of {', '.join(REMOTE)}.")
     if prefer and all(source.origin != prefer for source in sources):
@@ -113,7 +112,7 @@ def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop
 
     Raises what `fetch` raises, and CancelledError within a second of stop, however long the line takes to notice.
     """
-    updates: queue.Queue[Transfer | ZooError | None] = queue.Queue()
+    updates: queue.Queue[Transfer | BaseException | None] = queue.Queue()
 
     def work() -> None:
         try:
@@ -124,6 +123,8 @@ def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop
             updates.put(error)
         except OSError as error:  # of the folder itself: what files and servers do is said where it happens
             updates.put(DownloadError(f"{store.folder} cannot be used ({error.strerror or error}): set PATCHWORK_CACHE to another folder."))
+        except BaseException as error:  # whatever it is, the reader must not wait for ever
+            updates.put(_broke_off(cards[0], error))
 
     threading.Thread(target=work, daemon=True).start()
     stop_checks = 0
@@ -140,11 +141,23 @@ def stream(cards: Sequence[Card], store: Store, prefer: str, offline: bool, stop
                 continue
             if item is None:
                 return
-            if isinstance(item, ZooError):
+            if isinstance(item, BaseException):
                 raise item
             yield item
     finally:
         stop.set()
+
+
+def _broke_off(card: Card, error: BaseException) -> DownloadError:
+    """What is said of an error that no door has words for."""
+    words = " ".join(str(error).split()).rstrip(".")
+    failure = DownloadError(
+        f"The download of {card.title} broke off ({type(error).__name__}{': ' * bool(words)}{words[:120]}); what has arrived is kept: "
+        "start it again to go on from there.",
+        command=by_hand(card),
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _first_that_answers(card: Card, sources: Sequence[Source], store: Store, tell: Tell, stop: threading.Event) -> LocalFiles:
@@ -201,29 +214,32 @@ def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading
             f"it offers another file, sha256 {remote_digest[:12]}... instead of {source.sha256[:12]}... as the card says", wrong=True
         )
     remotes[source.file] = replace(remotes[source.file], sha256=expected_digest)
-    earlier_digests = store.pin(card.id).get("was", {})
-    all_notes = list(notes)
-    total, before = sum(remote.size for remote in remotes.values()), 0
-    entries = {}
-    for file, remote in remotes.items():
-
-        def report(amount: int, speed: float | None, file: str = file, before: int = before) -> None:
-            tell(Transfer(card.id, file, place(source), before + amount, total, speed, tuple(all_notes)))
-
-        try:
-            digest = download.bring(remote, store, report, stop)
-        except CancelledError as error:
-            raise CancelledError(
-                f"The download of {card.title} was stopped at {error} bytes, which are kept: start it again to go on from there."
-            ) from None
-        if earlier_digests.get(file, digest) != digest:
-            all_notes.append(f"{file} is not what it was: its sha256 is {digest[:12]}..., and was {earlier_digests[file][:12]}...")
-        entries[file] = store.entry(digest)
-        before += remote.size
-        tell(Transfer(card.id, file, place(source), before, total, None, tuple(all_notes)))
+    earlier_digests, all_notes = store.pin(card.id).get("was", {}), list(notes)
+    total = sum(remote.size for remote in remotes.values())
     commit = remotes[source.file].commit
     origin = f"from {place(source)}" + (f" at {commit[:12]}" if commit else "")
-    return store.keep(card, entries, origin, commit=commit, notes=all_notes, fetched=time.strftime("%Y-%m-%d"))
+    while True:
+        digests, before = {}, 0
+        for file, remote in remotes.items():
+
+            def report(amount: int, speed: float | None, file: str = file, before: int = before) -> None:
+                tell(Transfer(card.id, file, place(source), before + amount, total, speed, tuple(all_notes)))
+
+            try:
+                digest = digests[file] = download.bring(remote, store, report, stop)
+            except CancelledError as error:
+                raise CancelledError(
+                    f"The download of {card.title} was stopped at {error} bytes, which are kept: start it again to go on from there."
+                ) from None
+            if earlier_digests.get(file, digest) != digest:
+                note = f"{file} is not what it was: its sha256 is {digest[:12]}..., and was {earlier_digests[file][:12]}..."
+                all_notes.extend([note] if note not in all_notes else [])
+            before += remote.size
+            tell(Transfer(card.id, file, place(source), before, total, None, tuple(all_notes)))
+        with store.changing():  # who removes another model may just have deleted a file that both need: it is brought again
+            if all(store.has(digest, remotes[file].size) for file, digest in digests.items()):
+                entries = {file: store.entry(digest) for file, digest in digests.items()}
+                return store.keep(card, entries, origin, commit=commit, notes=all_notes, fetched=time.strftime("%Y-%m-%d"))
 
 
 def ask(source: Source, file: str) -> Remote:
@@ -234,7 +250,7 @@ def ask(source: Source, file: str) -> Remote:
     def work() -> None:
         try:
             answer.append(client(source, file))
-        except Exception as error:  # whatever the client raises is said in words here, the one door
+        except BaseException as error:  # whatever the client raises is said in words here, the one door
             answer.append(download.reason(error))
 
     thread = threading.Thread(target=work, daemon=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +26,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 """The models that ship with the repository."""
 PIECE = 1 << 22
 """Bytes that are read at a time."""
+PATIENCE = 60.0
+"""Seconds to wait for whoever changes the store, which takes moments."""
 OnProgress = Callable[[int, "float | None"], None]
 
 
@@ -99,9 +101,12 @@ class Store:
         with atomic_write(self.pins / f"{identity}.json") as part:
             part.write_text(json.dumps(pin, indent=1), encoding="utf-8")
 
-    def has(self, digest: str) -> bool:
-        """Whether a file of this digest is in the store."""
-        return bool(digest) and (self.blobs / digest).is_file()
+    def has(self, digest: str, size: int) -> bool:
+        """Whether a whole file of this digest is in the store; size: its bytes, 0 where nobody said."""
+        path = self.blobs / digest
+        if not digest or not path.is_file():
+            return False
+        return path.stat().st_size == size if size else sha256(path) == digest
 
     def entry(self, digest: str) -> dict[str, Any]:
         """What a pin says of a file in the store."""
@@ -112,22 +117,22 @@ class Store:
 
         Raises DownloadError where it cannot be read, or the disk has no room for it.
         """
-        part = self.parts / f"import-{os.getpid()}-{threading.get_ident()}.part"
         try:
             self.room(path.stat().st_size)
-            digest, done = hashlib.sha256(), 0
-            with path.open("rb") as source, part.open("wb") as copy:
-                while piece := source.read(PIECE):
-                    digest.update(piece)
-                    copy.write(piece)
-                    progress(done := done + len(piece))
-            os.replace(part, self.blobs / digest.hexdigest())
+            with self.part(f"import-{os.getpid()}-{threading.get_ident()}") as part:
+                try:
+                    with path.open("rb") as source:
+                        while piece := source.read(PIECE):
+                            part.write(piece)
+                            progress(part.done)
+                    return part.settle(part.sha256())
+                except OSError:
+                    part.restart()  # nobody goes on with it
+                    raise
         except OSError as error:
-            part.unlink(missing_ok=True)
             if isinstance(error, DownloadError):
                 raise
             raise DownloadError(f"{path} cannot be copied into {self.folder} ({error.strerror}): mend that and try again.") from None
-        return digest.hexdigest()
 
     def room(self, size: int) -> None:
         """Raise DownloadError unless the disk can take so many bytes more."""
@@ -153,13 +158,48 @@ class Store:
         """Forget a model's files, and delete those that no other model needs; the bytes freed. Files outside the store stay.
 
         Their digests are remembered, so that another content under the same name is noticed when it is fetched again.
+        Raises DownloadError where the system lets nobody delete a file, as Windows does while it is in use.
         """
-        pin = self.pin(identity)
-        digests = {name: entry["sha256"] for name, entry in pin.get("files", {}).items()}
-        if digests:
-            self.note(identity, {"files": {}, "was": pin.get("was", {}) | digests})
-        other_digests = {entry["sha256"] for other in self.all_pins().values() for entry in other["files"].values()}
-        return sum(_delete(self.blobs / digest) for digest in digests.values() if digest not in other_digests)
+        with self.changing():
+            pin = self.pin(identity)
+            digests = {name: entry["sha256"] for name, entry in pin.get("files", {}).items()}
+            if digests:
+                self.note(identity, {"files": {}, "was": pin.get("was", {}) | digests})
+            other_digests = {entry["sha256"] for other in self.all_pins().values() for entry in other["files"].values()}
+            paths = [self.blobs / digest for digest in digests.values() if digest not in other_digests]
+            freed_bytes = sum(_delete(path) for path in paths)
+        if stuck := [path for path in paths if path.is_file()]:
+            raise DownloadError(
+                f"{identity} is removed, but {sum(path.stat().st_size for path in stuck):,} bytes of it are in use and stay on disk: end "
+                "what computes with it, then let the person who runs this hub prune its downloads.",
+                command="python -m zoo cache --prune",
+            )
+        return freed_bytes
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Be the only one, of all threads and processes, who pins files or deletes any: for moments.
+
+        Raises DownloadError where another one is at it for PATIENCE seconds.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "pins.lock")
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            raise DownloadError(f"{self.folder} is locked by another process: end it, or delete pins.lock there.") from None
+        except OSError as error:
+            raise DownloadError(f"{self.folder} cannot be written ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def part(self, key: str) -> Iterator[Part]:
+        """A new unfinished file that is this caller's alone while the block runs."""
+        with FileLock(self.parts / f"{key}.lock"), Part(self, key) as part:
+            yield part
 
     def arriving(self, identity: str) -> AbstractContextManager[bool]:
         """Tell other processes that files of a model arrive one by one, which no pin names before the last."""
@@ -176,9 +216,13 @@ class Store:
                 freed_bytes += _delete(path.with_suffix(".part")) if free else 0
         if busy:
             return freed_bytes
-        digests = {entry["sha256"] for pin in self.all_pins().values() for entry in pin["files"].values()}
-        orphans = [path for path in self.blobs.glob("*") if path.name not in digests]
-        return freed_bytes + sum(_delete(path) for path in [*orphans, *self.parts.glob("*.part")])
+        with self.changing():
+            digests = {entry["sha256"] for pin in self.all_pins().values() for entry in pin["files"].values()}
+            freed_bytes += sum(_delete(path) for path in self.blobs.glob("*") if path.name not in digests)
+        for path in self.parts.glob("*.part"):  # a download may have begun by now
+            with _try_lock(path.with_suffix(".lock")) as free:
+                freed_bytes += _delete(path) if free else 0
+        return freed_bytes
 
     def unfinished_bytes(self) -> int:
         """Bytes of downloads that were begun and not finished."""
@@ -189,52 +233,69 @@ class Store:
 
 
 class Part:
-    """An unfinished file of a store, its digest so far, and how fast it grows; told(bytes done, bytes a second)."""
+    """An unfinished file of a store, open while it is used as a context: one handle writes it, is read to check it, and lets it go.
 
-    def __init__(self, store: Store, key: str, on_progress: OnProgress) -> None:
+    told(bytes done, bytes a second).
+    """
+
+    def __init__(self, store: Store, key: str, on_progress: OnProgress = lambda *_: None) -> None:
         self.store, self.path, self.on_progress = store, store.parts / f"{key}.part", on_progress
-        self.digest, self.done = hashlib.sha256(), 0
+        self._file: BinaryIO | None = None
         self._laps: deque[tuple[float, int]] = deque(maxlen=64)
+
+    def __enter__(self) -> Part:
+        self._file = self.path.open("a+b", buffering=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if not self.size:
+            self.path.unlink(missing_ok=True)
 
     @property
     def size(self) -> int:
         """Bytes on disk, whoever brought them."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
+    @property
+    def done(self) -> int:
+        """Bytes in the open file."""
+        return os.fstat(self._file.fileno()).st_size
+
     def take_up(self, total: int) -> None:
         """Go on from what an earlier download left, unless it is more than the whole, or that is unknown (0)."""
-        if self.size > total:
-            self.path.unlink()
-        if self.size:
-            with self.path.open("rb") as file:
-                while piece := file.read(PIECE):
-                    self.digest.update(piece)
-                    self.done += len(piece)
+        if self.done > total:
+            self.restart()
         self.on_progress(self.done, None)
 
     def write(self, piece: bytes) -> None:
         """Append what has arrived."""
-        with self.path.open("ab") as file:
-            file.write(piece)
-        self.digest.update(piece)
-        self.done += len(piece)
-        now = time.monotonic()
+        left = memoryview(piece)
+        while left:
+            left = left[self._file.write(left) :]
+        now, done = time.monotonic(), self.done
         if not self._laps or now - self._laps[-1][0] > 0.1:
-            self._laps.append((now, self.done))
+            self._laps.append((now, done))
             start, earlier = self._laps[0]
-            self.on_progress(self.done, (self.done - earlier) / (now - start) if now > start else None)
+            self.on_progress(done, (done - earlier) / (now - start) if now > start else None)
 
     def restart(self) -> None:
         """Throw away what is there."""
-        self.path.unlink(missing_ok=True)
-        self.digest, self.done = hashlib.sha256(), 0
+        self._file.truncate(0)
 
-    def settle(self) -> str:
-        """Move the whole file to its digest, which is returned."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self.path, self.store.blobs / self.digest.hexdigest())
-        return self.digest.hexdigest()
+    def sha256(self) -> str:
+        """Digest of what stands on disk."""
+        self._file.seek(0)
+        return _digest(self._file)
+
+    def settle(self, digest: str) -> str:
+        """Move the whole file, whose digest this is, to it. Raises OSError where somebody put another in its place."""
+        os.fsync(self._file.fileno())
+        if not os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+            raise OSError(f"somebody else wrote {self.path.name}")
+        self._file.close()  # for Windows renames no file that is open
+        os.replace(self.path, self.store.blobs / digest)
+        return digest
 
 
 @contextmanager
@@ -253,15 +314,23 @@ def _try_lock(path: Path, patience: float = 0) -> Iterator[bool]:
 
 
 def _delete(path: Path) -> int:
+    """The bytes freed: none where the system lets nobody delete the file, as Windows does while it is mapped."""
     size = path.stat().st_size if path.is_file() else 0
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return 0
     return size
 
 
 def sha256(path: Path) -> str:
     """Digest of a file in hex, read in pieces."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
+        return _digest(file)
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(PIECE):
+        digest.update(piece)
     return digest.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import string
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from zoo.compare.metrics import quality_of
 from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.job import Job, merged
-from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, find_label, parse_seeds, short
+from zoo.engine.request import MAX_IMAGES, MAX_SEED, Progress, Request, Result, draws, find_label, first_seed, parse_seeds, short
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
 
@@ -111,17 +112,22 @@ def _seeds(several: Any, seed: Any, count: Any, first: Setting | None) -> list[i
         raise RequestError(f"Give seed or seeds, not both: seed is {short(seed)}, seeds {short(several)}.")
     if count is not None:
         count = whole_number("count", count, 1, MOST_SAMPLES)
-    if isinstance(seed, str) and not seed.strip().isdecimal():
+    if isinstance(several, (list, tuple)) and len(several) == 1:
+        [several] = several
+    if first is not None and draws(several if seed is None else seed):
+        several = seed = None  # what the first column drew
+    if isinstance(seed, str) and re.fullmatch(r"[\d\s]*[-,][-,\d\s]*", seed) and not draws(seed):
         several, seed = seed, None  # a range such as 0-3
     if several is None and (seed is not None or count is not None):
-        start = first.seeds[0] if first is not None and seed is None else int(seed) if isinstance(seed, str) and len(seed) < 20 else seed
+        start = first.seeds[0] if first is not None and seed is None else 0 if seed is None else first_seed(seed, count or 1)
         count = count or (len(first.seeds) if first is not None else 1)
-        start = whole_number("seed", 0 if start is None else start, 0, MAX_SEED + 1 - count)
+        start = whole_number("seed", start, 0, MAX_SEED + 1 - count)
         return list(range(start, start + count))
     if several is None:
         return first.seeds if first is not None else [0]
     seeds = list(parse_seeds(several, MOST_SAMPLES)) if isinstance(several, str) else several
-    seeds = list(seeds) if isinstance(seeds, (list, tuple)) else [seeds]
+    seeds = list(seeds) if isinstance(seeds, (list, tuple)) else [first_seed(seeds)]
+    seeds = [first_seed(one) if draws(one) else one for one in seeds]
     if not 1 <= len(seeds) <= MOST_SAMPLES:
         raise RequestError(f"{len(seeds)} seeds were given: choose 1 to {MOST_SAMPLES}.")
     if count not in (None, len(seeds)):

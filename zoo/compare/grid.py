@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from zoo.catalog.card import Card
 from zoo.compare import compare
 from zoo.engine.hub import Hub
-from zoo.engine.request import MAX_IMAGES, MAX_SEED, SOLVERS, Progress, Request, Result, short
+from zoo.engine.request import MAX_IMAGES, MAX_SEED, SOLVERS, Progress, Request, Result, draws, first_seed, short
 from zoo.engine.results import pixels
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
@@ -219,6 +219,8 @@ def _range(axis: str, word: str) -> list[Any]:
 
 
 def _value(axis: str, word: str) -> Any:
+    if axis == "seed" and draws(word):
+        return first_seed(word)
     if axis in WHOLE | REAL:
         try:
             number = float(word)
@@ -229,7 +231,8 @@ def _value(axis: str, word: str) -> Any:
         if axis in REAL:
             return number
         if number != int(number) or abs(number) > MAX_SEED:
-            raise RequestError(f"{short(word)} is not a value of {axis}: write whole numbers such as {_example(axis)}.")
+            bound = f" from 0 to {MAX_SEED}" if axis == "seed" else ""
+            raise RequestError(f"{short(word)} is not a value of {axis}: write whole numbers{bound} such as {_example(axis)}.")
         return int(number)
     if axis == "solver" and word not in SOLVERS and not word.startswith("diffusers:"):
         raise RequestError(f"Solver {short(word)} is unknown: choose from {', '.join(SOLVERS)} or diffusers:<Scheduler>.")
@@ -243,6 +246,7 @@ def plan(hub: Hub, setting: Mapping[str, Any], across: tuple[str, Any], down: tu
     """
     if across[0] == down[0]:
         raise RequestError(f"Both axes vary {across[0]}: choose two different ones.")
+    setting = dict(setting) | {word: first_seed(setting[word]) for word in ("seed", "seeds") if word in setting and draws(setting[word])}
     columns = values(*across)
     rows = values(*down) if down[0] else [None]
     if len(columns) * len(rows) > MOST_CELLS:

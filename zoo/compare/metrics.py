@@ -95,7 +95,7 @@ def reference(file: Path, labels: Sequence[int]) -> tuple[Tensor, Tensor] | None
 def quality_of(hub: Hub, card: Card, images: Sequence[np.ndarray], labels: Sequence[int]) -> dict[str, Any]:
     """What a judge says of samples (h, w, 3) or (f, h, w, 3) uint8: how many show their class, where it knows classes, and once
     there are enough their Frechet distance to held-out data; empty where nobody judges such samples."""
-    if card.labels not in JUDGES or not hub.local(own := hub.card(JUDGES[card.labels].model)):
+    if card.labels not in JUDGES or not hub.local(own := hub.cards[JUDGES[card.labels].model]):
         return {}
     judge = JUDGES[card.labels]
     whole = len(images) >= judge.enough and (not judge.all_classes or len(set(labels)) == len(card.label_names))

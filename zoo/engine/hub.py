@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.catalog import sources
+from zoo.catalog import environment, sources
 from zoo.catalog.card import Card, cards
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.byte_cache import ByteCache
@@ -67,16 +66,18 @@ class Hub:
     ) -> None:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
-        offline: never open the network (default: HF_HUB_OFFLINE); models: ids to offer (default: every card);
+        offline: never open the network (default: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE); models: ids to offer (default: every card);
         downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
         listens on this machine only); memory: GB that weights and what runs may take (default: PATCHWORK_MEMORY, else a share of what
         is free); results_gb, results_days: what results may take on disk, and how old they may become (see zoo.engine.retention);
         max_seconds: of one core that a request may need; limits: what one visitor and all together may ask at once.
         """
+        environment.endpoint("HF_ENDPOINT")  # libraries that are imported later break on what is no address
         self.device = choose_device(device)
-        self.offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "ON", "YES", "TRUE"} if offline is None else offline
-        self.downloads = {"1": True, "0": False}.get(os.environ.get("PATCHWORK_DOWNLOADS", "")) if downloads is None else downloads
-        self.cache_dir = Path(cache_dir or os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
+        self.offline = environment.offline() if offline is None else offline
+        self.downloads = environment.switch("PATCHWORK_DOWNLOADS") if downloads is None else downloads
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else environment.cache_folder()
+        self._checked = False
         self.results = Results(self.cache_dir / "results", results_gb, results_days)
         self.store = Store(self.cache_dir / "models")
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
@@ -86,9 +87,10 @@ class Hub:
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.cards = cards()
-        self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
-        for identity in models or ():
-            self.card(identity)
+        chosen = self.cards if models is None else {self._named(identity, self.cards).id for identity in models}
+        self.offers = [card for card in self.cards.values() if card.id in chosen]
+        self.reachable = {part.id: part for card in self.offers for part in self.parts(card)}
+        """What may be asked for: the models on offer, and what they need to run."""
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
         self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits(seconds=max_seconds))
         self._steps = ByteCache(STEPS)
@@ -99,11 +101,16 @@ class Hub:
         self._rows_together: dict[str, int] = {}
 
     def card(self, identity: str) -> Card:
-        """The card of this id. Raises RequestError that names the nearest ones."""
-        if not isinstance(identity, str) or identity not in self.cards:
-            near = nearest(short(identity), list(self.cards))
-            raise RequestError(f"There is no model {short(identity)}: choose one of {', '.join(near)}.")
-        return self.cards[identity]
+        """The card of a model on offer, or of what one needs to run. Raises RequestError that names the nearest ones."""
+        return self._named(identity, self.reachable)
+
+    def _named(self, identity: str, among: Mapping[str, Card]) -> Card:
+        if isinstance(identity, str) and identity.strip() in among:
+            return among[identity.strip()]
+        near = ", ".join(nearest(short(identity), list(among)))
+        if isinstance(identity, str) and identity in self.cards:
+            raise RequestError(f"This hub does not offer {identity}: choose one of {near}.")
+        raise RequestError(f"There is no model {short(identity)}: choose one of {near}.")
 
     def describe(self) -> list[dict[str, Any]]:
         """What is offered, as JSON values: id, title, family, task, licence, bytes, local, labels."""
@@ -117,7 +124,7 @@ class Hub:
 
     def parts(self, card: Card) -> list[Card]:
         """A model and what it needs to run: its autoencoder and its text encoder."""
-        return [card, *(self.card(part) for part in (card.latent and card.latent.vae, card.text) if part)]
+        return [card, *(self._named(part, self.cards) for part in (card.latent and card.latent.vae, card.text) if part)]
 
     def local(self, card: Card) -> bool:
         """Whether a model can run without a download."""
@@ -141,7 +148,7 @@ class Hub:
 
     def decodes(self, autoencoder: Card, card: Card) -> bool:
         """Whether an autoencoder is of the same shape as the own one of a latent model."""
-        shape_words, own_autoencoder = ("latent_channels", "block_out_channels"), self.card(card.latent.vae)
+        shape_words, own_autoencoder = ("latent_channels", "block_out_channels"), self._named(card.latent.vae, self.cards)
         fits = autoencoder.task == "autoencoder" and all(autoencoder.arch[word] == own_autoencoder.arch[word] for word in shape_words)
         return fits and (card.video or autoencoder.family != "autoencoder-kl-temporal")
 
@@ -177,6 +184,7 @@ class Hub:
         if card.latent:
             self.autoencoder(card, request)
         self.memory.check(card, request)
+        self.check_folder()
         job = Job(account or visitor or "", address, self.core_seconds(request), stop, request)
 
         def work(job: Job) -> Iterator[Progress | Result]:
@@ -194,6 +202,12 @@ class Hub:
                 ) from None
 
         return self.engine.submit(job, work)
+
+    def check_folder(self) -> None:
+        """Raise VariableError, once and before any work, where nothing can be written to the folder of results."""
+        if not self._checked:
+            environment.check_writable(self.results.folder, "PATCHWORK_CACHE")
+            self._checked = True
 
     def generate(
         self,

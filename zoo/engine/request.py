@@ -201,16 +201,42 @@ def nearest(text: str, names: Sequence[str]) -> list[str]:
     return difflib.get_close_matches(text, names, 3, 0.4) or list(names[:5])
 
 
+def random_seed() -> int:
+    """A seed that nobody chose, short enough to be read out, with room for a batch after it."""
+    return random.randint(0, 999_999)
+
+
+def draws(seed: Any) -> bool:
+    """Whether this asks for a seed that nobody chose, as people write that: nothing, random or -1."""
+    return (seed.strip().lower() if isinstance(seed, str) else seed) in (None, "", "random", "-1", -1)
+
+
+def first_seed(seed: Any, count: int = 1) -> int:
+    """The first of `count` seeds in a row, from a whole number or a text of one, or drawn. Raises RequestError that names the range."""
+    if draws(seed):
+        return random_seed()
+    if isinstance(seed, str) and re.fullmatch(r"\s*[+-]?\d{1,40}\s*", seed):
+        seed = int(seed)
+    if isinstance(seed, float) and seed.is_integer():
+        seed = int(seed)
+    if isinstance(seed, str):
+        raise RequestError(f"Seed must be a whole number from 0 to {MAX_SEED + 1 - count}, not {' '.join(seed.split())[:40]}.")
+    _whole("Seed", seed, 0, MAX_SEED + 1 - count)
+    return seed
+
+
 def parse_seeds(text: str, most: int = MAX_IMAGES) -> tuple[int, ...]:
-    """Seeds from a text such as 7, 0-3 or 0-3,10; "random" draws one. Raises RequestError for anything else, or more than `most`."""
-    if text == "random":
-        return (random.randint(0, MAX_SEED),)
+    """Seeds from a text such as 7, 0-3 or 0-3,10; "random" or -1 draws one. Raises RequestError for anything else, or more than `most`."""
+    if draws(text):
+        return (random_seed(),)
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 20 or int(last or first) < int(first):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first + last) > 80 or int(last or first) < int(first):
             raise RequestError(f"Seeds {text[:40]!r} are not understood: write 7, 0-3, 0-3,10 or random.")
         low, high = int(first), int(last or first)
+        if high > MAX_SEED:
+            raise RequestError(f"Seeds {text[:40]!r} are too large: a seed is a whole number from 0 to {MAX_SEED}.")
         if len(seeds) + high - low >= most:
             raise RequestError(f"Seeds {text[:40]!r} are {len(seeds) + high - low + 1} images: choose 1 to {most} at a time.")
         seeds.extend(range(low, high + 1))

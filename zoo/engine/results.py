@@ -6,6 +6,7 @@ import glob
 import platform
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -86,8 +87,9 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for path in files:
-                for file in path.parent.glob(f"{path.stem}.*"):
-                    shutil.copyfile(file, folder / file.name)
+                for file in path.parent.glob(f"{path.stem}.*") if folder.resolve() != path.parent.resolve() else ():
+                    with atomic_write(folder / file.name) as part:
+                        shutil.copyfile(file, part)
         except OSError as error:
             raise MediaError(f"The pictures cannot be copied to {folder} ({error.strerror}): they are kept in {self.folder}.") from None
         return [folder / path.name for path in files]
@@ -138,6 +140,16 @@ def pixels(path: Path, fps: int = 8) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise MediaError(f"{path.name} is no longer there, or damaged ({type(error).__name__}): make it once more.") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Raise MediaError where no file can be written to a folder: said before hours of work, and not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MediaError(f"Nothing can be written to {folder} ({error.strerror}): choose another folder.") from None
 
 
 def write_files(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:

@@ -62,8 +62,12 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
     if card.task == "judge":
         statistics(next(iter(others.values())))
     with store.arriving(card.id):
-        digests = {source.file: store.add(files[0], progress)} | {file_names[name]: store.add(path) for name, path in others.items()}
-        return store.keep(card, {name: store.entry(digest) for name, digest in digests.items()}, f"imported from {files[0].name}")
+        while True:
+            digests = {source.file: store.add(files[0], progress)} | {file_names[name]: store.add(path) for name, path in others.items()}
+            with store.changing():  # who removes another model may just have deleted a file that both need
+                if all((store.blobs / digest).is_file() for digest in digests.values()):
+                    entries = {name: store.entry(digest) for name, digest in digests.items()}
+                    return store.keep(card, entries, f"imported from {files[0].name}")
 
 
 def load_module(card: Card, weights: Sequence[Path]) -> nn.Module:
@@ -101,7 +105,8 @@ def _compare_fingerprint(store: Store, card: Card, numbers: tuple[float, ...]) -
     reference = card.fingerprint or tuple(pin.get("fingerprint", ()))
     words = "fingerprint: mean {:g}, deviation {:g}, first {:g}, last {:g} of one fixed forward in float32".format(*numbers)
     if not reference:
-        store.note(card.id, pin | {"fingerprint": numbers})  # a bundled one has its fingerprint in the card
+        with store.changing():  # a bundled one has its fingerprint in the card
+            store.note(card.id, store.pin(card.id) | {"fingerprint": numbers})
         return f"{words}, noted here: neither the card nor an earlier check has any to compare with."
     gap = max(abs(a - b) for a, b in zip(numbers, reference, strict=True)) / max(numbers[1], 1e-9)
     if not gap <= TOLERANCE:

@@ -1,4 +1,4 @@
-"""`python -m zoo.training NAME`: train one bundled model again, or go on where it stopped."""
+"""`python -m zoo.training NAME`: train one bundled model again, or go on where it stopped; the hub keeps the old one until it is done."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.catalog.card import Card, cards
+from zoo.catalog.card import CARDS, Card, cards
 from zoo.catalog.checkpoint import load_into, read
+from zoo.catalog.environment import cache_folder
 from zoo.catalog.labels import DATA
 from zoo.compare.metrics import JUDGES
 from zoo.engine.hub import Hub
 from zoo.networks.build import build_module
 from zoo.sampling.schedule import Schedule
 from zoo.training import recipes
+from zoo.training.install import install
 from zoo.training.quality import features, report, sheet
 from zoo.training.recipes import RECIPES, Recipe, weights_path
 from zoo.training.trainer import fit
@@ -60,7 +62,7 @@ def loss_for(card: Card, recipe: Recipe) -> recipes.Loss:
 
 
 def main() -> None:
-    """Parse the name, train and leave the weights in zoo/catalog/weights; or measure them."""
+    """Parse the name, train in a folder of its own, and install weights and card at the end; or measure them."""
     parser = argparse.ArgumentParser(prog="python -m zoo.training", description=__doc__)
     parser.add_argument("name", choices=list(RECIPES))
     parser.add_argument("--threads", type=int, default=2)
@@ -86,7 +88,10 @@ def main() -> None:
     model = first(card, recipe)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(recipe.frozen))
-    fit(model, loss_for(card, recipe), recipe.plan, weights_path(card.id))
+    weights = cache_folder() / "training" / f"{arguments.name}.safetensors"
+    fit(model, loss_for(card, recipe), recipe.plan, weights)
+    install(card, weights, weights_path(card.id), CARDS / f"{card.id}.md")
+    print(f"installed {card.id}: measure it with --measure, and write the figures on its card", file=sys.stderr)
 
 
 if __name__ == "__main__":

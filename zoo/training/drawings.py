@@ -22,6 +22,7 @@ from torch import Tensor
 
 from zoo.catalog.card import Source
 from zoo.catalog.download import UnavailableError, bring, on_the_web, reason
+from zoo.catalog.environment import cache_folder
 from zoo.catalog.store import Store
 from zoo.errors import ChecksumError, DownloadError
 
@@ -139,5 +140,4 @@ def rendered(sets: Sequence[Mapping[str, Any]], names: Sequence[str], side: int 
 @cache
 def drawings(names: tuple[str, ...]) -> Tensor:
     """Every name in the six sets, fetched and rendered: uint8 (names, 6, 4, 128, 128)."""
-    folder = Path(os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork") / "drawings"
-    return rendered([icons(fetch(package, folder)) for package in PACKAGES], names)
+    return rendered([icons(fetch(package, cache_folder() / "drawings")) for package in PACKAGES], names)

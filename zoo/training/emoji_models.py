@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 
 from zoo.catalog.card import Card, cards
 from zoo.catalog.checkpoint import load_into, read
+from zoo.catalog.environment import cache_folder
 from zoo.media.pictures import grid, to_uint8
 from zoo.networks.autoencoders import decode, encode
 from zoo.networks.build import build_module
@@ -235,8 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m zoo.training.emoji_models", description=__doc__)
     parser.add_argument("name", choices=list(RECIPES))
     parser.add_argument("--threads", type=int, default=2)
-    home = Path(os.environ.get("PATCHWORK_CACHE") or Path.home() / ".cache" / "patchwork")
-    parser.add_argument("--state", type=Path, default=home / "begun", help="where the training keeps its state and weights")
+    parser.add_argument("--state", type=Path, default=cache_folder() / "begun", help="where the training keeps its state and weights")
     parser.add_argument("--measure", action="store_true", help="measure instead, on stdout as JSON")
     parser.add_argument("--images", type=int, default=2000, help="samples to measure")
     parser.add_argument("--guidance", type=float, default=2.0)

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,8 +18,11 @@ os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**12)  # after each call 
 os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import gradio as gr
-from gradio.tunneling import CURRENT_TUNNELS
+from zoo.catalog import environment
+
+with environment.local_only():  # gradio breaks on a proxy that its client cannot name, and on an address that is none
+    import gradio as gr
+    from gradio.tunneling import CURRENT_TUNNELS
 from starlette.middleware import Middleware
 
 from zoo.inside.inspector import Looker
@@ -121,7 +125,10 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
 
 def launch(page: gr.Blocks, hub: Hub, **where: Any) -> None:
     """Open the page to visitors, as launch() of gradio does, and go on. where: server_name, server_port, share ..."""
-    page.launch(prevent_thread_lock=True, app_kwargs={"middleware": [Middleware(PageCache)]}, **where, **appearance(hub))
+    hub.check_folder()
+    inside = {"middleware": [Middleware(PageCache)]}
+    with nullcontext() if where.get("share") else environment.local_only():  # the tunnel may need one
+        page.launch(prevent_thread_lock=True, app_kwargs=inside, **where, **appearance(hub))
     sessions.bound(page)
     hub.results.retention.prune_soon()
 

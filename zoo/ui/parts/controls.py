@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from zoo.backbones import FAMILIES
 from zoo.catalog.card import Card, Source
 from zoo.catalog.sources import HUBS
-from zoo.engine.request import MAX_FRAMES, MAX_IMAGES, MAX_SEED, Request, find_label
+from zoo.engine.request import MAX_FRAMES, MAX_IMAGES, Request, find_label, first_seed, short
 from zoo.errors import RequestError
 
 if TYPE_CHECKING:
@@ -90,22 +89,12 @@ def place(source: Source) -> str:
     return names.get(source.origin) or f"{source.repo} on {HUBS[source.origin]}"
 
 
-def first_seed(seed: Any, count: int) -> int:
-    """The first of `count` seeds in a row from a control, which may be empty: then one is drawn. Raises RequestError."""
-    if isinstance(seed, str) and seed.strip().isdecimal() and len(seed.strip()) < 20:
-        seed = int(seed)
-    return random_seed() if seed in (None, "") else whole("Seed", seed, 0, MAX_SEED + 1 - count)
-
-
-def random_seed() -> int:
-    """A seed that nobody chose, short enough to be read out, with room for a batch after it."""
-    return random.randint(0, 999_999)
-
-
 def whole(what: str, value: Any, low: int, high: int) -> int:
     """A whole number of a control, which may arrive as 4.0. Raises RequestError that names the range."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value != int(value):
-        raise RequestError(f"{what} must be a whole number from {low} to {high}, not {'(empty)' if value is None else str(value)[:40]}.")
+        raise RequestError(
+            f"{what} must be a whole number from {low} to {high}, not {value[:40] if isinstance(value, str) else short(value)}."
+        )
     return int(value)
 
 

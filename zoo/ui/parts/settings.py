@@ -242,7 +242,7 @@ def _number(name: str, text: str) -> float:
 
 def autoencoders(hub: Hub, card: Card) -> list[str]:
     """Ids of the autoencoders that decode the latents of a model."""
-    return [other.id for other in hub.cards.values() if hub.decodes(other, card)] if card.latent else []
+    return [other.id for other in hub.reachable.values() if hub.decodes(other, card)] if card.latent else []
 
 
 def labels(card: Card) -> list[tuple[str, int]]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.ui.parts import controls, markup, runs
+from zoo.engine.request import random_seed
+from zoo.ui.parts import markup, runs
 from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.parts.runs import PRIVATE
 
@@ -72,7 +73,7 @@ class GenerationTab(runs.RunButtons):
         inputs = [self.visitor, self.origin, result, *settings.inputs]
         run = self.offer.click(self.generate, inputs, outputs, lambda _, __, ___, *values: settings.cards_for(*values))
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
-        settings.dice.click(lambda: str(controls.random_seed()), None, settings.seed, queue=False, **PRIVATE)
+        settings.dice.click(lambda: str(random_seed()), None, settings.seed, queue=False, **PRIVATE)
         settings.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, settings.seed, queue=False, **PRIVATE)
         for part in (settings.model, settings.preset):
             part.input(self.choose, [settings.model, settings.preset, settings.selection], setting_outputs, queue=False, **PRIVATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -118,4 +118,10 @@ def _content(cell: Cell, preview: Any, name: str) -> str:
 
 def file_url(path: Path) -> str:
     """Where the page finds a file of the results: a link to what it is now, for the file itself may be written again meanwhile."""
-    return f"gradio_api/file={gallery_entries.served(path).as_uri().removeprefix('file://')}"
+    return f"gradio_api/file={url_path(gallery_entries.served(path).absolute())}"
+
+
+def url_path(path: PurePath) -> str:
+    """An absolute path as it stands in a URL: /tmp/a%20b.png, C:/a%20b.png, //server/share/a.png."""
+    uri = path.as_uri()
+    return uri.removeprefix("file:" if uri[7] != "/" else "file:///" if path.drive else "file://")

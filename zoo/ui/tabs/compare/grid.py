@@ -12,7 +12,7 @@ import gradio as gr
 from zoo.catalog.card import Card
 from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
-from zoo.engine.request import Progress, Result
+from zoo.engine.request import Progress, Result, first_seed
 from zoo.engine.results import write_files
 from zoo.errors import RequestError
 from zoo.media import figures
@@ -170,7 +170,7 @@ class GridTab(runs.RunButtons):
     def plan(self, model, label, prompt, seed, steps, guidance, solver, x, xs, y, ys) -> Grid:
         """The grid of these values. Raises RequestError."""
         card = self.hub.card(model)
-        setting = {"model": model, "seeds": [controls.first_seed(seed, 1)]}
+        setting = {"model": model, "seeds": [first_seed(seed, 1)]}
         setting |= {axis: _single(axis, text) for axis, text in (("steps", steps), ("guidance", guidance), ("solver", solver)) if text}
         setting |= {"label": label} if card.label_names else {}
         setting |= {"prompt": prompt} if card.text else {}

@@ -13,7 +13,7 @@ import gradio as gr
 from zoo.catalog.card import Card
 from zoo.compare import compare, report
 from zoo.compare.setting import Setting
-from zoo.engine.request import MAX_IMAGES, Progress, Request, Result
+from zoo.engine.request import MAX_IMAGES, Progress, Request, Result, first_seed
 from zoo.engine.results import write_files
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
@@ -166,7 +166,7 @@ class CompareTab(CompareComponents):
 
     def _columns(self, number: int, label: Any, prompt: str, count: Any, seed: str, other_settings: dict, values: tuple) -> list[Setting]:
         samples = controls.whole("Samples", count, 1, compare.MOST_SAMPLES)
-        first = controls.first_seed(seed, samples)
+        first = first_seed(seed, samples)
         settings = []
         for k in range(number):
             model, steps, solver, guidance, eta, vae = values[6 * k : 6 * k + 6]

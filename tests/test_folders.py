@@ -1,0 +1,95 @@
+"""Folders as other machines have them: another user's, none at all, not to be written; named before any work, with what mends it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from zoo.__main__ import main
+from zoo.catalog import environment
+from zoo.engine.hub import Hub
+from zoo.engine.request import Request
+from zoo.errors import VariableError
+
+
+@pytest.fixture
+def blocked(tmp_path: Path) -> Path:
+    """A place below a file, where no user, root included, can make a folder."""
+    (tmp_path / "file").write_text("no folder")
+    return tmp_path / "file" / "below"
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_named(blocked: Path, monkeypatch: pytest.MonkeyPatch, says) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(blocked))
+    with says(VariableError, str(blocked), "GRADIO_TEMP_DIR"):
+        environment.choose_temporary_folder()
+
+
+@pytest.mark.parametrize("value", ["~/pages", "pages", " pages\n"])
+def test_a_temporary_folder_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", value)
+    environment.choose_temporary_folder()
+    assert os.environ["GRADIO_TEMP_DIR"] == str(tmp_path / "pages")
+
+
+def test_without_one_the_folder_is_this_users_whoever_came_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    environment.choose_temporary_folder()
+    own = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert own == tmp_path / f"gradio-{os.getuid()}"
+    monkeypatch.setattr(os, "getuid", lambda: own.stat().st_uid + 1)
+    (tmp_path / f"gradio-{os.getuid()}").mkdir()  # of another user
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    environment.choose_temporary_folder()
+    assert Path(os.environ["GRADIO_TEMP_DIR"]) not in (own, tmp_path / f"gradio-{os.getuid()}")
+
+
+def test_a_cache_that_cannot_be_written_is_named_before_any_work(blocked: Path, says) -> None:
+    hub = Hub(device="cpu", cache_dir=blocked)
+    with says(VariableError, str(blocked), "cannot be written", "PATCHWORK_CACHE"):
+        hub.submit(Request("tiny-dit", 4, 0, steps=2))
+
+
+def test_a_user_without_a_home_is_told_which_variable_to_set(monkeypatch: pytest.MonkeyPatch, says) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("PATCHWORK_CACHE")
+    monkeypatch.setattr("pwd.getpwuid", lambda _: {}["nobody"])
+    with says(VariableError, "no home", "PATCHWORK_CACHE"):
+        Hub(device="cpu")
+
+
+def test_a_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATCHWORK_CACHE", "~/hub")
+    assert Hub(device="cpu").cache_dir == tmp_path / "hub"
+    assert main(["sample", "tiny-dit", "--label", "star", "--seed", "-1", "--steps", "2", "--out=~/stars"]) == 0
+    assert len(list((tmp_path / "stars").glob("*.png"))) == 1
+
+
+def test_a_folder_for_results_that_cannot_be_written_is_said_before_the_work(blocked: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["sample", "tiny-dit", "--label", "star", "--out", str(blocked)]) == 1
+    said = capsys.readouterr().err
+    assert f"Nothing can be written to {blocked}" in said
+    assert "step" not in said
+
+
+def test_a_page_that_cannot_start_names_the_folder(blocked: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=os.environ | {"GRADIO_TEMP_DIR": str(blocked)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"app: {blocked} cannot be written (Not a directory): set GRADIO_TEMP_DIR to a folder of your own.\n"

@@ -1,0 +1,133 @@
+"""Variables of the environment as people write them: pasted with blanks, quotes or line ends, spelled in several ways, `~` in paths."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from zoo.errors import VariableError
+
+ON, OFF = {"1", "on", "yes", "true"}, {"0", "off", "no", "false"}
+"""Spellings of a switch, those of huggingface_hub and their opposites, in any case."""
+ADDRESS = re.compile(r"https?://([!-~]+@)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?(/[!-~]*)?", re.IGNORECASE)
+"""Of a hub: user, host, port and path."""
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def text(name: str) -> str:
+    """A variable without the blanks, line ends and quotes around it; empty where it is not set."""
+    return os.environ.get(name, "").strip().strip("\"'").strip()
+
+
+def switch(name: str) -> bool | None:
+    """A variable that is on or off, None where it is not set. Raises VariableError for another value."""
+    value = text(name).lower()
+    if value and value not in ON | OFF:
+        raise VariableError(f"{name} is {value[:40]!r}, and must be on or off: set it to 1 or 0.")
+    return value in ON if value else None
+
+
+def offline() -> bool:
+    """Whether the network shall not be opened: HF_HUB_OFFLINE, else TRANSFORMERS_OFFLINE, as huggingface_hub reads them."""
+    return (text("HF_HUB_OFFLINE") or text("TRANSFORMERS_OFFLINE")).lower() in ON
+
+
+def endpoint(name: str) -> str | None:
+    """The address of a hub, None where none is set; one without http:// is of https. Raises VariableError for no address."""
+    if not (value := text(name)):
+        return None
+    address = (value if "://" in value else f"https://{value}").rstrip("/")
+    if not ADDRESS.fullmatch(address):
+        raise VariableError(f"{name} is {value[:60]!r}, which is no address: write it like https://host.")
+    return address
+
+
+def token(*names: str) -> str | None:
+    """The first of these tokens that is set, else None. Raises VariableError, which does not quote it, for what is none."""
+    for name in names:
+        if value := text(name):
+            if not re.fullmatch(r"[!-~]+", value):
+                raise VariableError(f"{name} holds a blank or a letter that no token has: copy the token once more.")
+            return value
+    return None
+
+
+def tidy() -> None:
+    """Write addresses and tokens back as they are meant, for the hubs' own clients read them, too, and one breaks on a blank when it is
+    imported. What is no address stays, to be named by whoever needs it."""
+    for name in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
+        with suppress(VariableError):
+            if address := endpoint(name):
+                os.environ[name] = address
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if name in os.environ:
+            os.environ[name] = text(name)
+
+
+def cache_folder() -> Path:
+    """Where downloads and results are kept: PATCHWORK_CACHE, else ~/.cache/patchwork. Raises VariableError where there is
+    no home."""
+    try:
+        return Path(text("PATCHWORK_CACHE") or "~/.cache/patchwork").expanduser()
+    except RuntimeError:
+        raise VariableError(
+            "This user has no home folder for downloads and results: set PATCHWORK_CACHE to a folder that can be written."
+        ) from None
+
+
+def check_writable(folder: Path, variable: str) -> None:
+    """Raise VariableError, which names the variable that chooses a folder, unless files can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise VariableError(f"{folder} cannot be written ({error.strerror}): set {variable} to a folder of your own.") from None
+
+
+def choose_temporary_folder() -> None:
+    """Let gradio keep uploads in GRADIO_TEMP_DIR, made whole, else in a folder of this user: the one that it shares by default belongs to
+    whoever came first. Raises VariableError where files cannot be written there."""
+    if chosen := text("GRADIO_TEMP_DIR"):
+        folder, variable = Path(os.path.abspath(os.path.expanduser(chosen))), "GRADIO_TEMP_DIR"  # noqa: PTH100, PTH111 - no home is no error
+    else:
+        folder, variable = (
+            Path(tempfile.gettempdir(), "-".join(["gradio", *([str(os.getuid())] if hasattr(os, "getuid") else [])])),
+            "TMPDIR",
+        )
+        if folder.exists() and hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            folder = Path(tempfile.mkdtemp(prefix="gradio-"))
+    check_writable(folder, variable)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+
+
+def spare_loopback() -> None:
+    """Let proxies that the environment names, if any, not stand between this machine and itself."""
+    if any(text(name) or text(name.upper()) for name in PROXIES):  # else the system's own settings would no longer be asked
+        hosts = list(dict.fromkeys(host for name in ("no_proxy", "NO_PROXY") for host in text(name).replace(" ", "").split(",") if host))
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+
+
+@contextmanager
+def local_only() -> Iterator[None]:
+    """No proxies in the environment while the block runs: what only speaks to this machine fails at one that it cannot even name.
+
+    Raises VariableError for an address of a hub at which libraries break, and for a temporary folder that cannot be written.
+    """
+    endpoint("HF_ENDPOINT")
+    choose_temporary_folder()
+    names = [name for name in os.environ if name.lower() in PROXIES]
+    values = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(values)
+
+
+tidy()
+spare_loopback()
