@@ -84,7 +84,8 @@ def named(every: list[Candidate], name: str, label: str) -> list[Candidate]:
     """Those of a name that somebody chose. Raises CheckpointError that says which there are."""
     if chosen := [one for one in every if one.name == name] or [one for one in every if one.name.endswith(f".{name}")]:
         return chosen
-    here = ", ".join(dict.fromkeys(one.name for one in every if one.name)) or "only one set of weights"
+    largest = max(len(one.state) for one in every)
+    here = ", ".join(dict.fromkeys(one.name for one in every if one.name and 2 * len(one.state) > largest)) or "only one set of weights"
     raise CheckpointError(f"{label} holds no weights named {name[:60]!r}: there are {here[:400]}.")
 
 

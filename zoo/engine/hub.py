@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from zoo.catalog import sources
 from zoo.catalog.card import Card, cards
+from zoo.catalog.own_cards import own_cards
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.byte_cache import ByteCache
 from zoo.engine.footprint import Memory
@@ -85,7 +86,8 @@ class Hub:
         )
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
-        self.cards = cards()
+        self.own_folder = self.cache_dir / "cards"
+        self.cards = cards() | {name: card for name, card in own_cards(self.own_folder).items() if name not in cards()}
         self.offers = [card for card in self.cards.values() if models is None or self.card(card.id).id in models]
         for identity in models or ():
             self.card(identity)
@@ -104,6 +106,11 @@ class Hub:
             near = nearest(short(identity), list(self.cards))
             raise RequestError(f"There is no model {short(identity)}: choose one of {', '.join(near)}.")
         return self.cards[identity]
+
+    def adopt(self, card: Card) -> None:
+        """Offer a model whose card was written after the start."""
+        self.cards[card.id] = card
+        self.offers = [one for one in self.offers if one.id != card.id] + [card]
 
     def describe(self) -> list[dict[str, Any]]:
         """What is offered, as JSON values: id, title, family, task, licence, bytes, local, labels."""
