@@ -46,7 +46,7 @@ KINDS = dict.fromkeys(("title", "family", "task", "text"), str) | dict.fromkeys(
 KINDS["labels"] = (str, list)
 KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
 """What may stand under `zoo:`, and as what."""
-WORDS = {str: "text", list: "a list of at least one source", dict: "a mapping", (str, list): "a list of names, or what it is called"}
+WORDS = {str: "text", list: "a list of at least one source", dict: "a mapping", (str, list): "text, the name of a list, or a list of names"}
 ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url", "own": "file"}
 """Where weights can come from, and what says where there; `manual` is a page on which a person finds the file, `own` a user's own file."""
 SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..+)")

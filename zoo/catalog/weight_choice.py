@@ -85,7 +85,7 @@ def named(every: list[Candidate], name: str, label: str) -> list[Candidate]:
     if chosen := [one for one in every if one.name == name] or [one for one in every if one.name.endswith(f".{name}")]:
         return chosen
     largest = max(len(one.state) for one in every)
-    here = ", ".join(dict.fromkeys(one.name for one in every if one.name and 2 * len(one.state) > largest)) or "only one set of weights"
+    here = ", ".join(dict.fromkeys(one.name for one in every if one.name and 5 * len(one.state) > 4 * largest)) or "only one set of weights"
     raise CheckpointError(f"{label} holds no weights named {name[:60]!r}: there are {here[:400]}.")
 
 
