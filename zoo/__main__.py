@@ -8,14 +8,18 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
 from zoo.catalog.card import TASKS, Card, Source, cards
 from zoo.engine.request import SOLVERS, Progress, Request, Result, find_label, parse_seeds
 from zoo.errors import RequestError, ZooError
+
+if TYPE_CHECKING:
+    from zoo.engine.hub import Hub
 
 
 def list_models(arguments: argparse.Namespace) -> None:
@@ -28,7 +32,7 @@ def list_models(arguments: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=1))
         return
     for row in rows:
-        card = cards()[row["id"]]
+        card = hub.card(row["id"])
         state = "included" if card.weights[0].origin == "bundled" else "downloaded" if hub.store.find(card) else "not downloaded"
         print(f"{card.id:<23} {card.title:<24} {TASKS[card.task]:<36} {card.size:>14}  {card.licence:<33} {state}")
 
@@ -181,19 +185,44 @@ def cache(arguments: argparse.Namespace) -> None:
 
 
 def take(arguments: argparse.Namespace) -> None:
-    """Import files as the weights of a model."""
+    """Import files as the weights of a model, or one file as a model of its own; print where they lie, and which weights were taken."""
     from zoo.engine.hub import Hub
     from zoo.engine.verify import admit
 
-    card = _card(arguments.id)
-    total = sum(path.stat().st_size for path in arguments.file if path.is_file())
+    hub, (first, *files) = Hub(), arguments.file
+    total = sum(path.stat().st_size for path in map(_path, arguments.file) if path.is_file())
 
     def progress(done: int) -> None:
         print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
 
-    files = admit(Hub().store, card, arguments.file, progress)
+    if files:
+        card = hub.card(first)
+        admit(hub.store, card, list(map(_path, files)), progress, arguments.weights)
+    else:
+        card = _adopted(hub, _path(first), arguments, progress)
+    local = hub.store.find(card)
     print(file=sys.stderr)
-    print(json.dumps({"id": card.id, "path": str(files.path), "sha256": files.sha256}) if arguments.json else files.path)
+    if local.taken:
+        print(f"weights: {local.taken}{', with --weights NAME' if ';' in local.taken else ''}", file=sys.stderr)
+    facts = {"id": card.id, "path": str(local.path), "sha256": local.sha256, "weights": local.taken}
+    print(json.dumps(facts) if arguments.json else local.path)
+
+
+def _adopted(hub: Hub, file: Path, arguments: argparse.Namespace, progress: Callable[[int], None]) -> Card:
+    """A model made of one file without an id, and in words what is known of it."""
+    from zoo.catalog.own_cards import Answers
+    from zoo.engine.own_models import adopt
+
+    if str(file) in hub.cards and not file.exists():
+        raise RequestError(f"{file} is a model: name the file with its weights after it.")
+    words = ("name", "labels", "like", "schedule", "vae", "scale", "input_size")
+    answers = Answers(num_heads=arguments.heads, **{word: getattr(arguments, word) for word in words})
+    card = adopt(hub, file, answers, arguments.weights, progress)
+    arch = ", ".join(f"{word} {value}" for word, value in card.arch.items())
+    latent = f"; autoencoder {card.latent.vae}, scale {card.latent.scale:g}" if card.latent else ""
+    schedule = f"; schedule {_line(dict(card.schedule))}" if card.schedule else ""
+    print(f"\n{card.id}: {card.family}, {arch}{schedule}{latent}; its card is {hub.own_folder / card.id}.md", file=sys.stderr)
+    return card
 
 
 def look(arguments: argparse.Namespace) -> None:
@@ -329,11 +358,23 @@ def parser() -> argparse.ArgumentParser:
         help="a picture or .npy file of which published numbers were recorded, as verify names it; it is not ours to ship",
     )  # fmt: skip
     verifying.set_defaults(run=verify)
-    importing = commands.add_parser("import", help="import files that were copied to this machine as the weights of a model")
-    importing.add_argument("id", metavar="ID")
+    example = "examples: python -m zoo import my-dit.pt --heads 6 --labels names.txt; python -m zoo import dit-xl-2-256 DiT-XL-2-256x256.pt"
+    importing = commands.add_parser("import", help="import files as the weights of a model, or a checkpoint of your own", epilog=example)
     importing.add_argument(
-        "file", metavar="FILE", type=_path, nargs="+", help="the weights, then what else the model needs, such as vocab.json"
+        "file", metavar="[ID] FILE", nargs="+",
+        help="the weights, after the id of their model where it has a card, then what else it needs, such as vocab.json",
+    )  # fmt: skip
+    importing.add_argument("--weights", default="", metavar="NAME", help="which of several sets in FILE; default: the averaged ones")
+    importing.add_argument("--name", default="", help="of a model without a card; default: the file's")
+    importing.add_argument("--labels", type=_path, metavar="FILE", help="its class names, one a line")
+    importing.add_argument("--like", default="", metavar="ID", help="the model that tells what weights do not; default: the most alike")
+    importing.add_argument("--heads", type=int, metavar="N", help="its attention heads; default: those of a model of the same width")
+    importing.add_argument("--input-size", type=int, metavar="N", help="pixels or latents to a side, where weights do not tell")
+    importing.add_argument(
+        "--schedule", default="", metavar="KIND", help="linear, scaled-linear or vp-sde, or with numbers: linear,0.0001,0.02,1000"
     )
+    importing.add_argument("--vae", default="", metavar="ID", help="the autoencoder of its latents")
+    importing.add_argument("--scale", type=float, help="the factor from the autoencoder's latents to its own")
     importing.set_defaults(run=take)
     example = "example: python -m zoo bench --peers --visitors 8"
     benching = commands.add_parser("bench", help="how fast a model runs here, and other code on the same weights", epilog=example)

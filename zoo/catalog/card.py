@@ -44,11 +44,13 @@ FIGURES = {
     "guided": "with guidance", "unguided": "without guidance", "ddpm_250": "ddpm with 250 steps",
 }  # fmt: skip
 """Settings at which samples were counted that a classifier recognises, in words."""
-KINDS = dict.fromkeys(("title", "family", "task", "labels", "text"), str) | dict.fromkeys(("weights", "fingerprint", "expected"), list)
+KINDS = dict.fromkeys(("title", "family", "task", "text"), str) | dict.fromkeys(("weights", "fingerprint", "expected"), list)
+KINDS["labels"] = (str, list)
 KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
 """What may stand under `zoo:`, and as what."""
-ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url"}
-"""Where weights can come from, and what says where there; `manual` is a page on which a person finds the file."""
+WORDS = {str: "text", list: "a list of at least one source", dict: "a mapping", (str, list): "text, the name of a list, or a list of names"}
+ORIGINS = {"bundled": "file", "huggingface": "repo", "modelscope": "repo", "url": "url", "manual": "url", "own": "file"}
+"""Where weights can come from, and what says where there; `manual` is a page on which a person finds the file, `own` a user's own file."""
 SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..+)")
 """Name of one of several files that hold the weights together; a card names the first."""
 PREPARATION = "preprocessor_config.json"
@@ -68,7 +70,7 @@ class Source:
     """One place where the weights can come from."""
 
     origin: str
-    """bundled | huggingface | modelscope | url | manual; `from` in the card."""
+    """bundled | huggingface | modelscope | url | manual | own; `from` in the card."""
     file: str
     """Name of the weights file, with its folder in the repository where it has one; the first, where they are cut into shards."""
     repo: str = ""
@@ -163,7 +165,8 @@ class Card:
     sampling: Sampling | None = None
     presets: Mapping[str, Preset] = field(default_factory=dict)
     latent: Latent | None = None
-    labels: str = ""
+    labels: str | tuple[str, ...] = ""
+    """A list of names in zoo/catalog/data, or the names themselves."""
     text: str = ""
     """Card id of the encoder that turns prompts into context."""
     cost: Cost = Cost()
@@ -185,7 +188,7 @@ class Card:
     @property
     def label_names(self) -> tuple[str, ...]:
         """Class names by index; empty for a model without classes."""
-        return label_names(self.labels) if self.labels else ()
+        return label_names(self.labels) if self.labels and isinstance(self.labels, str) else tuple(self.labels)
 
     @property
     def generates(self) -> bool:
@@ -290,7 +293,7 @@ def parse(identity: str, content: str) -> Card:
     if missing := sorted({"title", "family", "task", "arch", "weights"} - zoo.keys()):
         raise CardError(f"Card {identity}: `{missing[0]}` is missing under zoo.")
     if wrong := [key for key, value in zoo.items() if not isinstance(value, KINDS[key]) or (key == "weights" and not value)]:
-        kind = {str: "text", list: "a list of at least one source", dict: "a mapping"}[KINDS[wrong[0]]]
+        kind = WORDS[KINDS[wrong[0]]]
         raise CardError(f"Card {identity}: `{wrong[0]}` must be {kind}, not {zoo[wrong[0]]!r}.")
     if zoo["task"] not in TASKS:
         raise CardError(f"Card {identity}: task {zoo['task']!r} is unknown; known are {', '.join(sorted(TASKS))}.")
@@ -303,6 +306,7 @@ def parse(identity: str, content: str) -> Card:
         zoo["weights"] = tuple(_source(item) for item in zoo["weights"])
         zoo["fingerprint"] = tuple(zoo.get("fingerprint", ()))
         zoo["expected"] = tuple(expected.parse(item) for item in zoo.get("expected", ()))
+        zoo["labels"] = _names(zoo.get("labels", ""))
         card = Card(
             id=identity,
             licence=str(head.get("license", "unknown")),
@@ -360,6 +364,12 @@ def _source(item: dict) -> Source:
     if not isinstance(source.bytes, int) or source.bytes < 0:
         raise TypeError(f"bytes must be a whole number, not {source.bytes!r}")
     return source
+
+
+def _names(labels: str | list) -> str | tuple[str, ...]:
+    if isinstance(labels, list) and not all(isinstance(name, str) and name.isprintable() for name in labels):
+        raise TypeError("labels must be names, each a line of text")
+    return tuple(labels) if isinstance(labels, list) else labels
 
 
 def _link(url: Any) -> str:

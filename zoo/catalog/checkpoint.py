@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from zoo.catalog.key_maps import likely_cause, sources
+from zoo.catalog.key_maps import sources
+from zoo.catalog.misfits import likely_cause
+from zoo.catalog.pickles import unpickle
+from zoo.catalog.weight_choice import Candidate, Taken, candidates, named
 from zoo.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import nn
 
-HOLDERS = ("ema", "nnet_ema", "model", "nnet", "state_dict")
-"""Keys under which training checkpoints keep the weights, the averaged ones first (DiT and Latte: ema; U-ViT: nnet_ema)."""
-WRAPPERS = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every key."""
-HARMLESS = re.compile(r"(argparse\.Namespace|(ml_collections|omegaconf|numpy|collections|typing)\..*)")
-"""Names in pickles that only describe a training; they become inert stand-ins, whatever they are."""
+TENSORS = 20_000
+"""In one file; the largest model here has about 1,200."""
+HEADER = 4 << 20
+"""Bytes that a safetensors file may take to name its tensors."""
 
 
-BROKEN = (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, zipfile.BadZipFile)
-"""What reading a damaged pickle may raise."""
+def contents(path: Path) -> Any:
+    """What a file holds, mapped from it rather than copied where its format allows: safetensors, or a pickle of torch.save.
 
-
-class Inert:
-    """Stands for an object of a training's configuration: takes whatever the pickle gives it, and does nothing."""
-
-    def __new__(cls, *_: object, **__: object) -> Inert:
-        """Ignore the arguments."""
-        return super().__new__(cls)
-
-    def __setstate__(self, state: object) -> None:
-        """Ignore the state."""
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """Read weights, mapped from the file rather than copied where its format allows: safetensors, or a pickle of torch.save.
-
-    A training checkpoint gives its averaged weights. Raises CheckpointError where the file is missing, damaged, something else,
-    or a pickle that would run code.
+    Raises CheckpointError where the file is missing, damaged, something else, a pickle that would run code, or larger inside than outside.
     """
     try:
         with path.open("rb") as file:
@@ -67,88 +49,108 @@ def read(path: Path) -> dict[str, Tensor]:
         return _safetensors(path, label)
     if head[:2] != b"PK" and head[:1] != b"\x80":
         raise CheckpointError(f"{label} is neither a safetensors file nor a PyTorch checkpoint: fetch the model again.")
-    return weights_in(_unpickle(path, label), label)
+    return unpickle(path, label)
 
 
 def _safetensors(path: Path, label: str) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if HEADER < header < path.stat().st_size:
+        raise CheckpointError(f"{label} takes {header:,} bytes to name its tensors, more than any model here: cut it down.")
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+            if len(keys) > TENSORS:
+                raise CheckpointError(f"{label} holds {len(keys):,} tensors, more than the {TENSORS:,} of any model here: cut it down.")
+            return {key: file.get_tensor(key) for key in keys}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{label} is not a whole safetensors file ({error}): fetch the model again, or restore the file.") from None
+        reason = str(error).split("\n")[0][:120]
+        raise CheckpointError(f"{label} is not a whole safetensors file ({reason}): fetch the model again, or restore the file.") from None
 
 
-def _unpickle(path: Path, label: str, inert: tuple[str, ...] = ()) -> Any:
-    """What torch.load makes of a pickle with weights_only, the named objects replaced by inert ones."""
-    try:
-        with torch.serialization.safe_globals([(Inert, name) for name in inert]):
-            if zipfile.is_zipfile(path):
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            with path.open("rb") as file:
-                return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        match = re.search(r"GLOBAL ([\w.]+)", str(error))
-        name = match.group(1) if match else ""
-    except (*BROKEN, SafetensorError) as error:
-        reason = str(error).split("\n")[0].split(". ")[0].rstrip(".")
-        raise CheckpointError(f"{label} is a damaged or truncated PyTorch checkpoint ({reason}): fetch the model again.") from None
-    if HARMLESS.fullmatch(name) and name not in inert:
-        return _unpickle(path, label, (*inert, name))
-    what = f"asks for {name}, which weights never need" if name else "is damaged, or no plain dictionary of weights"
-    raise CheckpointError(f"{label} is a pickle that {what}: it was not opened, and should not be trusted.")
+def every_candidate(paths: Sequence[Path]) -> list[Candidate]:
+    """What a file, or its shards, may hold the weights in, the likeliest first. Raises CheckpointError."""
+    parts = [contents(path) for path in paths]
+    label = " with ".join(f"{path} ({path.stat().st_size} bytes)" for path in paths)
+    content = parts[0] if len(parts) == 1 else {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
+    every, room = candidates(content, label), 4 * sum(path.stat().st_size for path in paths)
+    for one in every:
+        if any(value.layout != torch.strided or value.is_quantized for value in one.state.values()):
+            raise CheckpointError(f"{label} holds sparse or quantized tensors, which no model here has: save them dense.")
+        if sum(value.numel() * value.element_size() for value in one.state.values()) > room:
+            raise CheckpointError(f"{label} holds views that repeat a few numbers many times: save contiguous tensors.")
+    return every
 
 
-def weights_in(content: Any, label: str) -> dict[str, Tensor]:
-    """The state dict in what a checkpoint holds: itself, or the averaged one under its usual names, without wrappers' prefixes."""
-    for holder in HOLDERS:
-        if isinstance(content, Mapping) and isinstance(content.get(holder), Mapping):
-            content = content[holder]
-            break
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        keys = (
-            f"it holds {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else f"it holds a {type(content).__name__}"
-        )
-        raise CheckpointError(f"{label} holds no weights where they usually are ({', '.join(HOLDERS)}): {keys}.")
-    state = {str(key): value for key, value in content.items()}
-    for prefix in WRAPPERS:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+def read(path: Path, name: str = "") -> dict[str, Tensor]:
+    """The weights that a file most likely means: of a training's, the averaged ones; name: those that somebody chose instead.
+
+    Raises CheckpointError as `contents` does, and where it holds no weights.
+    """
+    every = every_candidate([path])
+    return dict((named(every, name, str(path)) if name else every)[0].state)
 
 
 Rename = Callable[["nn.Module", Mapping[str, Tensor]], Mapping[str, Tensor]]
 """(module, state dict) -> the same under the module's own names."""
 
 
-def load_into(module: nn.Module, source: Path | str | Sequence[Path] | Mapping[str, Tensor], rename: Rename | None = None) -> None:
+def load_into(
+    module: nn.Module, source: Path | str | Sequence[Path] | Mapping[str, Tensor], rename: Rename | None = None, name: str = ""
+) -> Taken:
     """Load a file, all its shards, or a state dict strictly into `module`, in the module's own dtype; it may still be on meta.
 
-    The layout (official, diffusers, CompVis) is recognised by its keys; others are the business of `rename`. Raises CheckpointError
-    that names what is missing, unexpected or of another shape, the first five and how many, with the likely cause; the module is then
-    unchanged.
+    The layout (official, diffusers, CompVis) is recognised by its keys; others are the business of `rename`. Of several sets of weights
+    the first that fits is taken, averaged ones before others; name: the one that somebody chose. Returns which was taken. Raises
+    CheckpointError that names what is missing, unexpected or of another shape, the first five and how many, with the likely cause; the
+    module is then unchanged.
     """
     files = [] if isinstance(source, Mapping) else [Path(source)] if isinstance(source, (Path, str)) else source
-    state = {key: value for file in files for key, value in read(file).items()} if files else source
-    state, module_state = rename(module, state) if rename else state, module.state_dict()
-    made_of, tables = sources(state), {}
-    if any(len(parts) > 1 for parts in made_of.values()):  # this layout leaves out what can be computed
-        tables = {key: value for key, value in getattr(module, "tables", dict)().items() if key not in made_of}
-    shapes = {key: _shape(state, parts) for key, parts in made_of.items()} | {key: tuple(value.shape) for key, value in tables.items()}
-    faults = [f"{key} is missing" for key in module_state if key not in shapes]
-    faults += [f"{key} is unexpected" for key in shapes if key not in module_state]
-    faults += [
-        f"{key} is {shapes[key]}, not {tuple(value.shape)}"
-        for key, value in module_state.items()
-        if key in shapes and shapes[key] not in (tuple(value.shape), (*value.shape, 1, 1))
-    ]
-    if faults:
-        name = " with ".join(map(str, files)) or "This state dict"
-        cause = likely_cause(shapes, {key: tuple(value.shape) for key, value in module_state.items()})
-        count = f"{len(faults)} fault{'s' * (len(faults) > 1)} in all"
-        raise CheckpointError(f"{name} does not fit this {type(module).__name__}{cause}: {'; '.join(faults[:5])} ({count}).")
-    with torch.no_grad():
+    label = " with ".join(map(str, files)) or "This state dict"
+    every = every_candidate(files) if files else candidates(source, label)
+    module_state, nearest = module.state_dict(), None
+    some = [one for one in every if len(one.state) * 3 > len(module_state)] or every[:1]
+    for one in named(some, name, label) if name else some:
+        fit = Fit(module, module_state, rename(module, one.state) if rename else one.state)
+        if not fit.faults:
+            fit.load(module, module_state)
+            keys = {key: value.shape for key, value in one.state.items()}
+            alike = (other for other in some if {key: value.shape for key, value in other.state.items()} == keys)
+            return Taken(one.name, tuple(dict.fromkeys(other.name for other in alike if other.name != one.name)))
+        if nearest is None or len(fit.shapes.keys() & module_state.keys()) > len(nearest.shapes.keys() & module_state.keys()):
+            nearest = fit
+    raise nearest.error(label, type(module).__name__, module_state)
+
+
+class Fit:
+    """How a state dict lies on a module: what each of its tensors is made of, and what is at fault."""
+
+    def __init__(self, module: nn.Module, module_state: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        self.state, self.made_of, self.tables = state, sources(state), {}
+        if any(len(parts) > 1 for parts in self.made_of.values()):  # this layout leaves out what can be computed
+            self.tables = {key: value for key, value in getattr(module, "tables", dict)().items() if key not in self.made_of}
+        self.shapes = {key: _shape(state, parts) for key, parts in self.made_of.items()}
+        self.shapes |= {key: tuple(value.shape) for key, value in self.tables.items()}
+        self.faults = [f"{key} is missing" for key in module_state if key not in self.shapes]
+        self.faults += [f"{key} is unexpected" for key in self.shapes if key not in module_state]
+        self.faults += [
+            f"{key} is {self.shapes[key]}, not {tuple(value.shape)}"
+            for key, value in module_state.items()
+            if key in self.shapes and self.shapes[key] not in (tuple(value.shape), (*value.shape, 1, 1))
+        ]
+
+    def error(self, label: str, kind: str, module_state: Mapping[str, Tensor]) -> CheckpointError:
+        """What is at fault, in a sentence."""
+        cause = likely_cause(self.shapes, {key: tuple(value.shape) for key, value in module_state.items()})
+        count = f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)} in all"
+        return CheckpointError(f"{label} does not fit this {kind}{cause}: {'; '.join(fault[:160] for fault in self.faults[:5])} ({count}).")
+
+    @torch.no_grad()
+    def load(self, module: nn.Module, module_state: Mapping[str, Tensor]) -> None:
+        """Give the module its weights."""
         values = {}
         for key, target in module_state.items():
-            parts = [tables[key]] if key in tables else [state[part] for part in made_of[key]]
+            parts = [self.tables[key]] if key in self.tables else [self.state[part] for part in self.made_of[key]]
             parts = [part.to(target.dtype) for part in parts]  # joined after, and only if several: a copy in float32 costs memory
             values[key] = (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(target.shape)
         module.load_state_dict(values, assign=any(value.is_meta for value in module_state.values()))

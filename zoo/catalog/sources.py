@@ -96,6 +96,10 @@ def local_files(card: Card, store: Store) -> LocalFiles:
             f"{card.title} is not downloaded ({card.size}, licence {card.licence}): download it first.",
             command=f"python -m zoo fetch {card.id}",
         )
+    if source.origin == "own":
+        raise DownloadError(
+            f"The weights of {card.title}, which were imported here, are gone: import {source.file} once more.", command=by_hand(card)
+        )
     raise DownloadError(
         f"{card.title} is not on this machine, and no program can download it: get {source.file} from {source.url} and import it.",
         command=by_hand(card),
@@ -291,12 +295,14 @@ def place(source: Source) -> str:
     """Where a source is, in words."""
     if source.repo:
         return f"{source.repo} on {HUBS[source.origin]}"
-    return source.url.split("?")[0]
+    return source.url.split("?")[0] or (f"{source.file}, imported here" if source.origin == "own" else "")
 
 
 def by_hand(card: Card) -> str:
     """How a person gets the files of a card here without this program's network."""
     source = card.weights[0]
+    if source.origin == "own":
+        return f"python -m zoo import {card.id} {source.file}"
     names = [name.rpartition("/")[2] for name in source.files]
     command = {
         "huggingface": f"hf download {source.repo} {' '.join(source.files)}",

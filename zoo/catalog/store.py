@@ -43,6 +43,10 @@ class LocalFiles:
     bytes: int = 0
     digests: Mapping[Path, str] = field(default_factory=dict)
     """What the sha256 of each file was when it arrived."""
+    chosen: str = ""
+    """Which of several sets of weights in the file somebody chose; empty for the averaged ones where there are some."""
+    taken: str = ""
+    """Which set was taken when the file was imported, in words; empty where it holds one."""
 
     @property
     def digest(self) -> str:
@@ -80,7 +84,9 @@ class Store:
         also = {name.rpartition("/")[2]: other for name, other in others}
         digests = {paths[name]: entry["sha256"] for name, entry in files.items()}
         size = sum(entry["bytes"] for entry in files.values())
-        return LocalFiles(path, files[main]["sha256"], also, pin.get("origin", ""), size, digests)
+        words = (str(pin.get(word, "")) for word in ("origin", "chosen", "taken"))
+        origin, chosen, taken = words
+        return LocalFiles(path, files[main]["sha256"], also, origin, size, digests, chosen, taken)
 
     def pin(self, identity: str) -> dict[str, Any]:
         """What is kept of a model: its files with digests and sizes, where they came from, its fingerprint; empty if none is."""

@@ -70,6 +70,7 @@ class Generation:
         if self.job.stop.is_set():
             return
         self.weights = {card.id: model.files, request.vae: autoencoder and autoencoder.files, card.text: encoder}
+        self.taken = {one.id: part.taken for one, part in ((card, model), (decoder, autoencoder)) if part and part.taken}
         self.kernels = ", ".join(part.kernels for part in (model, autoencoder) if part)
         self.autoencoder = autoencoder and autoencoder.module
         self.dear = decoder is not None and hub.whole(decoder)
@@ -160,6 +161,7 @@ class Generation:
             "dtype": str(hub.models.dtype(self.card)).removeprefix("torch."), "device": str(hub.device),
             "kernels": self.kernels, "stopped_at": stopped_at, "shared_passes": self.network.joined,
         }  # fmt: skip
+        conditions |= {"weights_taken_from": self.taken} if self.taken else {}
         receipts = receipts_of(self.card, self.request, images, conditions, seconds)
         files = () if self.visitor is None else hub.results.keep(images, receipts, self.visitor)
         run = "" if self.run_steps is None else hub.keep_steps(self.run_steps)

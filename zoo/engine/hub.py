@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.catalog import environment, sources
 from zoo.catalog.card import Card, cards
+from zoo.catalog.own_cards import own_cards
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.byte_cache import ByteCache
 from zoo.engine.footprint import Memory
@@ -86,7 +87,8 @@ class Hub:
         )
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
-        self.cards = cards()
+        self.own_folder = self.cache_dir / "cards"
+        self.cards = cards() | {name: card for name, card in own_cards(self.own_folder).items() if name not in cards()}
         chosen = self.cards if models is None else {self._named(identity, self.cards).id for identity in models}
         self.offers = [card for card in self.cards.values() if card.id in chosen]
         self.reachable = {part.id: part for card in self.offers for part in self.parts(card)}
@@ -111,6 +113,12 @@ class Hub:
         if isinstance(identity, str) and identity in self.cards:
             raise RequestError(f"This hub does not offer {identity}: choose one of {near}.")
         raise RequestError(f"There is no model {short(identity)}: choose one of {near}.")
+
+    def adopt(self, card: Card) -> None:
+        """Offer a model whose card was written after the start."""
+        self.cards[card.id] = card
+        self.reachable |= {part.id: part for part in self.parts(card)}
+        self.offers = [one for one in self.offers if one.id != card.id] + [card]
 
     def describe(self) -> list[dict[str, Any]]:
         """What is offered, as JSON values: id, title, family, task, licence, bytes, local, labels."""

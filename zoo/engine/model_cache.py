@@ -37,6 +37,8 @@ class Resident:
     files: LocalFiles
     bytes: int
     kernels: str = PLAIN
+    taken: str = ""
+    """Which of several sets of weights in its file it has, in words."""
 
 
 class ModelCache:
@@ -92,13 +94,14 @@ class ModelCache:
     def _load(self, card: Card, files: LocalFiles) -> Resident:
         with torch.device("meta"):
             module = nn.Module.to(build_module(card), self.dtype(card))  # diffusers' own `to` warns of nothing
-        checkpoint.load_into(module, files.weights, renaming(card))
+        taken = checkpoint.load_into(module, files.weights, renaming(card), files.chosen)
         layout = torch.channels_last if card.family == "autoencoder-kl" else torch.preserve_format  # 1.4 times as fast on a CPU
         module = nn.Module.to(module, self.device, memory_format=layout).eval().requires_grad_(False)
         size = sum(p.numel() * p.element_size() for p in module.parameters())
         # A text encoder leaves after a prompt or two: packing it takes longer than it saves.
         stays = self._kernels is not None and self.device.type == "cpu" and card.task != "text-encoder"
-        return Resident(module, files, size, self._kernels.pack(card, module, self._threads(card)) if stays else PLAIN)
+        kernels = self._kernels.pack(card, module, self._threads(card)) if stays else PLAIN
+        return Resident(module, files, size, kernels, taken.words)
 
     @contextmanager
     def hold(self, identities: Iterable[str], work: int = 0) -> Iterator[None]:

@@ -11,6 +11,7 @@ from torch import nn
 from zoo.catalog import checkpoint, sources
 from zoo.catalog.card import PREPARATION, SHARD, Card
 from zoo.catalog.store import LocalFiles, Store, sha256
+from zoo.catalog.weight_choice import Taken
 from zoo.engine import published_numbers
 from zoo.errors import CheckpointError, ChecksumError, RequestError
 from zoo.networks.build import build_module, example_pass, renaming
@@ -30,19 +31,23 @@ def verify(store: Store, card: Card, inputs: Sequence[Path] = ()) -> Iterator[st
     paths = published_numbers.inputs_by_key(card, inputs)
     files = sources.fetch(card, store, offline=True)
     yield _check_digests(card, files)
-    module = load_module(card, files.weights)
+    module, taken = load_module(card, files.weights, files.chosen)
     numbers = sum(value.numel() for value in module.state_dict().values())
     yield (
         f"manifest: {len(module.state_dict())} tensors of {numbers:,} numbers, every key and shape that {card.title} has and no other, "
-        "nothing unpickled that could run."
+        f"nothing unpickled that could run{f'; taken from {taken.words}' if taken.words else ''}."
     )
     yield _compare_fingerprint(store, card, fingerprint(card, module))
     if card.expected:
         yield published_numbers.compare(store, card, module, files, paths)
 
 
-def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> LocalFiles:
+def admit(
+    store: Store, card: Card, files: Sequence[Path], progress: Callable[[int], None] = lambda _: None, chosen: str = ""
+) -> LocalFiles:
     """Take files that somebody carried here into the store as the weights of a card, and what else it needs.
+
+    chosen: which of several sets of weights in the file; empty for the averaged ones where there are some.
 
     Raises RequestError where a file is missing or unknown, CheckpointError where it is not this model, DownloadError for a full disk.
     """
@@ -58,7 +63,7 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(file_names) if file_names else ' alone'}."
         )
     prepared(card, others)
-    load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))])
+    _, taken = load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))], chosen)
     if card.task == "judge":
         statistics(next(iter(others.values())))
     with store.arriving(card.id):
@@ -67,15 +72,16 @@ def admit(store: Store, card: Card, files: Sequence[Path], progress: Callable[[i
             with store.changing():  # who removes another model may just have deleted a file that both need
                 if all((store.blobs / digest).is_file() for digest in digests.values()):
                     entries = {name: store.entry(digest) for name, digest in digests.items()}
-                    return store.keep(card, entries, f"imported from {files[0].name}")
+                    return store.keep(card, entries, f"imported from {files[0].name}", chosen=chosen, taken=taken.words)
 
 
-def load_module(card: Card, weights: Sequence[Path]) -> nn.Module:
-    """The model of a card in float32 with the weights of a file, or its shards, which fit it strictly. Raises CheckpointError."""
+def load_module(card: Card, weights: Sequence[Path], chosen: str = "") -> tuple[nn.Module, Taken]:
+    """The model of a card in float32 with the weights of a file, or its shards, which fit it strictly; and which of several sets of
+    weights were taken. Raises CheckpointError."""
     with torch.device("meta"):
         module = build_module(card)
-    checkpoint.load_into(module, weights, renaming(card))
-    return module.eval().requires_grad_(False)
+    taken = checkpoint.load_into(module, weights, renaming(card), chosen)
+    return module.eval().requires_grad_(False), taken
 
 
 @torch.no_grad()

@@ -80,5 +80,6 @@ def held_out(labels: str) -> HeldOut | None:
 
 def judge_of(card: Card) -> str | None:
     """The id of the model whose features say how far a picture is from the data of a classifier, None where there are none."""
-    data = held_out(card.labels or "") if card.task.endswith("classification") else None
+    shipped = isinstance(card.labels, str) and card.task.endswith("classification")  # of names that a user gave there are none
+    data = held_out(card.labels) if shipped else None
     return data.judge if data else None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from zoo.catalog.vision_key_maps import transformers_names
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -49,7 +51,8 @@ def build(family: str, arch: Mapping) -> nn.Module:
 
 
 def rename_state(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A state dict with the names of `module`, a model of transformers, from those of any version that published it.
+    """A state dict with the names of `module`, a model of transformers, from those of any version that published it, of timm, or of the
+    authors.
 
     transformers knows the older names; what it finds nothing for, or has no place for, keeps its name, so that a strict load says so.
     """
@@ -57,6 +60,13 @@ def rename_state(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str,
     if type(module).__name__ == "CLIPVisionModel":  # published with its text tower
         state = {key: value for key, value in state.items() if not key.startswith("text_") and key not in CLIP_ONLY}
     state = {key: value for key, value in state.items() if "pooler." not in key}  # a layer of which no family here makes use
+    if (theirs := transformers_names(state)) is not None:
+        headed = hasattr(module, "classifier") or hasattr(module, "cls_classifier")
+        prefix = f"{module.base_model_prefix}." if headed else ""
+        state = {key if "classifier." in key else prefix + key: value for key, value in theirs.items()}
+        if mask := next((key for key in module_state if key.endswith("mask_token") and key not in state), ""):
+            state[mask] = torch.zeros_like(module_state[mask])  # what only a pretraining reads; timm leaves it out
+        return state
     if state.keys() == module_state.keys():
         return state
     from transformers.utils import logging
@@ -73,8 +83,8 @@ def rename_state(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str,
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-    absent_keys = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-    weights = {key: value for key, value in model.state_dict().items() if key not in absent_keys}
+    other_shapes = {name: torch.empty(shape, device="meta") for name, shape, _ in report["mismatched_keys"]}  # so that an error tells them
+    weights = {key: value for key, value in model.state_dict().items() if key not in report["missing_keys"]} | other_shapes
     return weights | {key: state.get(key, torch.empty(0)) for key in report["unexpected_keys"]}
 
 

@@ -52,7 +52,7 @@ def provide(card: Card, own: Store, bench: Store, dtype: torch.dtype) -> bool:
     """
     if files := own.find(card):
         if files.origin != "bundled":
-            bench.keep(card, _entries(files), files.origin)
+            bench.keep(card, _entries(files), files.origin, chosen=files.chosen)
         return True
     path, size = bench.folder / f"{card.id}.safetensors", card.cost.params * dtype.itemsize
     try:
@@ -82,5 +82,5 @@ def plain(card: Card, files: LocalFiles, dtype: torch.dtype, device: torch.devic
     """The module of a card as its file gives it, loaded apart from the hub's, which may do to its weights what it likes."""
     with torch.device("meta"):
         module = nn.Module.to(build_module(card), dtype)
-    checkpoint.load_into(module, [Path(path) for path in files.weights], renaming(card))
+    checkpoint.load_into(module, [Path(path) for path in files.weights], renaming(card), files.chosen)
     return nn.Module.to(module, device).eval().requires_grad_(False)

@@ -211,7 +211,7 @@ class ModelsTab:
         }
 
     def _facts(self, card: Card) -> str:
-        size = self.hub.models.sizes().get(card.id)
+        size, files = self.hub.models.sizes().get(card.id), self.hub.store.find(card)
         rows = {
             "Task": TASKS[card.task], "Licence": licence_link(card), "Size of its file": card.size,
             "Parameters": f"{card.cost.params / 1e6:.1f} M",
@@ -220,7 +220,8 @@ class ModelsTab:
             "Reported by the authors": ", ".join(f"{name.removesuffix(' (reported)')} {value:g}" for name, value in card.reported.items()),
             "Measured here": card.measured_words, "Proof": self._proof(card),
             "Source": ", ".join(dict.fromkeys(controls.place(source) for source in card.weights)),
-            "On disk": self._on_disk(card), "In memory": f"{size / 1e6:.1f} MB" if size else "no",
+            "Weights": files.taken if files else "", "On disk": self._on_disk(card),
+            "In memory": f"{size / 1e6:.1f} MB" if size else "no",
         }  # fmt: skip
         table = "".join(
             f"<dt>{name}</dt><dd>{value if name == 'Licence' else html.escape(value)}</dd>" for name, value in rows.items() if value

@@ -1,0 +1,107 @@
+"""What a wrong set of names and shapes probably is."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+KINDS = (
+    ("temp_embed", "a Latte, the video model"),
+    ("caption_projection.linear_1.weight", "a Latte-1, the text-to-video model"),
+    ("context_embed.weight", "a text-to-image U-ViT"),
+    ("label_emb.weight", "a class-conditional U-ViT"),
+    ("mid_block.norm1.weight", "a U-ViT"),
+    ("blocks.0.adaLN_modulation.1.weight", "a DiT"),
+    ("decoder.time_conv_out.weight", "an autoencoder with a temporal decoder"),
+    ("decoder.conv_in.weight", "an autoencoder"),
+    ("embeddings.distillation_token", "a DeiT, with a distillation token"),
+    ("embeddings.register_tokens", "a DINOv2 with registers"),
+    ("encoder.layer.0.layer_scale1.lambda1", "a DINOv2"),
+    ("encoder.layers.0.blocks.0.attention.relative_position_bias.relative_position_bias_table", "a Swin"),
+    ("embeddings.class_embedding", "CLIP's image encoder"),
+    ("embeddings.cls_token", "a vision transformer"),
+    ("cls_token", "a vision transformer, in timm's or its authors' layout"),
+    ("embeddings.token_embedding.weight", "CLIP's text encoder"),
+    ("block.0.layer.0.SelfAttention.q.weight", "T5's text encoder"),
+)
+"""The end of a key that only this kind of model has; the first that is found decides."""
+FOREIGN = (
+    (r"lora_(A|B|down|up|a|b)\b|\.lora\.", "a LoRA, which changes a model and is none"),
+    (r"layer1\.0\.conv1\.weight|resnet\.", "a ResNet"),
+    (r"input_blocks\.\d|down_blocks\.\d+\.(resnets|attentions)", "a U-Net of Stable Diffusion"),
+    (r"joint_(transformer_)?blocks\.0|transformer_blocks\.0\.attn\.add_q_proj", "a multimodal DiT, as Stable Diffusion 3 has it"),
+    (r"double_blocks\.0", "a FLUX"),
+    (r"y_embedder\.y_embedding|adaln_single\.|scale_shift_table", "a PixArt"),
+    (r"self_attn\.q_proj\.weight.*|model\.embed_tokens\.weight|h\.0\.attn\.c_attn\.weight", "a language model"),
+    (r"embeddings\.word_embeddings\.weight", "BERT or a relative of it"),
+    (r"transformer\.resblocks\.0|visual\.conv1", "a whole CLIP"),
+    (r"stages\.0\.(blocks\.)?0\.|downsample_layers\.0", "a ConvNeXt"),
+    (r"features\.0\.weight", "a VGG or AlexNet"),
+    (r"conv_stem\.weight|blocks\.0\.0\.conv_pw", "an EfficientNet or MobileNet"),
+    (r"(encoder|decoder)\.(down|mid|up)", "an autoencoder in another layout"),
+    (r"cls_token|patch_embed\.proj", "a vision transformer in another layout, such as timm's"),
+)
+"""Keys of networks that are none of ours, and what they belong to."""
+WIDTHS = ("blocks.0.attn.proj.bias", "mid_block.attn.proj.bias", "decoder.conv_in.bias", "layernorm.bias", "pre_layrnorm.bias")
+"""Ends of keys whose length is the width of the network."""
+PATCHES = ("x_embedder.proj.weight", "patch_embed.proj.weight", "patch_embeddings.projection.weight", "patch_embedding.weight")
+"""Ends of the key of the convolution that makes tokens of patches."""
+
+
+def likely_cause(theirs: Shapes, ours: Shapes) -> str:
+    """Words for an error, such as ": this is the 512 px checkpoint", or nothing where the reason is not plain."""
+    here, there = _kind(theirs), _kind(ours)
+    if here and here != there:
+        return f": this is {here}"
+    if not here and 4 * len(theirs.keys() & ours.keys()) < len(ours):
+        return f": it holds no blocks of this network{_foreign(theirs)}"
+    both = {key: (theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]}
+    for key in (key for end in WIDTHS for key in both if key.endswith(end)):
+        return f": this is another size, of width {both[key][0][0]} instead of {both[key][1][0]}"
+    deep = [_blocks(theirs), _blocks(ours)]
+    if deep[0] != deep[1]:
+        return f": this is another size, of {deep[0]} blocks instead of {deep[1]}"
+    return _ends(theirs, both)
+
+
+def _ends(theirs: Shapes, both: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    """What differs before and after blocks that are the same."""
+    for key in (key for end in PATCHES for key in both if key.endswith(end)):
+        if both[key][0][2:] != both[key][1][2:]:
+            return f": this is another size, of patch {both[key][0][2]} instead of {both[key][1][2]}"
+        return f": this one takes {both[key][0][1]} channels instead of {both[key][1][1]}"
+    patch = next((shape for key, shape in theirs.items() if key.endswith(PATCHES) and len(shape) > 2), ())
+    for key in (key for key in both if re.search(r"pos_embed$|position_embeddings?(\.weight)?$", key)):
+        if patch and both[key][0][-1] == both[key][1][-1]:
+            side = math.isqrt(both[key][0][-2]) * patch[2] * (8 if patch[1] == 4 else 1)
+            return f": this is the {side} px checkpoint"
+    for key in ("y_embedder.embedding_table.weight", "label_emb.weight"):
+        if key in both:
+            return f": this one has {both[key][0][0]} rows of labels instead of {both[key][1][0]}"
+    for key in (key for key in both if key.endswith("classifier.weight")):
+        return f": this one knows {both[key][0][0]} classes instead of {both[key][1][0]}"
+    if "final_layer.linear.weight" in both:
+        here, there = both["final_layer.linear.weight"]
+        return f": this one was trained with{'' if here > there else 'out'} learned sigma"
+    return ""
+
+
+def _kind(shapes: Shapes) -> str:
+    return next((words for end, words in KINDS if any(key == end or key.endswith(f".{end}") for key in shapes)), "")
+
+
+def _foreign(shapes: Shapes) -> str:
+    """What keys that are none of ours look like."""
+    for pattern, words in FOREIGN:
+        if any(re.search(pattern, key) for key in shapes):
+            return f", it looks like {words}"
+    return f", its first key is {next(iter(shapes), 'none')[:80]}"
+
+
+def _blocks(shapes: Shapes) -> int:
+    """How many transformer blocks keys name, in whatever stages."""
+    place = r"(?:^|\.)((?:layers\.\d+\.)?(?:in_blocks|out_blocks|blocks|layers?|transformer_blocks)\.\d+)\."
+    return len({match[1] for key in shapes if (match := re.search(place, key))})

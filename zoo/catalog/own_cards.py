@@ -1,0 +1,177 @@
+"""Cards of a user's own models: written from what weights tell and what he says, kept in his folder, read beside those that ship."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.catalog.architectures import Architecture
+from zoo.catalog.card import GENERATORS, SCHEDULES, Card, parse
+from zoo.catalog.files import atomic_write
+from zoo.errors import CardError, RequestError
+
+NUMBERS = {"linear": (0.0001, 0.02, 1000), "scaled-linear": (0.00085, 0.012, 1000), "vp-sde": (0.1, 20)}
+"""The usual numbers of every schedule: DiT and Latte; U-ViT on latents; U-ViT on pixels."""
+LABELS = 100_000
+"""Bytes of a file of class names, and more than any has classes."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a user says of his model: where he says nothing, the nearest card of its family does."""
+
+    name: str = ""
+    labels: Path | None = None
+    """A file with one class name a line, by index."""
+    like: str = ""
+    """Id of the card that tells what weights do not."""
+    num_heads: int | None = None
+    input_size: int | None = None
+    schedule: str = ""
+    """linear | scaled-linear | vp-sde, and where they are not the usual ones its numbers, between commas."""
+    vae: str = ""
+    scale: float | None = None
+
+
+def nearest(found: Architecture, cards: Mapping[str, Card], like: str = "") -> Card:
+    """The card that tells what the weights of a network do not: the one that was named, else the one most like it of its family.
+
+    Raises RequestError where there is no such card.
+    """
+    same = [card for card in cards.values() if card.family == found.family]
+    if like:
+        same = [card for card in same if card.id == like]
+    if not same:
+        raise RequestError(f"There is no model {like[:60]!r} of the family {found.family}: leave --like out, or name another.")
+
+    def alike(card: Card) -> tuple:
+        words = ("in_channels", "hidden_size", "num_classes", "depth", "patch_size", "input_size")
+        equal = [card.arch.get(word) == found.words.get(word) for word in words]
+        return (card.task == found.task and equal[0], equal[1], sum(equal))
+
+    return max(same, key=alike)
+
+
+def questions(found: Architecture, base: Card, answers: Answers) -> dict[str, Any]:
+    """What neither weights nor the nearest card tell, and nobody said yet: the flag of each, and the usual value."""
+    asked: dict[str, Any] = {}
+    if (
+        "num_heads" in found.unknown
+        and answers.num_heads is None
+        and not answers.like
+        and base.arch["hidden_size"] != found.words["hidden_size"]
+    ):
+        asked["--heads"] = _usual_heads(found, base)
+    if "input_size" in found.unknown and answers.input_size is None and not answers.like:
+        asked["--input-size"] = base.arch["input_size"]
+    channels = found.words["in_channels"]
+    if found.task in GENERATORS and channels != 3 and not answers.vae and not (base.latent and base.arch["in_channels"] == channels):
+        asked["--vae and --scale"] = f"an autoencoder of {channels} channels"
+    return asked
+
+
+def _usual_heads(found: Architecture, base: Card) -> int:
+    """As many as give heads of the width that the family has."""
+    hidden, each = found.words["hidden_size"], base.arch["hidden_size"] // base.arch["num_heads"]
+    fitting = [heads for heads in range(1, hidden + 1) if hidden % heads == 0 and hidden // heads % 2 == 0]
+    return min(fitting or [1], key=lambda heads: abs(hidden / heads - each))
+
+
+def compose(identity: str, file: str, found: Architecture, base: Card, answers: Answers, params: int) -> str:
+    """The card of a model as text. Raises RequestError for what does not fit: heads, class names, a schedule, an autoencoder."""
+    arch = dict(found.words)
+    if "num_heads" in found.unknown:
+        arch["num_heads"] = answers.num_heads or base.arch["num_heads"]
+        if arch["num_heads"] < 1 or arch["hidden_size"] % arch["num_heads"]:
+            raise RequestError(f"{arch['num_heads']} heads do not divide a width of {arch['hidden_size']}: give --heads another number.")
+    if "input_size" in found.unknown:
+        arch["input_size"] = answers.input_size or base.arch["input_size"]
+    labels = _labels(arch, found, base, answers.labels)
+    zoo: dict[str, Any] = {"title": answers.name or identity, "family": found.family, "task": found.task, "arch": arch}
+    if found.task in GENERATORS:
+        zoo["schedule"] = _schedule(answers.schedule) if answers.schedule else dict(base.schedule)
+        zoo["guidance"], zoo["sampling"] = asdict(base.guidance), asdict(base.sampling)
+        if arch["in_channels"] != 3 or answers.vae:
+            zoo["latent"] = {
+                "vae": answers.vae or base.latent.vae,
+                "scale": (base.latent.scale if base.latent else 1.0) if answers.scale is None else answers.scale,
+            }
+    else:
+        zoo["pixels"] = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(base.pixels).items()}
+    zoo |= {"labels": labels} if labels else {}
+    zoo |= {"text": base.text} if base.text and found.task == "text-to-image" else {}
+    zoo |= {"cost": {"params": params}, "weights": [{"from": "own", "file": re.sub(r"[^\w.-]", "_", file).lstrip(".-") or "weights"}]}
+    head = {"license": "unknown", "library_name": "pytorch", "zoo": zoo}
+    said = [f"{len(arch)} words of the architecture are read off the keys and shapes of `{zoo['weights'][0]['file']}`"]
+    said += [f"what they do not tell is as on the card `{base.id}`, unless it was said at the import"]
+    return (
+        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n\nImported on this machine: {'; '.join(said)}.\n"
+    )
+
+
+def _labels(arch: dict[str, Any], found: Architecture, base: Card, file: Path | None) -> list[str] | str:
+    """Class names; numbers in words where nobody gave any. A list of as many names as the table has rows says that there is no null."""
+    count, generates = arch["num_classes"], found.task in GENERATORS
+    if not count:
+        return []
+    if file is None:
+        same = base.labels and base.arch.get("num_classes") == count
+        return base.labels if same and isinstance(base.labels, str) else [f"class {number}" for number in range(count)]
+    try:
+        if file.stat().st_size > LABELS:
+            raise RequestError(f"{file} ({file.stat().st_size:,} bytes) is too long for class names, one a line: give another --labels.")
+        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file} cannot be read as class names, one a line ({type(error).__name__}): give another --labels.") from None
+    if generates and len(names) == count + 1:
+        arch["num_classes"], arch["null_label"] = count + 1, False
+    elif len(names) != count:
+        rows = f", and one of no class{', or none' if generates else ''}" if generates else ""
+        raise RequestError(f"{file} holds {len(names)} class names for {count} classes{rows}: give --labels one name a line.")
+    return names
+
+
+def _schedule(text: str) -> dict[str, Any]:
+    kind, *numbers = text.split(",")
+    try:
+        if kind not in SCHEDULES:
+            raise ValueError
+        values = [float(number) if "." in number or "e" in number else int(number) for number in numbers] or NUMBERS[kind]
+        return {"kind": kind} | dict(zip(SCHEDULES[kind], values, strict=True))
+    except ValueError:
+        usual = " or ".join(",".join(map(str, (name, *NUMBERS[name]))) for name in SCHEDULES)
+        raise RequestError(f"The schedule {text[:60]!r} is not understood: give --schedule {usual}.") from None
+
+
+def slug(name: str) -> str:
+    """A name as an id: small letters, digits and hyphens. Raises RequestError where none is left."""
+    identity = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
+    if not identity:
+        raise RequestError(f"The name {name[:60]!r} holds no letter or digit of which to make an id: give --name another.")
+    return identity
+
+
+def write(folder: Path, identity: str, text: str) -> None:
+    """Keep a card in a user's folder. Raises CardError where the disk refuses."""
+    try:
+        with atomic_write(folder / f"{identity}.md") as part:
+            part.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CardError(f"The card cannot be written to {folder} ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
+
+
+def own_cards(folder: Path) -> dict[str, Card]:
+    """The cards in a user's folder by id; what is wrong with one is logged, and keeps no other from being read."""
+    found = {}
+    for path in sorted(folder.glob("*.md")):
+        try:
+            found[path.stem] = parse(path.stem, path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, CardError) as error:
+            logging.getLogger(__name__).warning("%s is left out: %s", path, error)
+    return found

@@ -1,0 +1,82 @@
+"""A checkpoint that no card describes becomes a model: its architecture read, its card written, its weights in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from zoo.catalog import checkpoint
+from zoo.catalog.architectures import Architecture, recognise
+from zoo.catalog.card import Card, parse
+from zoo.catalog.misfits import likely_cause
+from zoo.catalog.own_cards import Answers, compose, nearest, questions, slug, write
+from zoo.catalog.weight_choice import Candidate, named
+from zoo.engine.verify import admit
+from zoo.errors import CheckpointError, RequestError
+from zoo.networks.build import build_module
+
+if TYPE_CHECKING:
+    from zoo.engine.hub import Hub
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a file turned out to hold: the weights meant, their architecture, and the card that tells the rest."""
+
+    weights: Candidate
+    found: Architecture
+    base: Card
+
+
+def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
+    """Read what a file holds; name: the weights that somebody chose. Raises CheckpointError where no part of it is a network of ours."""
+    every = checkpoint.every_candidate([file])
+    for weights in named(every, name, str(file)) if name else every:
+        if found := recognise(weights.state):
+            return Recognised(weights, found, nearest(found, hub.cards, like))
+    cause = likely_cause({key: tuple(value.shape) for key, value in every[0].state.items()}, {"": ()})
+    raise CheckpointError(
+        f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read{cause}; its card must be written by hand."
+    )
+
+
+def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Callable[[int], None] = lambda _: None) -> Card:
+    """Make a model of a file: read its architecture, write its card into the user's folder, and take its weights into the store.
+
+    Raises RequestError that names what nobody said and what is usual, and for a name that is taken; CheckpointError, CardError and
+    DownloadError as reading, parsing and copying do. Nothing is left behind then.
+    """
+    recognised = look(hub, file, answers.like, name)
+    found, base = recognised.found, recognised.base
+    identity = slug(answers.name or file.stem)
+    if identity in hub.cards:
+        raise RequestError(
+            f"There is a model {identity} already: give --name another, or import it as python -m zoo import {identity} FILE."
+        )
+    if asked := questions(found, base, answers):
+        usual = ", ".join(f"{flag} (usually {value})" for flag, value in asked.items())
+        also = "; --schedule, --vae and --scale too where they are not those of" if base.schedule else "; the rest is as on"
+        raise RequestError(
+            f"{file.name} is a {found.family} of width {found.words['hidden_size']}, and its weights do not tell everything: "
+            f"say {usual}{also} {base.id}."
+        )
+    if answers.vae:
+        hub.card(answers.vae)
+    with torch.device("meta"):
+        params = sum(value.numel() for value in recognised.weights.state.values())
+    text = compose(identity, file.name, found, base, answers, params)
+    card = parse(identity, text)
+    with torch.device("meta"):
+        build_module(card)
+    admit(hub.store, card, [file], progress, recognised.weights.name)
+    try:
+        write(hub.own_folder, identity, text)
+    except Exception:
+        hub.store.remove(identity)
+        raise
+    hub.adopt(card)
+    return card
