@@ -20,6 +20,7 @@ from zoo.catalog.files import atomic_write
 from zoo.engine.retention import Retention, delete, lines
 from zoo.errors import MediaError
 from zoo.media import pictures, video
+from zoo.media.receipts import receipt_text
 
 if TYPE_CHECKING:
     from zoo.catalog.card import Card
@@ -104,7 +105,7 @@ def _contents(image: np.ndarray, receipt: dict[str, Any]) -> Iterator[tuple[str,
         if len(image) == 1:
             yield ".png", pictures.png(image[0], receipt | {"pixels": pictures.digest(image[0])})
         yield from video.files(image, receipt["request"]["fps"], receipt)
-    yield ".json", pictures.receipt_text(receipt).encode()
+    yield ".json", receipt_text(receipt).encode()
 
 
 def _name(receipt: dict[str, Any], suffix: str) -> str:
