@@ -87,6 +87,8 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for path in files:
+                if not path.is_file():
+                    raise MediaError(f"{path.name} is no longer there: make it once more.")
                 for file in path.parent.glob(f"{path.stem}.*"):
                     shutil.copyfile(file, folder / file.name)
         except OSError as error:
@@ -94,7 +96,7 @@ class Results:
         return [folder / path.name for path in files]
 
     def _page(self, visitor: str) -> Path | None:
-        return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", visitor) else None
+        return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", str(visitor)) else None
 
 
 def _contents(image: np.ndarray, receipt: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
