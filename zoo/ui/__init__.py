@@ -22,6 +22,7 @@ from zoo.ui import sessions
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
+from zoo.ui.page import REFUSALS, Page
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
@@ -44,7 +45,7 @@ __all__ = ["build", "first_generator", "launch", "until_interrupted"]
 
 def build(hub: Hub) -> gr.Blocks:
     """The whole page around one hub, with the public API."""
-    with gr.Blocks(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
+    with Page(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
         message = gr.HTML(elem_id="message")
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -145,4 +146,5 @@ def appearance(hub: Hub) -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": "50mb",
         "max_threads": EVENTS,
+        "app_kwargs": {"exception_handlers": REFUSALS},
     }
