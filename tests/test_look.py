@@ -24,7 +24,7 @@ from zoo.inside.forward_record import layers_of
 from zoo.inside.inspector import Looker
 from zoo.inside.modulation import long_skips, modulations, record_skips
 from zoo.inside.patch_tokens import filter_components, principal, record_tokens, similarity
-from zoo.media import pictures, video
+from zoo.media import clips, photographs, video
 from zoo.networks import preparation, vision
 from zoo.networks.build import build_module
 from zoo.sampling import Trace
@@ -250,7 +250,7 @@ def test_relevance_is_that_of_the_class_and_changes_with_it(inside: Looker, hub:
     other = inside.relevance("tiny-vit", path, recording.label(recording.predictions[1][0]))
     assert not torch.allclose(found, other)
     module, card = hub.load(hub.card("tiny-vit")).module, hub.card("tiny-vit")
-    pixels = preparation.prepare(pictures.open_picture(path), card.pixels, 64)[1][None]
+    pixels = preparation.prepare(photographs.open_picture(path), card.pixels, 64)[1][None]
     best = recording.label(None)
     grey = pixels.clone()
     row, column = divmod(int(found.argmax()), 8)
@@ -513,15 +513,15 @@ def test_a_clip_is_read_from_whatever_holds_one(says, tmp_path: Path) -> None:
     for suffix, content in video.files(frames, 8, {"request": {}}):
         (tmp_path / f"a{suffix}").write_bytes(content)
     for kind in ("mp4", "gif", "webp"):
-        found = np.stack([np.asarray(one) for one in video.open_clip(tmp_path / f"a.{kind}", 5)])
+        found = np.stack([np.asarray(one) for one in clips.open_clip(tmp_path / f"a.{kind}", 5)])
         assert found.shape == (5, 48, 64, 3)
         assert np.abs(found.mean((1, 2, 3)) - [0, 40, 80, 112, 152]).max() < 6
-    still = video.open_clip(photograph(tmp_path / "a.png"), 3)
+    still = clips.open_clip(photograph(tmp_path / "a.png"), 3)
     assert len(still) == 3
     assert np.array_equal(still[0], still[2])
     (tmp_path / "bad.mp4").write_bytes(b"nothing of the kind")
     with says(MediaError, "cannot be read as a clip"):
-        video.open_clip(tmp_path / "bad.mp4", 3)
+        clips.open_clip(tmp_path / "bad.mp4", 3)
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (200, 300), (64, 64), (1, 1), (3000, 10), (1, 4096)])

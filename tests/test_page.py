@@ -15,7 +15,7 @@ from conftest import opened, visiting
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from zoo.media import pictures
+from zoo.media import pictures, receipts
 
 LONG = {"steps": "250", "count": "8"}
 DROP = """([selector, name, data]) => {
@@ -86,7 +86,7 @@ def forged(path: Path, **change: object) -> Path:
     """The same picture with another request in its receipt."""
     image, receipt = pictures.read_png(path)
     chunks = PngImagePlugin.PngInfo()
-    chunks.add_text(pictures.RECEIPT, json.dumps(receipt | {"request": receipt["request"] | change}))
+    chunks.add_text(receipts.RECEIPT, json.dumps(receipt | {"request": receipt["request"] | change}))
     made = path.with_name(f"forged-{next(iter(change))}-{len(str(change))}.png")
     Image.fromarray(image).save(made, pnginfo=chunks)
     return made

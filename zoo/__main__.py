@@ -234,6 +234,8 @@ def look(arguments: argparse.Namespace) -> None:
 
     looker = Looker(Hub(device=arguments.device))
     recording = looker.file(arguments.model, arguments.image, arguments.layer, arguments.step)
+    if recording.remark:
+        print(recording.remark, file=sys.stderr)
     relevance = looker.relevance(arguments.model, arguments.image, recording.label(None)) if arguments.combine == "relevance" else None
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
     combination, heads = (arguments.combine, ()) if arguments.head is None else ("mean of chosen heads", arguments.head)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from zoo.catalog import expected
+from zoo.catalog import expected, plain_yaml
 from zoo.catalog.expected import Expected
 from zoo.catalog.labels import label_names
 from zoo.errors import CardError
@@ -281,9 +281,9 @@ def parse(identity: str, content: str) -> Card:
     """Parse and check one card file. Raises CardError that names the card and the key at fault."""
     front = re.match(r"---\n(.*?)\n---\n?(.*)", content, re.DOTALL)
     try:
-        head = yaml.safe_load(front.group(1)) if front else None
+        head = plain_yaml.load(front.group(1)) if front else None
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise CardError(f"Card {identity}: its front matter is not YAML ({reason}).") from None
     if not isinstance(head, dict) or not isinstance(head.get("zoo"), dict):
         raise CardError(f"Card {identity}: it must start with front matter between --- lines that holds a `zoo:` mapping.")

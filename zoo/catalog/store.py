@@ -78,7 +78,7 @@ class Store:
         pin = self.pin(card.id)
         files = pin.get("files", {})
         paths = {name: self._place(entry) for name, entry in files.items()}
-        if not files or any(not path.is_file() or path.stat().st_size != files[name]["bytes"] for name, path in paths.items()):
+        if not files or any(not path.is_file() or _size(path) != files[name]["bytes"] for name, path in paths.items()):
             return None
         (main, path), *others = paths.items()
         also = {name.rpartition("/")[2]: other for name, other in others}
@@ -92,10 +92,12 @@ class Store:
         """What is kept of a model: its files with digests and sizes, where they came from, its fingerprint; empty if none is."""
         try:
             pin = json.loads((self.pins / f"{identity}.json").read_text(encoding="utf-8"))
-            whole = all(re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]) and entry["bytes"] >= 0 for entry in pin["files"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            whole = (
+                isinstance(pin.get("origin", ""), str) and isinstance(pin.get("was", {}), dict) and all(map(_sound, pin["files"].values()))
+            )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return {}
-        return pin if whole else {}
+        return {"origin": ""} | pin if whole else {}
 
     def keep(self, card: Card, files: Mapping[str, Mapping[str, Any]], origin: str, **more: Any) -> LocalFiles | None:
         """Pin a card to files: name -> {sha256, bytes, and path where the file lies outside the store}, the weights first."""
@@ -232,7 +234,7 @@ class Store:
 
     def unfinished_bytes(self) -> int:
         """Bytes of downloads that were begun and not finished."""
-        return sum(path.stat().st_size for path in self.parts.glob("*.part"))
+        return sum(_size(path) for path in self.parts.glob("*.part"))
 
     def _place(self, entry: Mapping[str, Any]) -> Path:
         return Path(entry["path"]) if entry.get("path") else self.blobs / entry["sha256"]
@@ -319,9 +321,23 @@ def _try_lock(path: Path, patience: float = 0) -> Iterator[bool]:
         lock.release()
 
 
+def _sound(entry: Mapping[str, Any]) -> bool:
+    """Whether what a pin says of a file is what this program writes."""
+    digest, size, path = entry["sha256"], entry["bytes"], entry.get("path", "")
+    return bool(re.fullmatch(r"[0-9a-f]{64}", digest)) and type(size) is int and size >= 0 and isinstance(path, str) and "\0" not in path
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, 0 where it is gone, be it at this moment."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
 def _delete(path: Path) -> int:
     """The bytes freed: none where the system lets nobody delete the file, as Windows does while it is mapped."""
-    size = path.stat().st_size if path.is_file() else 0
+    size = _size(path)
     try:
         path.unlink(missing_ok=True)
     except OSError:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from zoo.catalog import plain_yaml
 from zoo.compare import grid, report
 from zoo.compare.compare import aligned, names, together
 from zoo.compare.grid import Grid
@@ -26,12 +27,12 @@ def read(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RequestError(f"{path} has {path.stat().st_size} bytes, too many for a description of a comparison: give the YAML file.")
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return plain_yaml.load(path.read_text(encoding="utf-8"))
     except RequestError:
         raise
     except OSError as error:
         raise RequestError(f"{path} cannot be read ({error.strerror}): name a YAML file that says what to compare.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
         raise RequestError(f"{path} is not valid YAML{where}: list columns, each with a model, as the README shows.") from None
 

@@ -79,7 +79,7 @@ class Votes:
             with contextlib.closing(sqlite3.connect(self.path, timeout=10)) as file, file:
                 file.execute(TABLE)
                 yield file
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             raise VotesError(
                 f"The choices in {self.path} cannot be read or written ({error}): free some space, or move the file away."
             ) from None
@@ -99,9 +99,10 @@ class Votes:
         where, values = ("where visitor = ?", (visitor,)) if visitor is not None else ("", ())
         with self._open() as file:
             rows = file.execute(f"select made, subject, seeds, settings, chosen from votes {where} order by id", values).fetchall()
-        return [
-            Vote(time, subject, tuple(json.loads(s)), tuple(json.loads(settings)), choice) for time, subject, s, settings, choice in rows
-        ]
+            return [
+                Vote(time, subject, tuple(json.loads(s)), tuple(json.loads(settings)), choice)
+                for time, subject, s, settings, choice in rows
+            ]
 
     def delete(self, visitor: str) -> int:
         """Forget what a visitor chose; how many choices that were. Raises VotesError."""
@@ -126,7 +127,7 @@ class Votes:
 
 def _check_visitor(visitor: str) -> None:
     """Raises VotesError for what is no name that a browser was given: 32 hex digits."""
-    if not re.fullmatch(r"[0-9a-f]{32}", visitor):
+    if not re.fullmatch(r"[0-9a-f]{32}", str(visitor)):
         raise VotesError("This browser has no name here yet, so its choices cannot be told from others': reload the page.")
 
 

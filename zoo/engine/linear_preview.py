@@ -29,8 +29,9 @@ class LinearPreview:
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            self._sums = {str(name): tuple(torch.tensor(one, dtype=torch.float64) for one in pair) for name, pair in values.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+            sums = {str(name): tuple(torch.tensor(one, dtype=torch.float64) for one in pair) for name, pair in values.items()}
+            self._sums = {name: pair for name, pair in sums.items() if _sound(pair)}
+        except (OSError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError, RecursionError):
             pass  # nothing was learned yet, or not by this version
 
     def learn(self, name: str, latents: Tensor, images: np.ndarray) -> None:
@@ -60,3 +61,9 @@ def _places(z: Tensor) -> Tensor:
     """The channels of every place and a one: (b, c, h, w) to (b h w, c + 1)."""
     channels = z.movedim(1, -1).reshape(-1, z.shape[1])
     return torch.cat([channels, torch.ones(len(channels), 1, dtype=channels.dtype)], 1)
+
+
+def _sound(pair: tuple[Tensor, ...]) -> bool:
+    """Whether what a file says of an autoencoder are sums as they are learned here, not NaN nor of other shapes."""
+    n = len(pair[0])
+    return [tuple(one.shape) for one in pair] == [(n, n), (n, 3)] and all(bool(one.isfinite().all()) for one in pair)

@@ -21,6 +21,7 @@ from zoo.catalog.files import atomic_write
 from zoo.engine.retention import Retention, delete, lines
 from zoo.errors import MediaError
 from zoo.media import pictures, video
+from zoo.media.receipts import receipt_text
 
 if TYPE_CHECKING:
     from zoo.catalog.card import Card
@@ -87,6 +88,8 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for path in files:
+                if not path.is_file():
+                    raise MediaError(f"{path.name} is no longer there: make it once more.")
                 for file in path.parent.glob(f"{path.stem}.*") if folder.resolve() != path.parent.resolve() else ():
                     with atomic_write(folder / file.name) as part:
                         shutil.copyfile(file, part)
@@ -95,7 +98,7 @@ class Results:
         return [folder / path.name for path in files]
 
     def _page(self, visitor: str) -> Path | None:
-        return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", visitor) else None
+        return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", str(visitor)) else None
 
 
 def _contents(image: np.ndarray, receipt: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
@@ -106,7 +109,7 @@ def _contents(image: np.ndarray, receipt: dict[str, Any]) -> Iterator[tuple[str,
         if len(image) == 1:
             yield ".png", pictures.png(image[0], receipt | {"pixels": pictures.digest(image[0])})
         yield from video.files(image, receipt["request"]["fps"], receipt)
-    yield ".json", pictures.receipt_text(receipt).encode()
+    yield ".json", receipt_text(receipt).encode()
 
 
 def _name(receipt: dict[str, Any], suffix: str) -> str:

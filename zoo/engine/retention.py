@@ -22,6 +22,8 @@ YOUNG, EVERY = 3600.0, 600.0
 """Seconds that everything stays at least, as somebody may be looking at it; and between two prunings."""
 BUNDLE = re.compile(r"[0-9a-f]{32}")
 """Names of folders that hold what was made together: a report, a grid, an export."""
+NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
+"""Names of files of results."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,12 @@ def delete(paths: tuple[Path, ...] | list[Path]) -> None:
 
 
 def lines(page: Path) -> list[str]:
-    """The lines of a history, none where it is gone."""
+    """The names in a history, none where it is gone; a line that is no name of a file says nothing."""
     try:
-        return page.read_text(encoding="utf-8").splitlines()
+        names = page.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
+    return [name for name in names if NAME.fullmatch(name)]
 
 
 def _made_again(thing: Thing) -> bool:

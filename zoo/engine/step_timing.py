@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +20,9 @@ class StepTiming:
         self.seconds_per_step: dict[str, float] = {}
         try:
             values = json.loads(path.read_text(encoding="utf-8"))[machine]
-            self.seconds_per_step = {str(key): float(value) for key, value in values.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            seconds = {str(key): float(value) for key, value in values.items()}
+            self.seconds_per_step = {key: value for key, value in seconds.items() if 0 < value < math.inf}  # not NaN, which JSON lets in
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             pass  # nothing measured yet, or not by this version: it is measured again
 
     def add(self, request: Request, laps: list[float]) -> None:

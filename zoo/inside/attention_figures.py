@@ -168,7 +168,7 @@ def facts(recording: Recording) -> dict[str, Any]:
         "layers": [{"name": one.name, "attends": one.kind, "grid": list(one.grid), "heads": one.heads} for one in recording.layers],
         "predictions": [{"label": name, "probability": round(share, 6)} for name, share, _ in recording.predictions],
         "classes": recording.card.arch.get("num_classes", 0),
-        "data_distance": distance and distance.as_dict(),
+        "data_distance": distance and distance.as_dict(), "remark": recording.remark,
     }  # fmt: skip
 
 

@@ -125,6 +125,11 @@ class Recording:
         return self.predictions[names.index(name) if name is not None else 0][2]
 
     @property
+    def remark(self) -> str:
+        """What there is to say about the file that somebody brought, in one sentence; empty where nothing is."""
+        return str(self.original.info.get("remark", "")) if self.original else ""
+
+    @property
     def whole(self) -> bool:
         """Whether every token may attend to every other in every layer, all of them kept, so that layers can be chained."""
         return len(self.maps) == len(self.layers) and all(layer.kind == "full" for layer in self.layers)

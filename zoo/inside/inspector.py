@@ -23,7 +23,7 @@ from zoo.inside import attention, modulation
 from zoo.inside.attention import record_attention
 from zoo.inside.forward_record import Layer, Recording, extra_of, layers_of
 from zoo.inside.patch_tokens import Tokens, record_tokens
-from zoo.media import pictures, video
+from zoo.media import clips, photographs, pictures, receipts
 from zoo.networks import autoencoders
 from zoo.networks.out_of_distribution import DataDistance, held_out, judge_of
 from zoo.networks.preparation import prepare, prepared
@@ -109,7 +109,7 @@ class Looker:
 
     def _pixels(self, card: Card, path: str | Path) -> tuple[Image.Image, np.ndarray, Tensor]:
         frames = card.arch.get("num_frames")
-        images = video.open_clip(path, frames) if frames else [pictures.open_picture(path)]
+        images = clips.open_clip(path, frames) if frames else [photographs.open_picture(path)]
         inputs, pixels = zip(*(prepare(picture, card.pixels, card.side) for picture in images), strict=True)
         images[0].thumbnail((256, 256))
         return images[0], np.stack(inputs), torch.stack(pixels) if frames else pixels[0]
@@ -170,8 +170,7 @@ class Looker:
     def request_of(self, path: str | Path) -> Request:
         """The request that makes just this picture or video, from the receipt in its file. Raises MediaError where it has none,
         RequestError where the model cannot be looked into."""
-        kinds = {".mp4": video.read, ".gif": video.read, ".webp": video.read}
-        receipt = kinds.get(Path(path).suffix.lower(), pictures.read_png)(path)[1]
+        receipt = receipts.read(path)
         request = Request.from_dict(receipt["request"])
         request = request.resolved(self._card(request.model, seeing=False))
         place = receipt.get("index")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import math
 import os
-import re
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,16 @@ import numpy as np
 from PIL import Image
 
 from zoo.errors import MediaError
-from zoo.media.pictures import MAX_READ, MAX_RECEIPT, is_picture, open_frames, parse_receipt
+from zoo.media import ffmpeg, photographs, receipts
 
-DESCRIPTION = 0x010E
-"""EXIF's ImageDescription, which holds the receipt of a WebP."""
 SUFFIXES = (".mp4", ".gif", ".webp")
 """Of the files that a video is kept as."""
-MAX_BYTES = 200_000_000
+MAX_FRAMES = 64
 """Of a video that is read back."""
+MAX_PIXELS = 1 << 24
+"""Of all its frames together: 64 frames of 512x512."""
+GIF_DELAY = 0.02
+"""Seconds that a frame of a GIF stays at least; browsers make a tenth of a second of what is shorter."""
 
 
 def files(frames: np.ndarray, fps: int, receipt: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
@@ -33,25 +37,13 @@ def files(frames: np.ndarray, fps: int, receipt: dict[str, Any]) -> Iterator[tup
     """
     text = json.dumps(receipt, ensure_ascii=True)
     exif = Image.Exif()
-    exif[DESCRIPTION] = text
+    exif[receipts.DESCRIPTION] = text
     yield ".webp", _webp(frames, fps, lossless=True, exif=exif.tobytes())
     yield ".gif", _gif(frames, fps, text)
     try:
         yield ".mp4", _mp4(frames, fps, text)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
         raise MediaError(f"ffmpeg could not make the MP4 ({str(error)[:120]}): the video is kept as WebP and GIF in the results.") from None
-
-
-def _ffmpeg(*arguments: str, stdin: bytes | None = None) -> bytes:
-    """What ffmpeg, as imageio-ffmpeg ships it, writes to its output. Raises RuntimeError with its first complaint."""
-    import imageio_ffmpeg
-
-    process = subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments], input=stdin, capture_output=True, timeout=600, check=False
-    )
-    if process.returncode:
-        raise RuntimeError((process.stderr.decode(errors="replace").splitlines() or ["ffmpeg failed"])[0])
-    return process.stdout
 
 
 def _mp4(frames: np.ndarray, fps: int, text: str) -> bytes:
@@ -62,16 +54,26 @@ def _mp4(frames: np.ndarray, fps: int, text: str) -> bytes:
     codec = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "16", "-movflags", "+faststart")
     with tempfile.TemporaryDirectory() as folder:  # faststart moves what it has written, for which it needs a file
         path = Path(folder) / "clip.mp4"
-        _ffmpeg(*source, *codec, "-metadata", f"comment={text}", str(path), stdin=raw)
+        ffmpeg.make(*source, *codec, "-metadata", f"comment={text}", str(path), stdin=raw)
         return path.read_bytes()
 
 
 def _gif(frames: np.ndarray, fps: int, text: str) -> bytes:
-    return _moving(frames, format="GIF", duration=1000 / fps, comment=text.encode())
+    """At more than 50 frames a second some are left out, evenly."""
+    seconds = len(frames) / fps
+    number = min(len(frames), max(1, math.floor(seconds / GIF_DELAY + 1e-9)))
+    chosen = frames[[k * len(frames) // number for k in range(number)]]
+    return _moving(chosen, format="GIF", duration=_delays(number, seconds, unit=10), comment=text.encode())
 
 
 def _webp(frames: np.ndarray, fps: int, **options: Any) -> bytes:
-    return _moving(frames, format="WEBP", duration=round(1000 / fps), **options)
+    return _moving(frames, format="WEBP", duration=_delays(len(frames), len(frames) / fps, unit=1), **options)
+
+
+def _delays(number: int, seconds: float, unit: int) -> list[int]:
+    """Milliseconds of each frame in whole units, which together are as long as asked to within half a unit."""
+    ends = [round(seconds * 1000 * k / number / unit) * unit for k in range(number + 1)]
+    return [max(end - start, 1) for start, end in itertools.pairwise(ends)]
 
 
 def _moving(frames: np.ndarray, **options: Any) -> bytes:
@@ -86,54 +88,50 @@ def animation(frames: np.ndarray, fps: int) -> bytes:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
-    """Frames (f, h, w, 3) uint8 and the receipt of an MP4, GIF or WebP made here; an MP4's frames are off by the codec's error.
+    """The receipt of an MP4, GIF or WebP made here, and only then its frames (f, h, w, 3) uint8; an MP4's are off by the codec's error.
 
-    Raises MediaError where it is none of these, or carries no receipt.
+    Raises MediaError where it is none of these, carries no receipt, or holds more than a video that is made here.
     """
     place = Path(path)
+    receipt = receipts.read(place)
     try:
-        if place.stat().st_size > MAX_BYTES:
-            raise MediaError(f"This file has {place.stat().st_size} bytes, too many: drop a video that was downloaded here.")
-        frames, text = _read_mp4(place) if place.suffix.lower() == ".mp4" else _read_animation(place)
-    except (OSError, ValueError, TypeError, RuntimeError, subprocess.TimeoutExpired, Image.DecompressionBombError) as error:
-        if isinstance(error, MediaError):
-            raise
+        with photographs.ONE, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return (_animation_frames if photographs.is_picture(place) else _mp4_frames)(place), receipt
+    except MediaError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         raise MediaError(f"This file cannot be read as a video ({type(error).__name__}): drop one that was downloaded here.") from None
-    if not text or len(text) > MAX_RECEIPT:
-        raise MediaError("This video carries no receipt of Patchwork: drop one that was downloaded here, unedited.")
-    return frames, parse_receipt(text)
 
 
-def _read_mp4(path: Path) -> tuple[np.ndarray, str]:
-    frames = _frames(_ffmpeg("-i", str(path), "-f", "image2pipe", "-c:v", "ppm", "-"))
-    lines = _ffmpeg("-i", str(path), "-f", "ffmetadata", "-").decode().splitlines()
-    comment = next((line.removeprefix("comment=") for line in lines if line.startswith("comment=")), "")
-    return frames, "".join(_unescape(comment))
+def _check(width: int, height: int, number: int = 1) -> None:
+    """Raise MediaError for more than a video that is made here has."""
+    if number > MAX_FRAMES or width * height * number > MAX_PIXELS:
+        raise MediaError(f"This video has {number} or more frames of {width}x{height}, too many: drop one that was downloaded here.")
 
 
-def _frames(raw: bytes) -> np.ndarray:
-    """Frames (f, h, w, 3) of PPM pictures one after the other."""
-    header = re.match(rb"P6\s(\d+) (\d+)\s255\s", raw)
-    if header is None:
-        raise ValueError("no frames")
-    width, height = int(header[1]), int(header[2])
-    return np.frombuffer(raw, np.uint8).reshape(-1, header.end() + width * height * 3)[:, header.end() :].reshape(-1, height, width, 3)
+def _mp4_frames(path: Path) -> np.ndarray:
+    probe = ffmpeg.probe(path)
+    _check(probe.width, probe.height)
+    most = min(MAX_FRAMES, MAX_PIXELS // max(probe.width * probe.height, 1))
+    frames = [np.asarray(Image.open(io.BytesIO(one), formats=("PPM",))) for one in ffmpeg.frames(path, most + 1)]
+    _check(probe.width, probe.height, len(frames))
+    return np.stack(frames)
 
 
-def _unescape(text: str) -> Any:
-    """ffmpeg puts a backslash before = ; # and the backslash itself."""
-    letters = iter(text)
-    return (next(letters, "") if letter == "\\" else letter for letter in letters)
-
-
-def _read_animation(path: Path) -> tuple[np.ndarray, str]:
+def _animation_frames(path: Path) -> np.ndarray:
     with Image.open(path, formats=("GIF", "WEBP")) as picture:
-        text = picture.getexif().get(DESCRIPTION) or picture.info.get("comment", b"")
+        _check(picture.width, picture.height)
+        most = min(MAX_FRAMES, MAX_PIXELS // (picture.width * picture.height))
         frames = []
-        for index in range(picture.n_frames):
-            picture.seek(index)
+        for index in range(most + 1):
+            try:
+                picture.seek(index)
+            except EOFError:
+                break
             frames.append(np.asarray(picture.convert("RGB")))
-    return np.stack(frames), text.decode() if isinstance(text, bytes) else text
+        _check(picture.width, picture.height, len(frames))
+    return np.stack(frames)
 
 
 def exact_frames(path: Path, fps: int) -> np.ndarray:
@@ -146,36 +144,8 @@ def exact_frames(path: Path, fps: int) -> np.ndarray:
         for index in range(picture.n_frames):
             picture.seek(index)
             frame = np.asarray(picture.convert("RGB"))
-            frames += [frame] * max(1, round(picture.info.get("duration", 0) / round(1000 / fps)))
+            frames += [frame] * max(1, round(picture.info.get("duration", 0) * fps / 1000))
     return np.stack(frames)
-
-
-def is_clip(path: str | os.PathLike[str]) -> bool:
-    """Whether ffmpeg finds at least one frame of a video in a file."""
-    try:
-        return bool(_ffmpeg("-i", str(path), "-frames:v", "1", "-vf", "scale=16:16", "-f", "image2pipe", "-c:v", "ppm", "-"))
-    except (OSError, RuntimeError, subprocess.TimeoutExpired):
-        return False
-
-
-def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
-    """`count` frames evenly over the beginning of anybody's video, GIF or WebP; a still picture stands still.
-
-    Raises MediaError where it is none, damaged or too large.
-    """
-    place = Path(path)
-    if is_picture(place):
-        return open_frames(place, count)
-    side = "scale=w='min(480,iw)':h='min(480,ih)':force_original_aspect_ratio=decrease:force_divisible_by=2"
-    try:
-        if place.stat().st_size > MAX_BYTES:
-            raise MediaError(f"This file has {place.stat().st_size} bytes, more than {MAX_BYTES // 10**6} million: cut it shorter first.")
-        frames = _frames(_ffmpeg("-i", str(place), "-vf", side, "-frames:v", str(MAX_READ), "-f", "image2pipe", "-c:v", "ppm", "-"))
-    except (OSError, ValueError, RuntimeError, subprocess.TimeoutExpired) as error:
-        if isinstance(error, MediaError):
-            raise
-        raise MediaError(f"This file cannot be read as a clip ({type(error).__name__}): bring an MP4, GIF, WebP or a picture.") from None
-    return [Image.fromarray(frames[round(k)]) for k in np.linspace(0, len(frames) - 1, count)]
 
 
 def space_time(frames: np.ndarray, row: int, scale: int = 8) -> np.ndarray:

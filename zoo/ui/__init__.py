@@ -30,10 +30,12 @@ from zoo.ui import sessions
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
+from zoo.ui.page import REFUSALS, Page
 from zoo.ui.page_cache import PageCache
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.streams import StreamEnds
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
 from zoo.ui.tabs.compare.votes import VotesTab
@@ -53,7 +55,7 @@ __all__ = ["build", "first_generator", "launch", "until_interrupted"]
 
 def build(hub: Hub) -> gr.Blocks:
     """The whole page around one hub, with the public API."""
-    with gr.Blocks(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
+    with Page(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
         message = gr.HTML(elem_id="message")
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -126,9 +128,8 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
 def launch(page: gr.Blocks, hub: Hub, **where: Any) -> None:
     """Open the page to visitors, as launch() of gradio does, and go on. where: server_name, server_port, share ..."""
     hub.check_folder()
-    inside = {"middleware": [Middleware(PageCache)]}
     with nullcontext() if where.get("share") else environment.local_only():  # the tunnel may need one
-        page.launch(prevent_thread_lock=True, app_kwargs=inside, **where, **appearance(hub))
+        page.launch(prevent_thread_lock=True, **where, **appearance(hub))
     sessions.bound(page)
     hub.results.retention.prune_soon()
 
@@ -160,4 +161,5 @@ def appearance(hub: Hub) -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": "50mb",
         "max_threads": EVENTS,
+        "app_kwargs": {"exception_handlers": REFUSALS, "middleware": [Middleware(StreamEnds), Middleware(PageCache)]},
     }

@@ -10,7 +10,7 @@ import gradio as gr
 
 from zoo.engine.request import short
 from zoo.errors import MediaError, RequestError
-from zoo.media import pictures, video
+from zoo.media import clips, photographs, receipts, video
 from zoo.ui.parts import markup, runs
 from zoo.ui.parts.runs import PRIVATE
 
@@ -107,13 +107,13 @@ class Arrival:
     @runs.always_ends
     def drop(self, path: str) -> Iterator[dict]:
         """A picture or video made here goes back to its tab with all its settings; any other one to Look inside."""
-        if pictures.carries_receipt(path):
+        if receipts.carries_receipt(path):
             moving = Path(path).suffix.lower() in video.SUFFIXES
             if moving and self.film is None:
                 raise MediaError("This is a video made by Patchwork, and this hub offers no model that makes videos.")
             part, tab = (self.film, "video") if moving else (self.image, "image")
             yield {self.tabs: gr.Tabs(selected=tab), self.message: ""} | part.restore(path)
-        elif pictures.is_picture(path) or video.is_clip(path):
+        elif photographs.is_picture(path) or clips.is_clip(path):
             yield {self.tabs: gr.Tabs(selected="look"), self.message: "", self.look.coming: True}
             yield self.look.dropped(path)
         else:

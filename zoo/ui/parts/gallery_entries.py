@@ -13,6 +13,7 @@ import gradio as gr
 import numpy as np
 from gradio.utils import get_upload_folder
 
+from zoo.errors import MediaError
 from zoo.ui.parts import markup
 
 SERVED: set[str] = set()
@@ -40,9 +41,12 @@ def file(path: Path) -> dict[str, Any]:
 def served(path: Path) -> Path:
     """Where gradio finds a file without copying it in its event loop: a link in its own folder, or else a copy.
 
-    The link stays what it is while the file is written again under its name, or pruned.
+    The link stays what it is while the file is written again under its name, or pruned. Raises MediaError where it is gone already.
     """
-    state = path.stat()
+    try:
+        state = path.stat()
+    except OSError:
+        raise MediaError(f"{path.name} is no longer there: make it once more.") from None
     folder = Path(get_upload_folder()) / sha256(f"{path} {state.st_ino} {state.st_mtime_ns}".encode()).hexdigest()
     link = folder / path.name
     if not link.exists():

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gradio as gr
@@ -214,5 +216,8 @@ def sentence(error: Exception) -> str:
     """What an error says to a visitor: its own words where he can mend it, else that it is a fault of this program, which is logged."""
     if isinstance(error, ZooError):
         return str(error)
-    logging.getLogger(__name__).error("a handler failed", exc_info=error)
+    places = " < ".join(f"{Path(place.filename).name}:{place.lineno}" for place in reversed(traceback.extract_tb(error.__traceback__)))
+    words = "".join(letter if letter.isprintable() else " " for letter in f"{type(error).__name__}: {error}"[:300])
+    logging.getLogger(__name__).error("a handler failed: %s, at %s", words, places[:600])
+    logging.getLogger(__name__).debug("its traceback", exc_info=error)
     return f"This failed through a fault of the program ({type(error).__name__}), not of yours: try again, or choose other settings."

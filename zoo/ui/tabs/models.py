@@ -244,7 +244,7 @@ class ModelsTab:
             return f"{size}, included in Patchwork"
         try:
             day = date.fromisoformat(self.hub.store.pin(card.id).get("fetched", ""))
-        except ValueError:
+        except (ValueError, TypeError):
             return f"{size}, {files.origin}"
         return f"{size}, downloaded {day.day} {day:%b %Y} {files.origin}"
 

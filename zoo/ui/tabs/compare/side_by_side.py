@@ -16,7 +16,7 @@ from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, Progress, Request, Result, first_seed
 from zoo.engine.results import write_files
 from zoo.errors import RequestError, ZooError
-from zoo.media import pictures, video
+from zoo.media import receipts
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.runs import PRIVATE
@@ -125,7 +125,7 @@ class CompareTab(CompareComponents):
         as far as the other one allows."""
         if not path:
             raise RequestError("Generate a picture or a video first, then compare its setting with another.")
-        receipt = (pictures.read_png if str(path).endswith(".png") else video.read)(path)[1]
+        receipt = receipts.read(path)
         request = Request.from_dict(receipt["request"])
         card = self.hub.card(request.model)
         request = request.resolved(card)

@@ -10,7 +10,7 @@ import gradio as gr
 from zoo.catalog.card import SEEING, Card
 from zoo.engine.request import Request, find_label
 from zoo.errors import RequestError, ZooError
-from zoo.media import pictures
+from zoo.media import photographs
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.tabs.look.tab import LookTab
 from zoo.ui.tabs.look.views import examples, model_choices
@@ -47,7 +47,7 @@ class ReachableLookTab(LookTab):
 
     def dropped(self, path: str) -> dict:
         """Look into a picture or clip that was dropped on the page, with the first classifier that takes such; an error is said here."""
-        moving = not pictures.is_picture(path)
+        moving = not photographs.is_picture(path)
         for card in (self.hub.card(identity) for _, identity in model_choices(self.looker)):
             if card.task in SEEING and ("num_frames" in card.arch) == moving and self.hub.local(card):
                 chosen = {self.example: gr.update(visible=True, choices=examples(card), value=None)}

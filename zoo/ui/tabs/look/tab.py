@@ -267,6 +267,7 @@ class LookTab(LookComponents):
             self.skips_part: gr.update(visible=bool(skips)), self.skip: gr.update(maximum=max(skips, default=1), value=0),
             self.predictions: _asked(card, subject["request"]) if generated else known(recording),
             self.forming: "", self.carried: "", self.file: gr.update(visible=False),
+            self.note: markup.note(recording.remark) if recording.remark else "",
             self.patch: gr.update(value=card.arch["patch_size"], maximum=widest(card)), self.cost: price(card, card.arch["patch_size"]),
         }  # fmt: skip
         return self._tokens(view) | self._drawn(view) | updates | ranges

@@ -1,0 +1,262 @@
+"""Anybody's pictures, opened upright, opaque and of a size that figures need: one at a time, and bounded before they are decoded."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zoo.errors import MediaError
+from zoo.media import ffmpeg, receipts
+
+ONE = threading.Lock()
+"""Held while a picture or clip is decoded: many small requests shall not add up to one large one."""
+MILLIONS = {"JPEG": 80, "MPO": 80, "PNG": 32, "BMP": 32, "PPM": 32, "TIFF": 24, "GIF": 24, "WEBP": 12, "AVIF": 12, "JPEG2000": 2}
+"""Formats that are read, and millions of pixels of one picture: what Pillow decodes in about a second and 200 MB. It decodes a JPEG
+reduced, and needs 16 bytes a pixel for a WebP."""
+MILLIONS_DECODED = 24
+"""Of a JPEG where it cannot be reduced: all of a progressive one is held."""
+MILLIONS_MOVING = 24
+"""Millions of pixels of all frames together that are decoded of a picture that moves."""
+MAX_SCANS = 100
+"""Passes over a progressive JPEG; a program writes about ten."""
+MAX_READ = 160
+"""Frames of anybody's clip that are looked at."""
+SIDE, SIDE_MOVING = 2048, 512
+"""Pixels of the longer side from which on a picture is halved, or reduced further; and what a frame of a clip is reduced to."""
+TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2))
+"""What makes a picture upright, by its orientation in EXIF."""
+REMARK = "The end of this file is missing, but nothing of the picture."
+BRING = "bring a JPEG, PNG, WebP, GIF, AVIF or HEIC"
+
+
+def open_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """Open anybody's picture as upright, opaque RGB: turned as its EXIF says, over white where transparent, its first frame where it
+    moves, 16 bits scaled to 8, large ones reduced to a longer side below 4096.
+
+    What there is to remark on the file stands in info["remark"]. Raises MediaError where it is no picture, damaged, or too large.
+    """
+    return open_frames(path, 1)[0]
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like a picture that can be read, be it damaged or too large."""
+    try:
+        with _opened(path):
+            return True
+    except MediaError:
+        return _is_heic(path)
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # Pillow's readers raise whatever a damaged file leads them to
+        return _is_heic(path)
+
+
+def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
+    """`count` frames evenly over the beginning of a picture that moves, as much as MAX_READ and MILLIONS_MOVING allow, each as
+    open_picture makes them; a still one stands still."""
+    try:
+        with ONE, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged EXIF is only not obeyed
+            if _is_heic(path):
+                return [_heic(path)] * count
+            with _opened(path) as file:
+                _check(file, path)
+                moves = count > 1 and file.format != "MPO" and getattr(file, "is_animated", False)
+                return _moving(file, path, count) if moves else [_still(file, path)] * count
+    except MediaError:
+        raise
+    except Image.DecompressionBombError:
+        raise MediaError(f"This picture has more than {max(MILLIONS.values())} million pixels: make it smaller first.") from None
+    except Exception as error:  # as above
+        raise MediaError(f"This file cannot be read as a picture ({type(error).__name__}): {BRING}.") from None
+
+
+def _opened(path: str | os.PathLike[str]) -> Image.Image:
+    """Pillow's file with its header read. A GIF is looked through first, since Pillow reads a long comment in quadratic time."""
+    place = Path(path)
+    if place.stat().st_size > receipts.MAX_FILE:
+        raise MediaError(f"This file has {place.stat().st_size:,} bytes, more than {receipts.MAX_FILE:,}: make it smaller first.")
+    with place.open("rb") as file:
+        if file.read(6) in receipts.GIF:
+            for _ in receipts.gif_parts(file):
+                pass
+    Image.init()
+    return Image.open(place, formats=[one for one in MILLIONS if one in Image.OPEN])
+
+
+def _check(file: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Raise MediaError for more pixels than are decoded of such a file; what a JPEG needs is known once its header is read."""
+    kind, pixels = file.format or "", file.width * file.height
+    million = MILLIONS[kind]
+    if pixels > million * 10**6:
+        raise MediaError(
+            f"This {kind} has {file.width}x{file.height} pixels, more than the {million} million that are read of one: "
+            f"make it smaller{'' if kind == 'JPEG' else ', or save it as a JPEG'} first."
+        )
+    if kind in ("JPEG", "MPO"):
+        file.draft("RGB", (SIDE, SIDE))  # a large JPEG is decoded at a fraction of its size
+        progressive = bool(file.info.get("progressive"))
+        if (pixels if progressive else file.width * file.height) > MILLIONS_DECODED * 10**6:
+            raise MediaError(
+                f"This {'progressive ' if progressive else ''}JPEG has {file.width}x{file.height} pixels that must be decoded at once: "
+                f"make it smaller than {MILLIONS_DECODED} million."
+            )
+        if Path(path).read_bytes().count(b"\xff\xda") > MAX_SCANS:
+            raise MediaError(f"This JPEG has more than {MAX_SCANS} passes over the same picture: save it again with another program.")
+
+
+def _still(file: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
+    remark = ""
+    try:
+        file.load()
+        if file.format == "PNG" and not _ends(path):
+            remark = REMARK
+    except OSError:
+        content = Path(path).read_bytes()
+        if file.format == "PNG" and _is_whole_png(content):
+            file.tile = []  # it was all decoded before the end was missed
+        elif file.format in ("JPEG", "MPO") and (mended := _whole_jpeg(content)):
+            mended.info |= file.info
+            file = mended
+        else:
+            raise MediaError(f"This file cannot be read as a picture, a part is missing or damaged: {BRING} that is whole.") from None
+        remark = REMARK
+    picture = _upright(file, _rgb(file, max(1, max(file.size) // SIDE)))
+    picture.info["remark"] = remark
+    return picture
+
+
+def _moving(file: Image.Image, path: str | os.PathLike[str], count: int) -> list[Image.Image]:
+    number = min(_count(file, path), MAX_READ, max(1, MILLIONS_MOVING * 10**6 // (file.width * file.height)))
+    if number == 1:
+        raise MediaError(f"This picture moves and has {file.width}x{file.height} pixels a frame, too many: make it smaller first.")
+    indices = np.linspace(0, number - 1, count).round().astype(int).tolist()
+    frames: dict[int, Image.Image] = {}
+    decoded = 0
+    for index in range(number):  # one after the other, as each is drawn over the one before and may be larger than the header says
+        try:
+            file.seek(index)
+            decoded += file.width * file.height
+            if decoded > MILLIONS_MOVING * 10**6:
+                raise MediaError("A frame of this picture is larger than its header says, by too much: save it again with another program.")
+            file.load()
+        except (EOFError, OSError):
+            if not frames:
+                raise
+            break  # it is cut off: what came before is looked at
+        if index in indices:
+            frames[index] = _upright(file, _rgb(file, max(1, max(file.size) // SIDE_MOVING)))
+            frames[index].thumbnail((SIDE_MOVING, SIDE_MOVING))
+    return [frames.get(index, frames[max(frames)]) for index in indices]
+
+
+def _count(file: Image.Image, path: str | os.PathLike[str]) -> int:
+    """Frames of a picture that moves; Pillow would go through those of a GIF one by one."""
+    if file.format != "GIF":
+        return file.n_frames
+    with Path(path).open("rb") as stream:
+        return sum(kind == "frame" for kind, _ in receipts.gif_parts(stream))
+
+
+def _rgb(file: Image.Image, factor: int) -> Image.Image:
+    """A decoded picture in 8-bit RGB over white, reduced by a whole factor: strip by strip, so that no second copy of it stands."""
+    width, height = file.size
+    picture = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    file.load()
+    deep, lines = file.mode.startswith("I") or file.mode == "F", 64 * factor
+    strips = range(0, height, lines)
+    white = 1.0
+    if deep:
+        highest = max(_levels(file.crop((0, top, width, min(top + lines, height)))).max() for top in strips)
+        white = max(float(highest), 1.0 if file.mode == "F" else 65535.0)
+    for top in strips:
+        strip = file.crop((0, top, width, min(top + lines, height)))
+        if deep:
+            strip = Image.fromarray((_levels(strip) * (255 / white)).round().astype(np.uint8))
+        if strip.has_transparency_data:
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip.convert("RGBA"))
+        picture.paste(strip.convert("RGB").reduce(factor), (0, top // factor))
+    return picture
+
+
+def _levels(strip: Image.Image) -> np.ndarray:
+    return np.nan_to_num(np.asarray(strip).astype(np.float32), posinf=0).clip(min=0)
+
+
+def _upright(file: Image.Image, picture: Image.Image) -> Image.Image:
+    """Turned as the EXIF of its file says; one that is damaged says nothing."""
+    try:
+        turn = TURNS.get(file.getexif().get(0x0112))
+    except Exception:  # whatever damaged EXIF leads Pillow to
+        turn = None
+    return picture.transpose(Image.Transpose[turn]) if turn else picture
+
+
+# ---- files that are cut off
+
+
+def _whole_jpeg(content: bytes) -> Image.Image | None:
+    """A JPEG without its end marker, decoded, if nothing of the picture is missing: then what follows its last bit changes nothing."""
+    content = content.removesuffix(b"\xff")
+    pictures = []
+    for filler in (b"", b"\x5a" * 4096):
+        try:
+            picture = Image.open(io.BytesIO(content + filler + b"\xff\xd9"), formats=("JPEG",))
+            picture.draft("RGB", (SIDE, SIDE))
+            picture.load()
+        except Exception:  # Pillow's readers raise whatever a damaged file leads them to
+            return None
+        pictures.append(picture)
+    return pictures[0] if pictures[0].tobytes() == pictures[1].tobytes() else None
+
+
+def _ends(path: str | os.PathLike[str]) -> bool:
+    """Whether a PNG has its last chunk."""
+    with Path(path).open("rb") as file:
+        return any(kind == b"IEND" and len(file.read(4)) == 4 for kind, _ in receipts.png_chunks(file))
+
+
+def _is_whole_png(content: bytes) -> bool:
+    """Whether a PNG without its end holds every line of its picture."""
+    stream, unpack, length = io.BytesIO(content), zlib.decompressobj(), 0
+    bits = content[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(content[25], 4)
+    width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    sizes = [(-(-(width - x) // w), -(-(height - y) // h)) for x, y, w, h in (passes if content[28] else [(0, 0, 1, 1)])]
+    wanted = sum((1 + (bits * columns + 7) // 8) * rows for columns, rows in sizes if columns > 0 and rows > 0)
+    try:
+        for kind, size in receipts.png_chunks(stream):
+            piece = stream.read(size) if kind == b"IDAT" else b""
+            while piece and length < wanted:
+                length += len(unpack.decompress(piece, 1 << 20))
+                piece = unpack.unconsumed_tail
+    except zlib.error:
+        return False
+    return length >= wanted
+
+
+# ---- HEIC
+
+
+def _is_heic(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a picture of the HEIF family that Pillow does not read and ffmpeg does."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(12)
+    except (OSError, ValueError):
+        return False
+    return start[4:8] == b"ftyp" and start[8:] in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc")
+
+
+def _heic(path: str | os.PathLike[str]) -> Image.Image:
+    probe = ffmpeg.probe(Path(path))
+    if probe.width * probe.height > MILLIONS["WEBP"] * 10**6:
+        raise MediaError(f"This HEIC has {probe.width}x{probe.height} pixels, more than {MILLIONS['WEBP']} million: save it as a JPEG.")
+    return Image.open(io.BytesIO(next(ffmpeg.frames(Path(path), 1))), formats=("PPM",)).convert("RGB")
