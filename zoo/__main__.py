@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shlex
 import sys
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
 from zoo.catalog.card import TASKS, Card, Source, cards
-from zoo.engine.request import SOLVERS, Progress, Request, Result, find_label, parse_seeds
+from zoo.engine.request import SOLVERS, Progress, Request, Result, find_labels, parse_seeds
 from zoo.errors import RequestError, ZooError
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def sample(arguments: argparse.Namespace) -> None:
 
     card = _card(arguments.id)
     seeds = parse_seeds(arguments.seed)
-    labels = _labels(card, arguments.label) if arguments.label is not None else ()
+    labels = find_labels(card, arguments.label) if arguments.label is not None else ()
     if not labels and card.label_names and card.generates:
         count, name = len(card.label_names), shlex.quote(card.label_names[0])
         raise RequestError(f"{card.id} needs one of its {count} classes: choose one with --label, e.g. --label {name}.")
@@ -103,16 +102,6 @@ def sample(arguments: argparse.Namespace) -> None:
                 print(f"{words}.", file=sys.stderr)
             files = hub.results.copy(item.files, Path(arguments.out))
             print(json.dumps(item.receipts, indent=1) if arguments.json else "\n".join(map(str, files)))
-
-
-def _labels(card: Card, text: str) -> tuple[int, ...]:
-    """One label, whose name may hold commas, or several between commas."""
-    try:
-        return (find_label(card, text),)
-    except RequestError:
-        if "," not in text:
-            raise
-    return tuple(find_label(card, name) for name in text.split(","))
 
 
 def verify(arguments: argparse.Namespace) -> None:
@@ -165,21 +154,18 @@ def cache(arguments: argparse.Namespace) -> None:
         {"id": name, "bytes": sum(entry["bytes"] for entry in pin["files"].values()), "origin": pin["origin"], "files": list(pin["files"])}
         for name, pin in hub.store.all_pins().items()
     ]
-    retention = hub.results.retention
-    usage, days = retention.usage(), None if math.isinf(retention.age) else retention.age / 86400
+    results = hub.results.retention.facts() | {"prompts_bytes": hub.contexts.bytes}
     if arguments.json:
         facts = {"folder": str(hub.store.folder), "models": rows, "unfinished": hub.store.unfinished_bytes()}
-        results = {"folder": str(retention.folder), "files": usage.files, "bytes": usage.bytes, "oldest_days": round(usage.age / 86400, 2)}
-        results |= {"limit_bytes": retention.budget, "limit_days": days, "prompts_bytes": hub.contexts.bytes}
         print(json.dumps(facts | {"results": results}, indent=1))
         return
     for row in rows:
         print(f"{row['id']:<23} {row['bytes'] / 1e6:>9.1f} MB  {row['origin']}")
     print(f"in {hub.store.folder}, with {hub.store.unfinished_bytes() / 1e6:.1f} MB of unfinished downloads (--prune deletes them)")
-    limits = f"at most {retention.budget / 1e9:.1f} GB{f' and {days:g} days' if days else ''}"
+    days = f" and {results['limit_days']:g} days" if results["limit_days"] else ""
     print(
-        f"results: {usage.files} files, {usage.bytes / 1e6:.1f} MB, the oldest {usage.age / 86400:.1f} days old; {limits}, "
-        f"the oldest leave first; in {retention.folder}"
+        f"results: {results['files']} files, {results['bytes'] / 1e6:.1f} MB, the oldest {results['oldest_days']:.1f} days old; "
+        f"at most {results['limit_bytes'] / 1e9:.1f} GB{days}, the oldest leave first; in {results['folder']}"
     )
     print(f"prompts: {hub.contexts.bytes / 1e6:.1f} MB in {hub.contexts.folder}")
 
@@ -218,10 +204,9 @@ def _adopted(hub: Hub, file: Path, arguments: argparse.Namespace, progress: Call
     words = ("name", "labels", "like", "schedule", "vae", "scale", "input_size")
     answers = Answers(num_heads=arguments.heads, **{word: getattr(arguments, word) for word in words})
     card = adopt(hub, file, answers, arguments.weights, progress)
-    arch = ", ".join(f"{word} {value}" for word, value in card.arch.items())
-    latent = f"; autoencoder {card.latent.vae}, scale {card.latent.scale:g}" if card.latent else ""
-    schedule = f"; schedule {_line(dict(card.schedule))}" if card.schedule else ""
-    print(f"\n{card.id}: {card.family}, {arch}{schedule}{latent}; its card is {hub.own_folder / card.id}.md", file=sys.stderr)
+    facts = {"architecture": dict(card.arch), "schedule": dict(card.schedule), "latents": asdict(card.latent) if card.latent else {}}
+    words = "".join(f"; {name}: {_line(value)}" for name, value in facts.items() if value)
+    print(f"\n{card.id}: {card.family}{words}; its card is {hub.own_folder / card.id}.md", file=sys.stderr)
     return card
 
 
@@ -266,8 +251,8 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def bench(arguments: argparse.Namespace) -> None:
     """Measure how fast this machine is with a model, print the report, and write it as JSON where that is asked for."""
-    from zoo.catalog.files import atomic_write
     from zoo.engine import bench as benches
+    from zoo.engine.results import write_files
 
     words = ("model", "peers", "visitors", "threads", "dtype", "device", "steps", "rounds")
     settings = benches.Settings(**{word: getattr(arguments, word) for word in words})
@@ -281,11 +266,7 @@ def bench(arguments: argparse.Namespace) -> None:
     print(file=sys.stderr)
     print(benches.text(report))
     if arguments.json:
-        try:
-            with atomic_write(arguments.json) as part:
-                part.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        except OSError as error:
-            raise RequestError(f"{arguments.json} cannot be written ({error.strerror}): choose another file.") from None
+        write_files({arguments.json.name: json.dumps(report, indent=1).encode()}, arguments.json.parent)
 
 
 def _card(identity: str) -> Card:
@@ -345,9 +326,7 @@ def parser() -> argparse.ArgumentParser:
     comparing.set_defaults(run=compare)
     fetching = commands.add_parser("fetch", help="download a model and what it needs; an interrupted download goes on where it stopped")
     fetching.add_argument("id", metavar="ID")
-    fetching.add_argument(
-        "--from", dest="hub", choices=["huggingface", "modelscope", "url"], help="default: ZOO_HUB, else the card's order"
-    )
+    fetching.add_argument("--from", dest="hub", choices=["huggingface", "modelscope", "url"], help="default: ZOO_HUB or the card's")
     fetching.set_defaults(run=fetch)
     caching = commands.add_parser("cache", help="which downloads are on this machine; --remove ID, --prune")
     caching.add_argument("--remove", metavar="ID", help="delete a model's files")
@@ -356,7 +335,7 @@ def parser() -> argparse.ArgumentParser:
     verifying = commands.add_parser("verify", help="check a model's files: digest, keys and shapes, numbers here and published ones")
     verifying.add_argument("id", metavar="ID")
     verifying.add_argument(
-        "--input", metavar="FILE", type=Path, nargs="+", default=[],
+        "--input", metavar="FILE", type=_path, nargs="+", default=[],
         help="a picture or .npy file of which published numbers were recorded, as verify names it; it is not ours to ship",
     )  # fmt: skip
     verifying.set_defaults(run=verify)
@@ -398,10 +377,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _path(text: str) -> Path:
     """A path of the command line, `~` in it expanded: no shell does that in --out=~/stars."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # nobody's home
-        return Path(text)
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - no home is no error
 
 
 def main(arguments: list[str] | None = None) -> int:

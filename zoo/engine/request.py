@@ -196,6 +196,16 @@ def find_label(card: Card, text: str | int) -> int:
     raise RequestError(f"{card.id} has no class {short(text)}: choose 0 to {len(names) - 1} or a name such as {near}.")
 
 
+def find_labels(card: Card, text: str) -> tuple[int, ...]:
+    """One label, whose name may hold commas, or several between commas, as find_label says."""
+    try:
+        return (find_label(card, text),)
+    except RequestError:
+        if "," not in text:
+            raise
+    return tuple(find_label(card, name) for name in text.split(","))
+
+
 def nearest(text: str, names: Sequence[str]) -> list[str]:
     """The three names most like a text, or the first few where none is."""
     return difflib.get_close_matches(text, names, 3, 0.4) or list(names[:5])

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zoo.engine.request import short
 from zoo.errors import RequestError
@@ -69,6 +70,12 @@ class Retention:
         states = [state for path in self.folder.rglob("*") if (state := _state(path))]
         oldest = min((state.st_mtime for state in states), default=time.time())
         return Usage(len(states), sum(state.st_size for state in states), max(0.0, time.time() - oldest))
+
+    def facts(self) -> dict[str, Any]:
+        """What there is now, and the limits, as JSON values."""
+        usage, days = self.usage(), None if math.isinf(self.age) else self.age / 86400
+        found = {"folder": str(self.folder), "files": usage.files, "bytes": usage.bytes, "oldest_days": round(usage.age / 86400, 2)}
+        return found | {"limit_bytes": self.budget, "limit_days": days}
 
     def prune_soon(self) -> threading.Thread | None:
         """Prune in the background, unless that was done a short while ago."""
