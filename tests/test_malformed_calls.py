@@ -85,3 +85,10 @@ def test_an_event_that_is_none_is_said_to_be(server: str, number: Any) -> None:
         status, text = send(f"{server}gradio_api/{path}", {"fn_index": number, "data": [], "session_hash": "s"})
         assert 400 <= status < 500, (path, text)
         assert json.loads(text).get("error") or json.loads(text).get("detail")
+
+
+@pytest.mark.parametrize("path", ["queue/data?session_hash=nobody", "queue/data", "call/list_models/nobody"])
+def test_a_stream_of_nobody_ends_in_words_and_leaves_no_traceback(server: str, path: str) -> None:
+    _, text = send(f"{server}gradio_api/{path}")
+    assert text.strip()
+    assert "/list_models" in send(f"{server}gradio_api/info")[1]  # and others are answered; the server's log is read when it ends
