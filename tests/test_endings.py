@@ -90,7 +90,7 @@ def test_a_video_that_ffmpeg_refuses_is_kept_as_webp(
     def fail(*_: object, **__: object) -> bytes:
         raise RuntimeError("no encoder")
 
-    monkeypatch.setattr("zoo.media.video._ffmpeg", fail)
+    monkeypatch.setattr("zoo.media.ffmpeg.make", fail)
     with page_of(browser, hub) as page:
         go(page, "Video")
         fill(page, **{"video-steps": "2"})

@@ -102,7 +102,7 @@ def test_a_checkpoint_of_ones_own_is_imported_listed_and_sampled(tmp_path: Path,
     out, err = capsys.readouterr()
     assert json.loads(out)["id"] == "ten-things"
     assert "ema, averaged; model would fit as well" in err
-    assert "scale 0.8" in err
+    assert "scale: 0.8" in err
     card = own_cards(own_folder)["ten-things"]
     assert (card.title, card.label_names, card.latent.vae, card.arch["num_heads"]) == ("Ten things", tuple(names), "tiny-vae", 4)
     assert card.schedule == cards()["dit-xl-2-256"].schedule

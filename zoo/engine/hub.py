@@ -35,6 +35,7 @@ from zoo.engine.run_steps import RunSteps
 from zoo.engine.scheduler import Scheduler
 from zoo.engine.shared_pass import most_rows
 from zoo.engine.step_timing import StepTiming
+from zoo.engine.turn import computes_here
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.media import pictures
 from zoo.networks import autoencoders, text_encoders
@@ -233,7 +234,7 @@ class Hub:
             yield from job
         finally:
             job.cancel()
-            if not self.engine.computes_here():
+            if not computes_here():
                 job.wait(CLOSING)
 
     def keep_steps(self, steps: RunSteps) -> str:

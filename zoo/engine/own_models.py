@@ -55,7 +55,8 @@ def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Call
     identity = slug(answers.name or file.stem)
     if identity in hub.cards:
         raise RequestError(
-            f"There is a model {identity} already: give --name another, or import it as python -m zoo import {identity} FILE."
+            f"There is a model {identity} already: give --name another, or import the file as its weights.",
+            command=f"python -m zoo import {identity} {file.name}",
         )
     if asked := questions(found, base, answers):
         usual = ", ".join(f"{flag} (usually {value})" for flag, value in asked.items())

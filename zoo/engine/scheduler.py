@@ -17,25 +17,11 @@ from zoo.engine.limits import Limits
 from zoo.engine.memory import trim
 from zoo.engine.request import Progress
 from zoo.engine.shared_pass import MEMBERS, Rows, together
+from zoo.engine.turn import Turn, compute_here, current_job, work_for
 
 T = TypeVar("T")
 IDLE = 10.0
 """Seconds without anything to do after which a computing thread ends."""
-_current = threading.local()
-"""Of a thread: the job for which it works, where it works for one, and whether it computes for all."""
-
-
-def current_job() -> Job | None:
-    """The job for which this thread works, None where it works for none."""
-    return getattr(_current, "job", None)
-
-
-class Turn:
-    """Something to compute for a job, once; whole: with all cores, and nothing beside it; rows: of the pass that it makes, where that may
-    be one with others'."""
-
-    def __init__(self, job: Job | None, work: Callable[[], None], whole: bool, rows: Rows | None = None) -> None:
-        self.job, self.work, self.whole, self.rows = job, work, whole, rows
 
 
 class Scheduler:
@@ -114,7 +100,7 @@ class Scheduler:
     def _fly(self, job: Job, work: Callable[[Job], Iterator[Any]]) -> None:
         """Do the work of a job in flight, in a thread of its own."""
         error = None
-        _current.job = job
+        work_for(job)
         try:
             for event in work(job):
                 job.put(event)
@@ -168,10 +154,6 @@ class Scheduler:
             job.wait(max(0.0, deadline - time.monotonic()))
 
     # ---- computing
-
-    def computes_here(self) -> bool:
-        """Whether this thread computes for all, and so must not wait for a job."""
-        return getattr(_current, "computes", False)
 
     def compute(self, work: Callable[..., T], *arguments: Any, whole: bool = False) -> T:
         """Do one piece of work as a turn of the job for which this thread works, or of one of its own; what it gives.
@@ -274,10 +256,16 @@ class Scheduler:
 
     def _compute(self, number: int) -> None:
         """What each computing thread does; only the first computes with all cores, for each that does keeps a team of threads."""
-        _computes()
-        with ThreadPoolExecutor(MEMBERS, initializer=_computes) as helpers:  # it has no thread before a pass is shared
-            while turns := self._next_turns(number):
-                self._do(turns, helpers)
+        compute_here()
+        with ThreadPoolExecutor(MEMBERS, initializer=compute_here) as helpers:  # it has no thread before a pass is shared
+            while self._work(number, helpers):
+                pass  # nothing of what was done stays while the next is waited for
+
+    def _work(self, number: int, helpers: Executor) -> bool:
+        """Wait for what a thread does next, and do it; whether there was anything."""
+        if turns := self._next_turns(number):
+            self._do(turns, helpers)
+        return bool(turns)
 
     def _next_turns(self, number: int) -> list[Turn]:
         """Wait for what a thread does next, none where it ends; the last to end gives free memory back to the machine."""
@@ -364,12 +352,6 @@ class Scheduler:
             turns.append(self._pop(self._first(fitting)))
             room -= turns[-1].rows.count
         return turns
-
-
-def _computes() -> None:
-    """Say of this thread that it computes for all, with one core unless a turn takes more."""
-    _current.computes = True
-    torch.set_num_threads(1)
 
 
 def _called(work: Callable[[], T]) -> T:

@@ -21,7 +21,7 @@ from gradio.context import LocalContext
 
 from zoo.engine.job import Job
 from zoo.engine.request import Progress
-from zoo.engine.scheduler import current_job
+from zoo.engine.turn import current_job
 from zoo.errors import ZooError
 from zoo.ui.parts import markup
 
