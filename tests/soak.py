@@ -28,7 +28,7 @@ from gradio_client import Client
 
 from tests.soak_probe import Answer, lines, probing, share
 from tests.soak_visitors import ALONE, STAR, Log, Visitor, Wish, alone, leaves
-from zoo.media import pictures
+from zoo.media import receipts
 
 ROOT = Path(__file__).parent.parent
 GROWTH = 0.10
@@ -224,7 +224,7 @@ def strangers(server: Server) -> list[str]:
     """Files in Gradio's folder that nobody was given as a result and nobody brought: previews, it seems."""
     folder = server.folder / "gradio"
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != STAR.name and "-looks-" not in path.name]
-    return [path.name for path in files if not pictures.carries_receipt(path)]
+    return [path.name for path in files if not receipts.carries_receipt(path)]
 
 
 def judge(

@@ -22,7 +22,7 @@ from zoo.engine.verify import admit, verify
 from zoo.errors import CheckpointError
 from zoo.inside import tokenization
 from zoo.inside.inspector import Looker
-from zoo.media.pictures import open_picture
+from zoo.media.photographs import open_picture
 from zoo.networks.build import build_module
 from zoo.networks.preparation import PROCESSORS, prepare, prepared
 

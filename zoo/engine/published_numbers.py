@@ -16,7 +16,7 @@ from zoo.catalog.card import Card
 from zoo.catalog.expected import Expected
 from zoo.catalog.store import LocalFiles, Store
 from zoo.errors import CheckpointError, MediaError, RequestError
-from zoo.media import pictures
+from zoo.media import photographs
 from zoo.networks import text_encoders
 from zoo.networks.preparation import prepare, prepared
 
@@ -97,9 +97,10 @@ def inputs_by_key(card: Card, brought: Sequence[Path]) -> dict[str, Path]:
 
 def _gap(card: Card, module: nn.Module, files: LocalFiles, entry: Expected, path: Path | None) -> Gap:
     _, index = entry.place
+    output = _output(card, module, files, entry, path)
     try:
-        output = _output(card, module, files, entry, path)[index].flatten()
-    except (IndexError, AttributeError, TypeError):  # no such place, no such output, or None for one
+        output = output[index].flatten()
+    except (IndexError, TypeError):  # no such place, or None for an output that it does not have
         raise CheckpointError(f"{card.id} has no {entry.output}: the numbers on its card are of another model.") from None
     computed = tuple(float(value) for value in output)
     if len(computed) != len(entry.numbers):
@@ -109,14 +110,15 @@ def _gap(card: Card, module: nn.Module, files: LocalFiles, entry: Expected, path
 
 
 @torch.no_grad()
-def _output(card: Card, module: nn.Module, files: LocalFiles, entry: Expected, path: Path | None) -> Tensor:
+def _output(card: Card, module: nn.Module, files: LocalFiles, entry: Expected, path: Path | None) -> Tensor | None:
+    """What a model makes of an input, None where it makes nothing of that name."""
     name, _ = entry.place
     if name == "tokens":
         return torch.tensor(text_encoders.piece_numbers(files.also, entry.given))
     values = _input(card, entry, path)
     if name == "sample":
-        return torch.cat([module.decode(part).sample for part in values.split(1)])
-    return getattr((module if name == "logits" else module.base_model)(values), name)
+        return torch.cat([module.decode(part).sample for part in values.split(1)]) if hasattr(module, "decode") else None
+    return getattr((module if name == "logits" else module.base_model)(values), name, None)
 
 
 def _input(card: Card, entry: Expected, path: Path | None) -> Tensor:
@@ -134,7 +136,7 @@ def _input(card: Card, entry: Expected, path: Path | None) -> Tensor:
             raise MediaError(f"{path.name} holds {array.shape}, and {card.id} takes {arch['num_frames']} frames of RGB: bring that clip.")
         return torch.stack([prepare(Image.fromarray(frame), card.pixels, card.side)[1] for frame in array])[None]
     if entry.kind == "picture":
-        return prepare(pictures.open_picture(path), card.pixels, card.side)[1][None]
+        return prepare(photographs.open_picture(path), card.pixels, card.side)[1][None]
     frames = (arch["num_frames"],) if arch.get("num_frames") else ()
     return torch.full((1, *frames, arch["in_channels"], card.side, card.side), entry.given)
 
