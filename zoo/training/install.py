@@ -19,7 +19,7 @@ def install(card: Card, trained: Path, weights: Path, page: Path) -> None:
     Both are written beside their places first, then take them one right after the other. Raises CardError for a card that says nothing of
     its weights, CheckpointError where they do not fit it.
     """
-    numbers = ", ".join(f"{number:.6g}" for number in fingerprint(card, load_module(card, [trained])))
+    numbers = ", ".join(f"{number:.6g}" for number in fingerprint(card, load_module(card, [trained])[0]))
     text = page.read_text(encoding="utf-8")
     facts = {
         r"^(  fingerprint: )\[.*\]$": f"[{numbers}]",
