@@ -190,7 +190,7 @@ def visiting(browser: Browser, server: str) -> Iterator[BrowserContext]:
     visitor, asked, failed = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True), [], []
     visitor.set_default_timeout(60_000)
     visitor.on("request", lambda request: asked.append(request.url))
-    visitor.on("weberror", lambda error: failed.append(str(error.error)))
+    visitor.on("weberror", lambda error: failed.append(f"{error.error} {error.error.stack}"))
     yield visitor
     visitor.close()
     assert [url for url in asked if not url.startswith((server, "data:", "blob:", server.replace("http", "ws")))] == []
