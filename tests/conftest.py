@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from loopback_hub import LoopbackHub, loopback_hub
+from loopback_hub import FILE, REPO, SIZE, LoopbackHub, loopback_hub
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 expect.set_options(timeout=60_000)
@@ -36,6 +36,7 @@ OFF = (
 the last such list is the one that counts, those that Playwright turns off itself."""
 
 from zoo.catalog.card import Card, cards, parse  # noqa: E402
+from zoo.catalog.store import Store  # noqa: E402
 from zoo.engine.hub import Hub  # noqa: E402
 from zoo.engine.kernel_choice import KernelChoice  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
@@ -109,6 +110,19 @@ def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop
         monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
         monkeypatch.delenv("ZOO_HUB", raising=False)
         yield server
+
+
+@pytest.fixture
+def remote(hub_server: LoopbackHub) -> LoopbackHub:
+    """A hub that holds one file of random bytes."""
+    hub_server.files[REPO, FILE] = hub_server.files["plain", FILE] = os.urandom(SIZE)
+    return hub_server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store in a folder of its own, with nothing in it."""
+    return Store(tmp_path / "cache" / "models")
 
 
 def free_port() -> int:

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+SIZE = 3_000_000
+REPO, FILE = "authors/model", "weights/model.pt"
+"""A file of random bytes that tests of downloads bring, and where it lies."""
+
 
 @dataclass
 class Faults:

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from loopback_hub import Faults, LoopbackHub, loopback_hub
+from loopback_hub import FILE, REPO, SIZE, Faults, LoopbackHub, loopback_hub
 
 from zoo.__main__ import main
 from zoo.catalog import download, sources
@@ -28,25 +28,11 @@ from zoo.errors import CancelledError, ChecksumError, DownloadError
 from zoo.networks.build import build_module
 
 ROOT = Path(__file__).parent.parent
-SIZE = 3_000_000
-REPO, FILE = "authors/model", "weights/model.pt"
 ORIGINS = ("huggingface", "modelscope", "url")
 WORDS = {
     "title": "M", "family": "u-vit", "task": "unconditional-image-generation", "arch": {"in_channels": 3},
     "schedule": {"kind": "vp-sde", "beta_min": 0.1, "beta_max": 20}, "sampling": {"solver": "ddim", "steps": 5},
 }  # fmt: skip
-
-
-@pytest.fixture
-def remote(hub_server: LoopbackHub) -> LoopbackHub:
-    """A hub that holds one file of random bytes."""
-    hub_server.files[REPO, FILE] = hub_server.files["plain", FILE] = os.urandom(SIZE)
-    return hub_server
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache" / "models")
 
 
 @pytest.fixture

@@ -31,11 +31,6 @@ def remote(hub_server: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> Loopback
     return hub_server
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache" / "models")
-
-
 # ---- settings
 
 

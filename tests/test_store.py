@@ -9,24 +9,12 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from loopback_hub import Faults, LoopbackHub
-from test_downloads import FILE, REPO, SIZE, bytes_of, card_of, nothing_kept, source
+from loopback_hub import REPO, SIZE, Faults, LoopbackHub
+from test_downloads import bytes_of, card_of, nothing_kept, source
 
 from zoo.catalog import sources
 from zoo.catalog.store import Store, sha256
 from zoo.errors import ChecksumError, DownloadError
-
-
-@pytest.fixture
-def remote(hub_server: LoopbackHub) -> LoopbackHub:
-    """A hub that holds one file of random bytes."""
-    hub_server.files[REPO, FILE] = hub_server.files["plain", FILE] = os.urandom(SIZE)
-    return hub_server
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache" / "models")
 
 
 @pytest.mark.parametrize("origin", ["huggingface", "modelscope"])

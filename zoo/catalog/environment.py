@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from zoo.catalog.files import try_writing
 from zoo.errors import VariableError
 
 ON, OFF = {"1", "on", "yes", "true"}, {"0", "off", "no", "false"}
@@ -83,9 +84,7 @@ def cache_folder() -> Path:
 def check_writable(folder: Path, variable: str) -> None:
     """Raise VariableError, which names the variable that chooses a folder, unless files can be written there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try_writing(folder)
     except OSError as error:
         raise VariableError(f"{folder} cannot be written ({error.strerror}): set {variable} to a folder of your own.") from None
 

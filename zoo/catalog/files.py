@@ -1,8 +1,9 @@
-"""A file that appears whole or not at all, whoever else writes it at the same time."""
+"""Files that appear whole or not at all, whoever else writes them at the same time, and whether a folder takes any."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,3 +23,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def try_writing(folder: Path) -> None:
+    """Raise OSError unless a file can be written to a folder, which is made where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass

@@ -47,7 +47,7 @@ DESCRIPTIONS = re.compile(
     r"|_?core\.numeric\._frombuffer|random\._pickle\.\w+)"
 )
 """Names of the standard library and of numpy that describe a training, and do nothing when they are called."""
-BROKEN = (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, NotImplementedError)
+BROKEN = (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError)
 BROKEN += (struct.error, zipfile.BadZipFile, MemoryError, AssertionError)
 """What reading a damaged pickle may raise."""
 _LOADING = threading.Lock()

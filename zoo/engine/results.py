@@ -6,7 +6,6 @@ import glob
 import platform
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -17,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from zoo.catalog.files import atomic_write
+from zoo.catalog.files import atomic_write, try_writing
 from zoo.engine.retention import Retention, delete, lines
 from zoo.errors import MediaError
 from zoo.media import pictures, video
@@ -148,9 +147,7 @@ def pixels(path: Path, fps: int = 8) -> np.ndarray:
 def check_folder(folder: Path) -> None:
     """Raise MediaError where no file can be written to a folder: said before hours of work, and not after."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try_writing(folder)
     except OSError as error:
         raise MediaError(f"Nothing can be written to {folder} ({error.strerror}): choose another folder.") from None
 
