@@ -87,7 +87,7 @@ def wishes() -> list[Wish]:
 
 NONSENSE = [
     ("/generate_image", ("tiny-dot", "4", 1, 3, 3, "ddim", 2.0)), ("/generate_image", ("tiny-dit", "no such thing", 1, 3, 3, "ddim", 2.0)),
-    ("/generate_image", ("tiny-dit", "4", 10**4, 3, 3, "ddim", 2.0)), ("/generate_image", ("tiny-dit", "4", 1, -1, 3, "ddim", 2.0)),
+    ("/generate_image", ("tiny-dit", "4", 10**4, 3, 3, "ddim", 2.0)), ("/generate_image", ("tiny-dit", "4", 1, -2, 3, "ddim", 2.0)),
     ("/generate_image", ("tiny-dit", "4", 1, 3, 10**6, "ddim", 2.0)), ("/generate_image", ("tiny-dit", "4", 1, 3, 3, "magic", 2.0)),
     ("/generate_image", ("tiny-dit", ["star"], None, 3, "many", ["ddim"], "nan")),
     ("/generate_video", ("tiny-dit", "0", "", 16, 8, 1, 4, "ddim", 2.0, "")),
