@@ -37,10 +37,9 @@ WORDS = {
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience of a second instead of ten, and once instead of three times, so that the tests of silence are short."""
+    """A second without a byte instead of ten, and once instead of three times, so that the tests of silence are short."""
     monkeypatch.setattr(download, "STALL", 1.0)
     monkeypatch.setattr(download, "ATTEMPTS", 1)
-    monkeypatch.setattr(sources, "PATIENCE", 1.0)
 
 
 def source(origin: str, remote: LoopbackHub, **more: object) -> dict:
@@ -178,6 +177,7 @@ def test_a_source_that_refuses_is_left_for_the_next_and_both_are_said(
 def test_silence_and_a_closed_port_are_left_after_the_patience(
     remote: LoopbackHub, store: Store, origin: str, quick: None, monkeypatch: pytest.MonkeyPatch, says
 ) -> None:
+    monkeypatch.setattr(sources, "PATIENCE", 1.0)
     remote.faults.silent = True
     card = card_of(source(origin, remote))
     with says(DownloadError, f"{sources.HUBS[origin]} could not be reached for M: check the network") as caught:
@@ -240,7 +240,7 @@ def test_a_line_that_drops_is_taken_up_at_the_byte_where_it_dropped(remote: Loop
 
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_a_download_that_failed_goes_on_from_there_next_time_and_from_another_hub(
-    remote: LoopbackHub, store: Store, origin: str, quick: None, says
+    remote: LoopbackHub, store: Store, origin: str, quick: None, monkeypatch: pytest.MonkeyPatch, says
 ) -> None:
     remote.faults = Faults(stall_after=1_048_576)
     card = card_of(source(origin, remote))
@@ -249,6 +249,7 @@ def test_a_download_that_failed_goes_on_from_there_next_time_and_from_another_hu
     assert nothing_kept(store)
     assert store.unfinished_bytes() == 1_048_576
     remote.faults, remote.sent = Faults(), 0
+    monkeypatch.setattr(download, "STALL", 10.0)
     if origin != "url":  # known by its digest, so the bytes serve for either hub
         card = card_of(source("modelscope" if origin == "huggingface" else "huggingface", remote))
     assert sources.fetch(card, store).path.read_bytes() == bytes_of(remote)
@@ -312,12 +313,16 @@ def test_a_server_that_ignores_ranges_starts_anew(remote: LoopbackHub, store: St
     assert sources.fetch(card_of(source("url", remote)), store).path.read_bytes() == bytes_of(remote)
 
 
-def test_content_that_changes_between_two_requests_is_never_mixed(remote: LoopbackHub, store: Store, quick: None, says) -> None:
+def test_content_that_changes_between_two_requests_is_never_mixed(
+    remote: LoopbackHub, store: Store, quick: None, monkeypatch: pytest.MonkeyPatch, says
+) -> None:
     for origin in ("huggingface", "url"):
+        monkeypatch.setattr(download, "STALL", 1.0)
         remote.faults = Faults(stall_after=1_048_576)
         with says(DownloadError, "broke off at 1,048,576 of 3,000,000 bytes, which are kept"):
             sources.fetch(card_of(source(origin, remote), name=origin), store)
         remote.faults = Faults()
+        monkeypatch.setattr(download, "STALL", 10.0)
         remote.files[REPO, FILE] = remote.files["plain", FILE] = os.urandom(SIZE)
         assert sources.fetch(card_of(source(origin, remote), name=origin), store).path.read_bytes() == bytes_of(remote)
 
