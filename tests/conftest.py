@@ -69,7 +69,7 @@ def hub_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., H
             return parse(name, f"---\n{yaml.safe_dump(head)}---\nFor a test.")
 
         made = {name: card(name, words) for name, words in extra.items()}
-        monkeypatch.setattr("zoo.engine.hub.cards", lambda: cards() | made)
+        monkeypatch.setattr("zoo.catalog.own_cards.cards", lambda: cards() | made)
         return Hub(device="cpu", cache_dir=tmp_path / "cache", **options)
 
     return build

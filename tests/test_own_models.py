@@ -139,13 +139,13 @@ def test_two_arguments_are_an_id_and_a_file(tmp_path: Path, capsys: pytest.Captu
     ("said", "words"),
     [
         (["--heads", "5"], ["5 heads do not divide a width of 48"]),
-        (["--heads", "4", "--schedule", "cosine"], ["'cosine'", "--schedule linear,0.0001,0.02,1000"]),
+        (["--heads", "4", "--schedule", "cosine"], ["'cosine'", "give linear,0.0001,0.02,1000"]),
         (["--heads", "4", "--schedule", "linear,1"], ["linear,1"]),
         (["--heads", "4", "--vae", "tiny-vee"], ["tiny-vae"]),
         (["--heads", "4", "--like", "tiny-vit"], ["tiny-vit", "dit"]),
-        (["--heads", "4", "--name", "tiny dit"], ["tiny-dit", "--name"]),
-        (["--heads", "4", "--name", "???"], ["--name"]),
-        (["--heads", "4", "--labels", "nowhere.txt"], ["nowhere.txt", "--labels"]),
+        (["--heads", "4", "--name", "tiny dit"], ["tiny-dit", "another name"]),
+        (["--heads", "4", "--name", "???"], ["another name"]),
+        (["--heads", "4", "--labels", "nowhere.txt"], ["nowhere.txt", "another file"]),
     ],
     ids=str,
 )

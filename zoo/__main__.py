@@ -147,7 +147,7 @@ def cache(arguments: argparse.Namespace) -> None:
 
     hub = Hub()
     if arguments.remove is not None or arguments.prune:
-        freed_bytes = hub.models.remove(hub.card(arguments.remove).id) if arguments.remove is not None else hub.store.prune()
+        freed_bytes = hub.remove(arguments.remove) if arguments.remove is not None else hub.store.prune()
         print(json.dumps({"freed": freed_bytes}) if arguments.json else f"{freed_bytes / 1e6:.1f} MB freed")
         return
     rows = [
@@ -196,13 +196,13 @@ def take(arguments: argparse.Namespace) -> None:
 
 def _adopted(hub: Hub, file: Path, arguments: argparse.Namespace, progress: Callable[[int], None]) -> Card:
     """A model made of one file without an id, and in words what is known of it."""
-    from zoo.catalog.own_cards import Answers
+    from zoo.catalog.own_cards import Answers, read_names
     from zoo.engine.own_models import adopt
 
     if str(file) in hub.cards and not file.exists():
         raise RequestError(f"{file} is a model: name the file with its weights after it.")
-    words = ("name", "labels", "like", "schedule", "vae", "scale", "input_size")
-    answers = Answers(num_heads=arguments.heads, **{word: getattr(arguments, word) for word in words})
+    words = {word: getattr(arguments, word) for word in ("name", "like", "schedule", "vae", "scale", "input_size")}
+    answers = Answers(num_heads=arguments.heads, labels=read_names(arguments.labels), **words)
     card = adopt(hub, file, answers, arguments.weights, progress)
     facts = {"architecture": dict(card.arch), "schedule": dict(card.schedule), "latents": asdict(card.latent) if card.latent else {}}
     words = "".join(f"; {name}: {_line(value)}" for name, value in facts.items() if value)

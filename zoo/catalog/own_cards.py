@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from zoo.catalog.architectures import Architecture
-from zoo.catalog.card import GENERATORS, SCHEDULES, Card, parse
+from zoo.catalog.card import GENERATORS, SCHEDULES, Card, cards, parse
 from zoo.catalog.files import atomic_write
 from zoo.errors import CardError, RequestError
 
@@ -27,8 +27,8 @@ class Answers:
     """What a user says of his model: where he says nothing, the nearest card of its family does."""
 
     name: str = ""
-    labels: Path | None = None
-    """A file with one class name a line, by index."""
+    labels: tuple[str, ...] = ()
+    """Class names by index."""
     like: str = ""
     """Id of the card that tells what weights do not."""
     num_heads: int | None = None
@@ -89,7 +89,7 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     if "num_heads" in found.unknown:
         arch["num_heads"] = answers.num_heads or base.arch["num_heads"]
         if arch["num_heads"] < 1 or arch["hidden_size"] % arch["num_heads"]:
-            raise RequestError(f"{arch['num_heads']} heads do not divide a width of {arch['hidden_size']}: give --heads another number.")
+            raise RequestError(f"{arch['num_heads']} heads do not divide a width of {arch['hidden_size']}: give another number.")
     if "input_size" in found.unknown:
         arch["input_size"] = answers.input_size or base.arch["input_size"]
     labels = _labels(arch, found, base, answers.labels)
@@ -115,26 +115,37 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     )
 
 
-def _labels(arch: dict[str, Any], found: Architecture, base: Card, file: Path | None) -> list[str] | str:
+def read_names(file: Path | None) -> tuple[str, ...]:
+    """The class names in a file, one a line; none of no file. Raises RequestError."""
+    if file is None:
+        return ()
+    try:
+        if file.stat().st_size > LABELS:
+            raise RequestError(f"{file} ({file.stat().st_size:,} bytes) is too long for class names, one a line: give another file.")
+        return names_in(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file} cannot be read as class names, one a line ({type(error).__name__}): give another file.") from None
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names in a text, one a line."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _labels(arch: dict[str, Any], found: Architecture, base: Card, names: tuple[str, ...]) -> list[str] | str:
     """Class names; numbers in words where nobody gave any. A list of as many names as the table has rows says that there is no null."""
     count, generates = arch["num_classes"], found.task in GENERATORS
     if not count:
         return []
-    if file is None:
+    if not names:
         same = base.labels and base.arch.get("num_classes") == count
         return base.labels if same and isinstance(base.labels, str) else [f"class {number}" for number in range(count)]
-    try:
-        if file.stat().st_size > LABELS:
-            raise RequestError(f"{file} ({file.stat().st_size:,} bytes) is too long for class names, one a line: give another --labels.")
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} cannot be read as class names, one a line ({type(error).__name__}): give another --labels.") from None
     if generates and len(names) == count + 1:
         arch["num_classes"], arch["null_label"] = count + 1, False
     elif len(names) != count:
         rows = f", and one of no class{', or none' if generates else ''}" if generates else ""
-        raise RequestError(f"{file} holds {len(names)} class names for {count} classes{rows}: give --labels one name a line.")
-    return names
+        raise RequestError(f"These are {len(names)} class names for {count} classes{rows}: give one a line.")
+    return list(names)
 
 
 def _schedule(text: str) -> dict[str, Any]:
@@ -146,14 +157,14 @@ def _schedule(text: str) -> dict[str, Any]:
         return {"kind": kind} | dict(zip(SCHEDULES[kind], values, strict=True))
     except ValueError:
         usual = " or ".join(",".join(map(str, (name, *NUMBERS[name]))) for name in SCHEDULES)
-        raise RequestError(f"The schedule {text[:60]!r} is not understood: give --schedule {usual}.") from None
+        raise RequestError(f"The schedule {text[:60]!r} is not understood: give {usual}.") from None
 
 
 def slug(name: str) -> str:
     """A name as an id: small letters, digits and hyphens. Raises RequestError where none is left."""
     identity = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
     if not identity:
-        raise RequestError(f"The name {name[:60]!r} holds no letter or digit of which to make an id: give --name another.")
+        raise RequestError(f"The name {name[:60]!r} holds no letter or digit of which to make an id: give another name.")
     return identity
 
 
@@ -166,12 +177,32 @@ def write(folder: Path, identity: str, text: str) -> None:
         raise CardError(f"The card cannot be written to {folder} ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
 
 
+def delete(folder: Path, identity: str) -> None:
+    """Forget a card of a user's folder. Raises CardError where the disk refuses."""
+    try:
+        (folder / f"{identity}.md").unlink(missing_ok=True)
+    except OSError as error:
+        raise CardError(f"The card of {identity} cannot be deleted from {folder} ({error.strerror}): delete it there.") from None
+
+
 def own_cards(folder: Path) -> dict[str, Card]:
     """The cards in a user's folder by id; what is wrong with one is logged, and keeps no other from being read."""
     found = {}
     for path in sorted(folder.glob("*.md")):
         try:
-            found[path.stem] = parse(path.stem, path.read_text(encoding="utf-8"))
+            card = parse(path.stem, path.read_text(encoding="utf-8"))
+            if card.id in cards():
+                raise CardError(f"there is a model {card.id} already")
+            if missing := [part for part in (card.latent and card.latent.vae, card.text) if part and part not in cards()]:
+                raise CardError(f"there is no model {missing[0]}, which it needs")
+            found[card.id] = card
         except (OSError, UnicodeDecodeError, CardError) as error:
             logging.getLogger(__name__).warning("%s is left out: %s", path, error)
     return found
+
+
+def with_own(folder: Path) -> dict[str, Card]:
+    """Every card by id, those of a user's folder after the ones that ship with the repository and before those to download."""
+    ranks = {"bundled": 0, "own": 1}
+    every = [*cards().values(), *own_cards(folder).values()]
+    return {card.id: card for card in sorted(every, key=lambda card: (not card.generates, ranks.get(card.weights[0].origin, 2)))}

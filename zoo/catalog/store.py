@@ -134,7 +134,7 @@ class Store:
                             part.write(piece)
                             progress(part.done)
                     return part.settle(part.sha256())
-                except OSError:
+                except BaseException:
                     part.restart()  # nobody goes on with it
                     raise
         except OSError as error:

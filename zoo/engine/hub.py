@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalog import environment, sources
-from zoo.catalog.card import Card, cards
-from zoo.catalog.own_cards import own_cards
+from zoo.catalog.card import Card
+from zoo.catalog.own_cards import delete, with_own, write
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.byte_cache import ByteCache
 from zoo.engine.footprint import Memory
@@ -43,6 +44,8 @@ from zoo.sampling import Trace, guided
 
 CLOSING = 30.0
 """Seconds that closing waits for what runs to be written."""
+TICK = 100_000_000
+"""Nanoseconds within which two changes of a folder may bear the same time."""
 STEPS = 256 << 20
 """Bytes of the steps of all visitors' latest runs."""
 SMALL = 10_000_000
@@ -89,11 +92,10 @@ class Hub:
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.own_folder = self.cache_dir / "cards"
-        self.cards = cards() | {name: card for name, card in own_cards(self.own_folder).items() if name not in cards()}
-        chosen = self.cards if models is None else {self._named(identity, self.cards).id for identity in models}
-        self.offers = [card for card in self.cards.values() if card.id in chosen]
-        self.reachable = {part.id: part for card in self.offers for part in self.parts(card)}
-        """What may be asked for: the models on offer, and what they need to run."""
+        self._own_cards_time, self._chosen = -1, None if models is None else [identity.strip() for identity in models]
+        self._read_cards()
+        for identity in self._chosen or ():
+            self._named(identity, self.cards)
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
         self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits(seconds=max_seconds))
         self._steps = ByteCache(STEPS)
@@ -103,8 +105,26 @@ class Hub:
         self._warm_ups: dict[str, Job] = {}
         self._rows_together: dict[str, int] = {}
 
+    @property
+    def offers(self) -> list[Card]:
+        """The models on offer, among them those of the user's own that are in his folder now, whoever put them there."""
+        self._read_cards()
+        return self._offers
+
+    def _read_cards(self) -> None:
+        """Take in what changed in the folder of the user's own cards since it was read."""
+        changed = self.own_folder.stat().st_mtime_ns if self.own_folder.is_dir() else 0
+        if changed != self._own_cards_time:
+            self.cards = with_own(self.own_folder)
+            self._offers = [card for card in self.cards.values() if self._chosen is None or card.id in self._chosen]
+            self.reachable = {part.id: part for card in self._offers for part in self.parts(card)}
+            """What may be asked for: the models on offer, and what they need to run."""
+            settled = time.time_ns() - changed > TICK
+            self._own_cards_time = changed if settled else -1
+
     def card(self, identity: str) -> Card:
         """The card of a model on offer, or of what one needs to run. Raises RequestError that names the nearest ones."""
+        self._read_cards()
         return self._named(identity, self.reachable)
 
     def _named(self, identity: str, among: Mapping[str, Card]) -> Card:
@@ -115,11 +135,25 @@ class Hub:
             raise RequestError(f"This hub does not offer {identity}: choose one of {near}.")
         raise RequestError(f"There is no model {short(identity)}: choose one of {near}.")
 
-    def adopt(self, card: Card) -> None:
-        """Offer a model whose card was written after the start."""
-        self.cards[card.id] = card
-        self.reachable |= {part.id: part for part in self.parts(card)}
-        self.offers = [one for one in self.offers if one.id != card.id] + [card]
+    def adopt(self, identity: str, text: str) -> None:
+        """Keep the card of a model of the user's own, and offer it. Raises CardError where the disk refuses."""
+        if self._chosen is not None:
+            self._chosen.append(identity)
+        write(self.own_folder, identity, text)
+        self._read_cards()
+
+    def remove(self, identity: str) -> int:
+        """Delete a model's files, unless others need them, and of a model of the user's own its card as well; the bytes freed on disk.
+
+        Raises RequestError where there is nothing to remove.
+        """
+        card = self.card(identity)
+        own = card.weights[0].origin == "own"
+        freed_bytes = self.models.remove(card.id) if self.store.find(card) or not own else 0
+        if own:
+            delete(self.own_folder, card.id)
+            self._read_cards()
+        return freed_bytes
 
     def describe(self) -> list[dict[str, Any]]:
         """What is offered, as JSON values: id, title, family, task, licence, bytes, local, labels."""

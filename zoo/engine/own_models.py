@@ -13,7 +13,7 @@ from zoo.catalog import checkpoint
 from zoo.catalog.architectures import Architecture, recognise
 from zoo.catalog.card import Card, parse
 from zoo.catalog.misfits import likely_cause
-from zoo.catalog.own_cards import Answers, compose, nearest, questions, slug, write
+from zoo.catalog.own_cards import Answers, compose, nearest, questions, slug
 from zoo.catalog.weight_choice import Candidate, named
 from zoo.engine.verify import admit
 from zoo.errors import CheckpointError, RequestError
@@ -30,14 +30,19 @@ class Recognised:
     weights: Candidate
     found: Architecture
     base: Card
+    choices: tuple[str, ...]
+    """Names of all weights in the file that are a network of ours."""
 
 
 def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
     """Read what a file holds; name: the weights that somebody chose. Raises CheckpointError where no part of it is a network of ours."""
     every = checkpoint.every_candidate([file])
-    for weights in named(every, name, str(file)) if name else every:
-        if found := recognise(weights.state):
-            return Recognised(weights, found, nearest(found, hub.cards, like))
+    ours = [(weights, found) for weights in every if (found := recognise(weights.state))]
+    chosen = named(every, name, str(file)) if name else every
+    for weights, found in ours:
+        if any(weights is one for one in chosen):
+            choices = tuple(dict.fromkeys(one.name for one, _ in ours))
+            return Recognised(weights, found, nearest(found, hub.cards, like), choices)
     cause = likely_cause({key: tuple(value.shape) for key, value in every[0].state.items()}, {"": ()})
     raise CheckpointError(
         f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read{cause}; its card must be written by hand."
@@ -55,7 +60,7 @@ def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Call
     identity = slug(answers.name or file.stem)
     if identity in hub.cards:
         raise RequestError(
-            f"There is a model {identity} already: give --name another, or import the file as its weights.",
+            f"There is a model {identity} already: give another name, or import the file as its weights.",
             command=f"python -m zoo import {identity} {file.name}",
         )
     if asked := questions(found, base, answers):
@@ -75,9 +80,8 @@ def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Call
         build_module(card)
     admit(hub.store, card, [file], progress, recognised.weights.name)
     try:
-        write(hub.own_folder, identity, text)
+        hub.adopt(identity, text)
     except Exception:
         hub.store.remove(identity)
         raise
-    hub.adopt(card)
     return card

@@ -36,6 +36,7 @@ from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.streams import StreamEnds
+from zoo.ui.tabs.compare.components import choices
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
 from zoo.ui.tabs.compare.votes import VotesTab
@@ -65,13 +66,15 @@ def build(hub: Hub) -> gr.Blocks:
             if any(card.video for card in hub.offers):
                 with gr.Tab("Video", id="video") as video:
                     film = video_tab(hub, image.visitor, video)
-            with gr.Tab("Compare", id="compare"), gr.Tabs() as views:
+            with gr.Tab("Compare", id="compare") as comparing, gr.Tabs() as views:
                 with gr.Tab("Side by side", id="side-by-side"):
                     beside = CompareTab(hub, image.visitor)
                 with gr.Tab("X/Y grid", id="grid"):
                     grid = GridTab(hub, image.visitor)
                 with gr.Tab("Votes", id="votes") as votes:
                     beside.wire(VotesTab(hub, image.visitor, votes), views)
+            lists = [grid.model, *(setting[0] for setting in beside.settings)]
+            comparing.select(lambda: [gr.update(choices=choices(hub)) for _ in lists], None, lists, queue=False, **PRIVATE)
             looker = Looker(hub)
             with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
                 look = look_tab(hub, looker, inside)

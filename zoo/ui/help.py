@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo.ui.parts import settings
-from zoo.ui.tabs import image, models, video
+from zoo.ui.tabs import add_model, image, models, video
 from zoo.ui.tabs.compare import components, grid, votes
 from zoo.ui.tabs.look import components as look
 
@@ -16,5 +16,6 @@ HELP: dict[str, str] = {
     **votes.HELP,
     **look.HELP,
     **models.HELP,
+    **add_model.HELP,
     **{f"{tab}-{word}": models.HELP[word] for tab in ("image", "video", "compare", "grid", "look") for word in ("accept", "cancel")},
 }

@@ -85,6 +85,7 @@ def place(source: Source) -> str:
         "bundled": "ships with Patchwork",
         "url": source.url.split("/")[2] if source.url else "",
         "manual": f"by hand, from {source.url}",
+        "own": f"{source.file}, added on this machine",
     }
     return names.get(source.origin) or f"{source.repo} on {HUBS[source.origin]}"
 

@@ -38,8 +38,11 @@ class Downloads:
     @property
     def allowed(self) -> bool:
         """Whether visitors may."""
-        if self.hub.downloads is not None:
-            return self.hub.downloads
+        return self.local if self.hub.downloads is None else self.hub.downloads
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach the page."""
         return getattr(self.page, "server_name", "") in LOOPBACK and not self.page.share
 
     def missing(self, cards: Sequence[Card]) -> list[Card]:

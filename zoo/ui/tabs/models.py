@@ -18,6 +18,7 @@ from zoo.inside.inspector import DIFFUSION
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Downloads, Offer, licence_link
 from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.tabs.add_model import AddModel
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -67,12 +68,13 @@ class ModelsTab:
                 self.offer.build_text()
                 with gr.Accordion("Card", open=False):
                     self.prose = gr.Markdown(_prose(first), elem_id="prose")
+                self.add = AddModel(hub, self.downloads)
         self._wire(page)
 
     def _wire(self, page: gr.Blocks) -> None:
         offer, lists = self.offer, [self.list, self.image.settings.model, *([self.video.settings.model] if self.video else [])]
         self.card = [self.facts, self.prose, self.use, self.inside, self.remove, self.sure, self.spare, self.source, *offer.outputs]
-        every = list(dict.fromkeys([*self.card, *lists]))
+        every = list(dict.fromkeys([*self.card, *lists, self.filter, self.add.part, self.add.path, self.add.read]))
         arrive_inputs = [self.list, self.filter, self.offer.pending_ids]
         self.list.input(self.show, self.list, self.card, queue=False, **PRIVATE)
         self.filter.input(self.narrow, [self.filter, self.list], self.list, queue=False, **PRIVATE)
@@ -84,7 +86,8 @@ class ModelsTab:
         tab = self.image
         video_outputs = self.video.settings.outputs if self.video else []
         self.use.click(self.choose, self.list, [self.tabs, *tab.settings.outputs, tab.verdict, *video_outputs, offer.text], **PRIVATE)
-        page.load(self._lists, self.filter, lists, **PRIVATE)  # the card is the address's to choose
+        self.add.adding.then(self.present, [self.add.added, self.filter], every, **PRIVATE)
+        page.load(self._lists, self.filter, every, **PRIVATE)  # the card is the address's to choose
         self.tab.select(self.arrive, arrive_inputs, every, **PRIVATE)
 
         self.outputs = [*self.card, self.list, self.filter]
@@ -120,6 +123,11 @@ class ModelsTab:
             updates |= {self.get: gr.update(visible=False)}
         return self._lists(task) | updates
 
+    @runs.answers
+    def present(self, session: gr.Request, added: str, task: str) -> dict:
+        """Show a model that was just added."""
+        return self._lists(task) | self.addressed(session, added) if added else {}
+
     def narrow(self, task: str, identity: str | None) -> Any:
         """Show only some of the models; the card that is open stays open."""
         choices = self._choices(task)
@@ -153,8 +161,9 @@ class ModelsTab:
         """Delete a model's files, unless another model needs them."""
         self.downloads.check_removal()
         card = self.hub.card(identity)
-        freed_bytes = self.hub.models.remove(card.id)
-        return self.idle() | self.say(f"{card.title} is removed: {freed_bytes / 1e6:.1f} MB are free again.")
+        freed_bytes = self.hub.remove(card.id)
+        gone = {} if card in self.hub.offers else {self.list: self.hub.offers[0].id}  # one of the user's own
+        return self.idle() | gone | self.say(f"{card.title} is removed: {freed_bytes / 1e6:.1f} MB are free again.")
 
     @runs.answers
     def choose(self, identity: str) -> dict:
@@ -170,6 +179,7 @@ class ModelsTab:
     def _lists(self, task: str) -> dict:
         lists = {self.list: gr.update(choices=self._choices(task))}
         lists[self.image.settings.model] = gr.update(choices=controls.model_choices(self.hub))
+        lists |= self.add.shown()
         if self.video:
             lists[self.video.settings.model] = gr.update(choices=controls.model_choices(self.hub, True))
         return lists
