@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any
 import yaml
 
 from zoo.catalog.architectures import Architecture
-from zoo.catalog.card import GENERATORS, SCHEDULES, Card, parse
+from zoo.catalog.card import GENERATORS, SCHEDULES, Card, Guidance, parse
 from zoo.catalog.files import atomic_write
+from zoo.catalog.labels import read_names
 from zoo.errors import CardError, RequestError
 
 NUMBERS = {"linear": (0.0001, 0.02, 1000), "scaled-linear": (0.00085, 0.012, 1000), "vp-sde": (0.1, 20)}
 """The usual numbers of every schedule: DiT and Latte; U-ViT on latents; U-ViT on pixels."""
-LABELS = 100_000
-"""Bytes of a file of class names, and more than any has classes."""
+LARGEST = 10_000
+"""Pixels or latents to a side, and the factor of latents."""
+TITLE = 80
+"""Characters of a title, which stands in lists and on buttons."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,19 @@ def questions(found: Architecture, base: Card, answers: Answers) -> dict[str, An
     return asked
 
 
+def check_autoencoder(chosen: Card, found: Architecture, cards: Mapping[str, Card]) -> None:
+    """Raise RequestError that names the autoencoders there are unless one decodes what a network makes."""
+    channels, video = found.words["in_channels"], found.family == "latte"
+    fitting = [
+        card.id
+        for card in cards.values()
+        if card.task == "autoencoder" and card.arch["latent_channels"] == channels and (video or not card.family.endswith("temporal"))
+    ]
+    if chosen.id not in fitting:
+        there = f"give --vae one of {', '.join(fitting)}" if fitting else "no model here does: leave --vae out"
+        raise RequestError(f"{chosen.title} does not decode {'videos' if video else 'pictures'} from {channels} channels: {there}.")
+
+
 def _usual_heads(found: Architecture, base: Card) -> int:
     """As many as give heads of the width that the family has."""
     hidden, each = found.words["hidden_size"], base.arch["hidden_size"] // base.arch["num_heads"]
@@ -84,19 +101,32 @@ def _usual_heads(found: Architecture, base: Card) -> int:
 
 
 def compose(identity: str, file: str, found: Architecture, base: Card, answers: Answers, params: int) -> str:
-    """The card of a model as text. Raises RequestError for what does not fit: heads, class names, a schedule, an autoencoder."""
+    """The card of a model as text. Raises RequestError for what does not fit: heads, a size, class names, a schedule, a scale."""
     arch = dict(found.words)
     if "num_heads" in found.unknown:
-        arch["num_heads"] = answers.num_heads or base.arch["num_heads"]
+        arch["num_heads"] = base.arch["num_heads"] if answers.num_heads is None else answers.num_heads
         if arch["num_heads"] < 1 or arch["hidden_size"] % arch["num_heads"]:
             raise RequestError(f"{arch['num_heads']} heads do not divide a width of {arch['hidden_size']}: give --heads another number.")
     if "input_size" in found.unknown:
-        arch["input_size"] = answers.input_size or base.arch["input_size"]
+        arch["input_size"] = base.arch["input_size"] if answers.input_size is None else answers.input_size
+        if not 0 < arch["input_size"] <= LARGEST or arch["input_size"] % arch["patch_size"]:
+            raise RequestError(
+                f"{arch['input_size']} to a side cannot be cut into patches of {arch['patch_size']}: give --input-size a multiple of "
+                f"{arch['patch_size']}, {LARGEST:,} at most."
+            )
+    elif answers.input_size not in (None, arch["input_size"]):
+        raise RequestError(
+            f"Its weights say that it takes {arch['input_size']} to a side, not {answers.input_size}: leave --input-size out."
+        )
+    if answers.scale is not None and not 0 < answers.scale < LARGEST:
+        raise RequestError(f"The scale must be a number above 0, such as 0.18215, not {answers.scale:g}: give --scale another.")
     labels = _labels(arch, found, base, answers.labels)
-    zoo: dict[str, Any] = {"title": answers.name or identity, "family": found.family, "task": found.task, "arch": arch}
+    title = " ".join("".join(sign if sign.isprintable() else " " for sign in answers.name).split())[:TITLE].strip()
+    zoo: dict[str, Any] = {"title": title or identity, "family": found.family, "task": found.task, "arch": arch}
     if found.task in GENERATORS:
         zoo["schedule"] = _schedule(answers.schedule) if answers.schedule else dict(base.schedule)
-        zoo["guidance"], zoo["sampling"] = asdict(base.guidance), asdict(base.sampling)
+        guidable = found.task.startswith("text") or (arch["num_classes"] and arch.get("null_label", True))
+        zoo["guidance"], zoo["sampling"] = asdict(base.guidance if guidable else Guidance()), asdict(base.sampling)
         if arch["in_channels"] != 3 or answers.vae:
             zoo["latent"] = {
                 "vae": answers.vae or base.latent.vae,
@@ -118,42 +148,50 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
 def _labels(arch: dict[str, Any], found: Architecture, base: Card, file: Path | None) -> list[str] | str:
     """Class names; numbers in words where nobody gave any. A list of as many names as the table has rows says that there is no null."""
     count, generates = arch["num_classes"], found.task in GENERATORS
-    if not count:
-        return []
     if file is None:
         same = base.labels and base.arch.get("num_classes") == count
         return base.labels if same and isinstance(base.labels, str) else [f"class {number}" for number in range(count)]
-    try:
-        if file.stat().st_size > LABELS:
-            raise RequestError(f"{file} ({file.stat().st_size:,} bytes) is too long for class names, one a line: give another --labels.")
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} cannot be read as class names, one a line ({type(error).__name__}): give another --labels.") from None
-    if generates and len(names) == count + 1:
+    if not count:
+        raise RequestError(f"This {found.family} has no classes, which {file} could name: leave --labels out.")
+    names = read_names(file)
+    if generates and arch.get("null_label", True) and len(names) == count + 1:
         arch["num_classes"], arch["null_label"] = count + 1, False
     elif len(names) != count:
-        rows = f", and one of no class{', or none' if generates else ''}" if generates else ""
-        raise RequestError(f"{file} holds {len(names)} class names for {count} classes{rows}: give --labels one name a line.")
+        rows = f", or {count + 1} where no row of its table means no class" if generates and arch.get("null_label", True) else ""
+        raise RequestError(f"{file} holds {len(names)} names for {count} classes: give --labels {count} names, one a line{rows}.")
     return names
 
 
 def _schedule(text: str) -> dict[str, Any]:
-    kind, *numbers = text.split(",")
+    kind, *numbers = (word.strip() for word in text.split(","))
     try:
         if kind not in SCHEDULES:
             raise ValueError
-        values = [float(number) if "." in number or "e" in number else int(number) for number in numbers] or NUMBERS[kind]
-        return {"kind": kind} | dict(zip(SCHEDULES[kind], values, strict=True))
+        values = [float(number) for number in numbers] or NUMBERS[kind]
+        schedule = {"kind": kind} | dict(zip(SCHEDULES[kind], values, strict=True))
+        if kind == "vp-sde":
+            bounds = 0 <= schedule["beta_min"] < schedule["beta_max"] <= 1000
+        else:
+            bounds = 0 < schedule["start"] < schedule["end"] < 1 and 2 <= schedule["steps"] <= 100_000 and schedule["steps"] % 1 == 0
+            schedule["steps"] = int(schedule["steps"]) if bounds else 0
+        if not bounds:
+            raise ValueError
     except ValueError:
         usual = " or ".join(",".join(map(str, (name, *NUMBERS[name]))) for name in SCHEDULES)
-        raise RequestError(f"The schedule {text[:60]!r} is not understood: give --schedule {usual}.") from None
+        raise RequestError(
+            f"The schedule {text[:60]!r} is not understood: give --schedule {usual}, or such a one with other numbers that rise."
+        ) from None
+    return schedule
 
 
 def slug(name: str) -> str:
-    """A name as an id: small letters, digits and hyphens. Raises RequestError where none is left."""
-    identity = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
+    """A name as an id: small letters without accents, digits and hyphens. Raises RequestError where none is left."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    identity = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:60].strip("-")
     if not identity:
-        raise RequestError(f"The name {name[:60]!r} holds no letter or digit of which to make an id: give --name another.")
+        raise RequestError(
+            f"The name {name[:60]!r} holds no letter from a to z and no digit, of which an id is made: give --name one that does."
+        )
     return identity
 
 

@@ -13,7 +13,7 @@ from zoo.catalog import checkpoint
 from zoo.catalog.architectures import Architecture, recognise
 from zoo.catalog.card import Card, parse
 from zoo.catalog.misfits import likely_cause
-from zoo.catalog.own_cards import Answers, compose, nearest, questions, slug, write
+from zoo.catalog.own_cards import Answers, check_autoencoder, compose, nearest, questions, slug, write
 from zoo.catalog.weight_choice import Candidate, named
 from zoo.engine.verify import admit
 from zoo.errors import CheckpointError, RequestError
@@ -66,7 +66,7 @@ def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Call
             f"say {usual}{also} {base.id}."
         )
     if answers.vae:
-        hub.card(answers.vae)
+        check_autoencoder(hub.card(answers.vae), found, hub.cards)
     with torch.device("meta"):
         params = sum(value.numel() for value in recognised.weights.state.values())
     text = compose(identity, file.name, found, base, answers, params)
