@@ -179,7 +179,7 @@ def take(arguments: argparse.Namespace) -> None:
     total = sum(path.stat().st_size for path in map(_path, arguments.file) if path.is_file())
 
     def progress(done: int) -> None:
-        print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
+        print(f"\r{done / 1e6:.0f}{f' of {total / 1e6:.0f}' if total >= done else ''} MB ", end="", file=sys.stderr, flush=True)
 
     if files:
         card = hub.card(first)

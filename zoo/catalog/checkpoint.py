@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from zoo.catalog.key_maps import sources
 from zoo.catalog.misfits import likely_cause
+from zoo.catalog.other_formats import HEAD, described, is_page
 from zoo.catalog.pickles import unpickle
 from zoo.catalog.weight_choice import Candidate, Taken, candidates, named
 from zoo.errors import CheckpointError
@@ -33,7 +33,7 @@ def contents(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(HEAD)
     except OSError as error:
         reason = "it does not exist" if isinstance(error, FileNotFoundError) else error.strerror
         raise CheckpointError(f"{path} cannot be read ({reason}): fetch the model again, or restore the file.") from None
@@ -43,12 +43,12 @@ def contents(path: Path) -> Any:
         raise CheckpointError(f"{label} is empty: fetch the model again.")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{label} is a git-lfs pointer, not the weights: run git lfs pull, or fetch the model again.")
-    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
+    if is_page(head):
         raise CheckpointError(f"{label} is a web page, not weights: the download was answered by an error or login page, fetch it again.")
     if head[8:9] == b"{":
         return _safetensors(path, label)
     if head[:2] != b"PK" and head[:1] != b"\x80":
-        raise CheckpointError(f"{label} is neither a safetensors file nor a PyTorch checkpoint: fetch the model again.")
+        raise CheckpointError(f"{label} is neither a safetensors file nor a PyTorch checkpoint{described(head, path.name)}.")
     return unpickle(path, label)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,11 @@ def _usual_heads(found: Architecture, base: Card) -> int:
     return min(fitting or [1], key=lambda heads: abs(hidden / heads - each))
 
 
-def compose(identity: str, file: str, found: Architecture, base: Card, answers: Answers, params: int) -> str:
-    """The card of a model as text. Raises RequestError for what does not fit: heads, a size, class names, a schedule, a scale."""
+def compose(identity: str, file: str, found: Architecture, base: Card, answers: Answers, params: int, also: Sequence[str] = ()) -> str:
+    """The card of a model as text; file: the name of its weights, or of their first shard, also: of what else lies beside.
+
+    Raises RequestError for what does not fit: heads, a size, class names, a schedule, a scale.
+    """
     arch = dict(found.words)
     if "num_heads" in found.unknown:
         arch["num_heads"] = base.arch["num_heads"] if answers.num_heads is None else answers.num_heads
@@ -136,13 +139,17 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
         zoo["pixels"] = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(base.pixels).items()}
     zoo |= {"labels": labels} if labels else {}
     zoo |= {"text": base.text} if base.text and found.task == "text-to-image" else {}
-    zoo |= {"cost": {"params": params}, "weights": [{"from": "own", "file": re.sub(r"[^\w.-]", "_", file).lstrip(".-") or "weights"}]}
+    zoo |= {"cost": {"params": params}, "weights": [_source(file, also)]}
     head = {"license": "unknown", "library_name": "pytorch", "zoo": zoo}
     said = [f"{len(arch)} words of the architecture are read off the keys and shapes of `{zoo['weights'][0]['file']}`"]
     said += [f"what they do not tell is as on the card `{base.id}`, unless it was said at the import"]
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n\nImported on this machine: {'; '.join(said)}.\n"
     )
+
+
+def _source(file: str, also: Sequence[str]) -> dict[str, Any]:
+    return {"from": "own", "file": re.sub(r"[^\w.-]", "_", file).lstrip(".-") or "weights"} | ({"also": list(also)} if also else {})
 
 
 def _labels(arch: dict[str, Any], found: Architecture, base: Card, file: Path | None) -> list[str] | str:

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import torch
 
+from zoo.catalog.other_formats import described_archive
 from zoo.errors import CheckpointError
 
 OPERATIONS = 200_000
@@ -151,7 +152,8 @@ def _in_zip(path: Path, label: str) -> Contents:
             raise CheckpointError(f"{label} is a TorchScript program, not weights: load it where it came from and save its state_dict().")
         pickles = [info for info in infos if info.filename.endswith("data.pkl")]
         if len(pickles) != 1:
-            raise CheckpointError(f"{label} is a zip archive, but not a checkpoint of torch.save: name the file with the weights.")
+            what = described_archive(info.filename for info in infos)
+            raise CheckpointError(f"{label} is a zip archive, but not a checkpoint of torch.save{what}.")
         if any(info.compress_type for info in infos) or sum(info.file_size for info in infos) > path.stat().st_size:
             raise CheckpointError(f"{label} is a compressed archive, which torch.save never writes: unpack it, or fetch the model again.")
         if pickles[0].file_size > PICKLE:

@@ -11,7 +11,8 @@ import torch
 
 from zoo.catalog import checkpoint
 from zoo.catalog.architectures import Architecture, recognise
-from zoo.catalog.card import Card, parse
+from zoo.catalog.card import SEEING, Card, parse
+from zoo.catalog.folders import name_of, preparation_beside, told_beside, weights_in
 from zoo.catalog.misfits import likely_cause
 from zoo.catalog.own_cards import Answers, check_autoencoder, compose, nearest, questions, slug, write
 from zoo.catalog.weight_choice import Candidate, named
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a file turned out to hold: the weights meant, their architecture, and the card that tells the rest."""
+    """What a file turned out to hold: the files of the weights, those meant, their architecture, and the card that tells the rest."""
 
+    files: list[Path]
     weights: Candidate
     found: Architecture
     base: Card
@@ -34,10 +36,12 @@ class Recognised:
 
 def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
     """Read what a file holds; name: the weights that somebody chose. Raises CheckpointError where no part of it is a network of ours."""
-    every = checkpoint.every_candidate([file])
+    files = weights_in(file)
+    every = checkpoint.every_candidate(files)
     for weights in named(every, name, str(file)) if name else every:
         if found := recognise(weights.state):
-            return Recognised(weights, found, nearest(found, hub.cards, like))
+            found = told_beside(files[0], found)
+            return Recognised(files, weights, found, nearest(found, hub.cards, like))
     cause = likely_cause({key: tuple(value.shape) for key, value in every[0].state.items()}, {"": ()})
     raise CheckpointError(
         f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read{cause}; its card must be written by hand."
@@ -52,7 +56,7 @@ def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Call
     """
     recognised = look(hub, file, answers.like, name)
     found, base = recognised.found, recognised.base
-    identity = slug(answers.name or file.stem)
+    identity = slug(answers.name or name_of(file))
     if identity in hub.cards:
         raise RequestError(
             f"There is a model {identity} already: give --name another, or import the file as its weights.",
@@ -69,11 +73,12 @@ def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Call
         check_autoencoder(hub.card(answers.vae), found, hub.cards)
     with torch.device("meta"):
         params = sum(value.numel() for value in recognised.weights.state.values())
-    text = compose(identity, file.name, found, base, answers, params)
+    also = preparation_beside(recognised.files[0]) if found.task in SEEING else []
+    text = compose(identity, recognised.files[0].name, found, base, answers, params, [path.name for path in also])
     card = parse(identity, text)
     with torch.device("meta"):
         build_module(card)
-    admit(hub.store, card, [file], progress, recognised.weights.name)
+    admit(hub.store, card, [*recognised.files, *also], progress, recognised.weights.name)
     try:
         write(hub.own_folder, identity, text)
     except Exception:
