@@ -123,3 +123,12 @@ def test_a_model_that_knows_no_class_is_sampled_without_guidance(tmp_path: Path)
     torch.save(weights("dit", SIZES | {"num_classes": 0, "learn_sigma": True}), tmp_path / "free.pt")
     assert main(["import", str(tmp_path / "free.pt"), "--heads", "4", "--vae", "tiny-vae"]) == 0
     assert main(["sample", "free", "--seed", "0", "--steps", "2", "--out", str(tmp_path)]) == 0
+
+
+def test_a_model_whose_training_went_astray_is_not_taken(tmp_path: Path, own_folder: Path, capsys: pytest.CaptureFixture) -> None:
+    state = weights("dit", SIZES | {"num_classes": 0, "learn_sigma": True})
+    state["blocks.1.attn.qkv.weight"][0, 0] = float("nan")
+    torch.save(state, tmp_path / "astray.pt")
+    assert main(["import", str(tmp_path / "astray.pt"), "--heads", "4"]) == 1
+    assert "not finite, in 1 tensors of its model, the first of them blocks.1.attn.qkv.weight" in capsys.readouterr().err
+    assert not list(own_folder.glob("*"))

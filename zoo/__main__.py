@@ -189,7 +189,7 @@ def take(arguments: argparse.Namespace) -> None:
     local = hub.store.find(card)
     print(file=sys.stderr)
     if local.taken:
-        print(f"weights: {local.taken}{', with --weights NAME' if ';' in local.taken else ''}", file=sys.stderr)
+        print(f"weights: {local.taken}{', with --weights NAME' if 'as well' in local.taken else ''}", file=sys.stderr)
     facts = {"id": card.id, "path": str(local.path), "sha256": local.sha256, "weights": local.taken}
     print(json.dumps(facts) if arguments.json else local.path)
 

@@ -66,7 +66,12 @@ def admit(
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(file_names) if file_names else ' alone'}."
         )
     prepared(card, others)
-    _, taken = load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))], chosen)
+    module, taken = load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))], chosen)
+    if broken := [key for key, value in module.named_parameters() if not value.isfinite().all()]:
+        raise CheckpointError(
+            f"{files[0]} holds numbers that are not finite, in {len(broken)} tensors of its model, the first of them {broken[0]}: its "
+            "training went astray, so bring an earlier checkpoint of it."
+        )
     if card.task == "judge":
         statistics(next(iter(others.values())))
     with store.arriving(card.id):
