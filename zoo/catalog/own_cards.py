@@ -46,8 +46,12 @@ class Answers:
 def nearest(found: Architecture, cards: Mapping[str, Card], like: str = "") -> Card:
     """The card that tells what the weights of a network do not: the one that was named, else the one most like it of its family.
 
-    Raises RequestError where there is no such card.
+    Raises RequestError where there is no such card, or nothing here has as many channels.
     """
+    channels, decoded = found.words["in_channels"], {card.arch.get("latent_channels") for card in cards.values()}
+    if channels != 3 and (found.task not in GENERATORS or channels not in decoded):
+        latents = " and no autoencoder here decodes them" if found.task in GENERATORS else ""
+        raise RequestError(f"This {found.family} takes {channels} channels, but pictures have 3{latents}: it cannot be used here.")
     same = [card for card in cards.values() if card.family == found.family]
     if like:
         same = [card for card in same if card.id == like]

@@ -13,7 +13,7 @@ from zoo.catalog import checkpoint
 from zoo.catalog.architectures import Architecture, recognise
 from zoo.catalog.card import SEEING, Card, parse
 from zoo.catalog.folders import name_of, preparation_beside, told_beside, weights_in
-from zoo.catalog.misfits import likely_cause
+from zoo.catalog.misfits import what_it_is
 from zoo.catalog.own_cards import Answers, check_autoencoder, compose, nearest, questions, slug, write
 from zoo.catalog.weight_choice import Candidate, named
 from zoo.engine.verify import admit
@@ -42,10 +42,8 @@ def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
         if found := recognise(weights.state):
             found = told_beside(files[0], found)
             return Recognised(files, weights, found, nearest(found, hub.cards, like))
-    cause = likely_cause({key: tuple(value.shape) for key, value in every[0].state.items()}, {"": ()})
-    raise CheckpointError(
-        f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read{cause}; its card must be written by hand."
-    )
+    what = what_it_is({key: tuple(value.shape) for key, value in every[0].state.items()})
+    raise CheckpointError(f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read: {what}.")
 
 
 def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Callable[[int], None] = lambda _: None) -> Card:
