@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,17 @@ def test_what_a_card_describes_is_sent_to_it(tmp_path: Path, capsys: pytest.Capt
     assert "this is an autoencoder: where a model here has such a card, name its id before the file" in capsys.readouterr().err
     with says(CheckpointError, "an autoencoder of tokens, a VQGAN"):
         checkpoint.load_into(backbones.build("dit", DIT), {"quantize.embedding.weight": torch.zeros(4, 4)})
+
+
+@pytest.mark.parametrize("settings", [argparse.Namespace, dict], ids=["Namespace", "dictionary"])
+def test_a_sit_whose_keys_are_those_of_a_dit_is_told_by_its_settings(settings: type, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    args = {"model": "SiT-S/2", "path_type": "Linear", "prediction": "velocity", "lr": 1e-4}
+    torch.save({"ema": weights("dit", DIT), "args": settings(**args)}, tmp_path / "sit.pt")
+    assert main(["import", str(tmp_path / "sit.pt"), "--heads", "4"]) == 1
+    assert "was trained as a SiT" in capsys.readouterr().err
+    del args["path_type"]
+    torch.save({"ema": weights("dit", DIT), "args": settings(**args)}, tmp_path / "dit.pt")
+    assert main(["import", str(tmp_path / "dit.pt"), "--heads", "4"]) == 0
 
 
 def test_pictures_have_three_channels(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

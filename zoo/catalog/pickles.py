@@ -66,13 +66,16 @@ class Inert:
 
     name = ""
     """Of the class for which it stands."""
+    state: object = None
+    """Of the object for which it stands: plain values and other stand-ins."""
 
     def __new__(cls, *_: object, **__: object) -> Any:
         """Ignore the arguments."""
         return super().__new__(cls)
 
     def __setstate__(self, state: object) -> None:
-        """Ignore the state."""
+        """Keep the state, and do nothing with it."""
+        self.state = state
 
 
 class InertMapping(Inert):

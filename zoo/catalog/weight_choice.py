@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,6 +80,12 @@ def candidates(content: Any, label: str) -> list[Candidate]:
     places = list(_places(content, ""))
     every = [Candidate(name, state) for place, tensors in places for name, state in _branches(place, tensors) if state]
     nameless, objects = list(lists_of_averages(content)), _objects(content)
+    settings = [one for one in (content.values() if isinstance(content, Mapping) else ()) if isinstance(one, (Inert, Mapping))]
+    if any({"path_type", "prediction"} <= set(_words(one)) for one in settings):
+        raise CheckpointError(
+            f"{label} was trained as a SiT by its own settings (path_type, prediction): it draws along a flow, which no \
+family here does."
+        )
     if not every:
         raise CheckpointError(f"{label} {_nothing(content, nameless, objects)}.")
     fitting, remarks = [], [f"{path} is a whole object of {name}, which is not opened" for path, name in objects if is_averaged(path)]
@@ -110,6 +116,12 @@ def _objects(content: Any, path: str = "", depth: int = 0) -> list[tuple[str, st
     if depth == 2 or not isinstance(content, Mapping):
         return []
     return [one for key, value in content.items() for one in _objects(value, f"{path}.{key}".lstrip("."), depth + 1)]
+
+
+def _words(settings: Any) -> Iterable[Any]:
+    """The names in the settings of a training, as a dictionary or an object has them."""
+    state = settings.state if isinstance(settings, Inert) else settings
+    return state if isinstance(state, Mapping) else ()
 
 
 def _nothing(content: Any, nameless: list, objects: list[tuple[str, str]]) -> str:

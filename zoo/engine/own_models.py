@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a file turned out to hold: the files of the weights, those meant, their architecture, and the card that tells the rest."""
+    """What a file turned out to hold: the weights meant, their architecture, the card that tells the rest, and the files they are in."""
 
-    files: list[Path]
     weights: Candidate
     found: Architecture
     base: Card
+    files: list[Path]
 
 
 def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
@@ -41,7 +41,7 @@ def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
     for weights in named(every, name, str(file)) if name else every:
         if found := recognise(weights.state):
             found = told_beside(files[0], found)
-            return Recognised(files, weights, found, nearest(found, hub.cards, like))
+            return Recognised(weights, found, nearest(found, hub.cards, like), files)
     what = what_it_is({key: tuple(value.shape) for key, value in every[0].state.items()})
     raise CheckpointError(f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read: {what}.")
 
