@@ -123,7 +123,7 @@ def test_a_checkpoint_becomes_a_model_that_is_used_on_the_image_tab_and_removed_
 def test_what_is_wrong_is_said_and_every_answer_stays(own_hub: Hub, three: Path, tmp_path: Path, browser: Browser) -> None:
     torch.save({"conv1.weight": torch.zeros(4, 3, 7, 7), "layer1.0.conv1.weight": torch.zeros(4, 4, 3, 3)}, tmp_path / "resnet.pt")
     with models_tab(own_hub, browser) as page:
-        for path, words in ((tmp_path / "no.pt", "does not exist"), ("", "No file is named"), (tmp_path / "resnet.pt", "a ResNet")):
+        for path, words in ((tmp_path / "no.pt", "There is no file"), ("", "No file is named"), (tmp_path / "resnet.pt", "a ResNet")):
             read(page, path)
             expect(page.locator("#add-note")).to_contain_text(words)
             expect(page.locator("#add-go")).to_be_hidden()

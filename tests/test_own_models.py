@@ -144,7 +144,7 @@ def test_two_arguments_are_an_id_and_a_file(tmp_path: Path, capsys: pytest.Captu
         (["--heads", "4", "--vae", "tiny-vee"], ["tiny-vae"]),
         (["--heads", "4", "--like", "tiny-vit"], ["tiny-vit", "dit"]),
         (["--heads", "4", "--name", "tiny dit"], ["tiny-dit", "another name"]),
-        (["--heads", "4", "--name", "???"], ["another name"]),
+        (["--heads", "4", "--name", "???"], ["give one that does"]),
         (["--heads", "4", "--labels", "nowhere.txt"], ["nowhere.txt", "another file"]),
     ],
     ids=str,

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import datetime as dt
+import decimal
 import enum
+import functools
+import importlib
+import ipaddress
+import operator
 import os
 import pathlib
+import pickle
+import random
 import struct
 import subprocess
 import sys
+import time
 import types
+import typing
+import uuid
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +56,20 @@ class Stage(enum.Enum):
     LATE = 2
 
 
+@dataclasses.dataclass
+class Plan:
+    lr: float = 1e-4
+    folder: Path = Path("/x")
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    lr: float = 1e-4
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
 def omegaconf() -> object:
     """A configuration as OmegaConf pickles one: objects of a package that is not here, made anew and given a state."""
     made = types.new_class("DictConfig")
@@ -66,6 +91,14 @@ LEFT = {
     "numpy": lambda: [np.float32(1), np.zeros(2), np.random.RandomState(0).get_state()],
     "plain": lambda: {"set": {1}, "bytes": b"x", "dtype": torch.float16, "device": torch.device("cpu"), "size": torch.Size([1])},
     "omegaconf": omegaconf,
+    "dataclass, and one with slots": lambda: [Plan(), Slots()],
+    "named tuple": lambda: {Point(1, 2): Point(3, 4)},
+    "types of fields": lambda: [dict[str, int], typing.Dict[str, int], typing.Optional[int], typing.Any, int],  # noqa: UP006, UP045
+    "errors and addresses": lambda: [ValueError("x"), KeyError("k"), ipaddress.ip_address("127.0.0.1"), time.localtime()],
+    "random numbers": lambda: [random.Random(0), random.getstate(), np.random.default_rng(0)],
+    "numpy's others": lambda: [np.array([{}]), np.datetime64("2026-01-02"), np.ma.array([1, 2], mask=[0, 1]), np.str_("a"), np.dtype("f4")],
+    "windows paths and decimals": lambda: [pathlib.PureWindowsPath("C:\\x"), decimal.Decimal("0.1"), uuid.UUID(int=3)],
+    "a scheduler": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(torch.optim.SGD([nn.Parameter(torch.ones(1))]), 3),
 }
 
 
@@ -86,6 +119,21 @@ def test_what_a_training_leaves_beside_its_weights_does_not_keep_them_from_being
     assert torch.equal(read["a.weight"], WEIGHTS["a.weight"])
 
 
+def test_a_checkpoint_of_another_protocol_is_no_damaged_one(tmp_path: Path, says) -> None:
+    torch.save({"ema": WEIGHTS}, tmp_path / "t.pt", pickle_protocol=4)
+    with says(CheckpointError, "of protocol 4", "without pickle_protocol, or as safetensors"):
+        checkpoint.read(tmp_path / "t.pt")
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps({"a.weight": [1.0]}))
+    with says(CheckpointError, "none of torch.save"):
+        checkpoint.read(tmp_path / "p.pkl")
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_a_pickle_is_read_whatever_its_name_ends_in(tmp_path: Path, legacy: bool) -> None:
+    torch.save(WEIGHTS, tmp_path / "t.safetensors", _use_new_zipfile_serialization=not legacy)
+    assert checkpoint.read(tmp_path / "t.safetensors").keys() == WEIGHTS.keys()
+
+
 class Calls:
     """Asks, once it is read, for a call."""
 
@@ -101,6 +149,9 @@ HOSTILE = {
     "os.system": Calls(os.system, f"touch {MARKER}"), "subprocess.Popen": Calls(subprocess.Popen, ["touch", str(MARKER)]),
     "builtins.eval": Calls(eval, f"open({str(MARKER)!r}, 'w')"), "builtins.getattr": Calls(getattr, Path, "touch"),
     "builtins.bytearray": Calls(bytearray, 3_000_000_000), "torch.load": Calls(torch.load, str(MARKER)),
+    "functools.partial": Calls(functools.partial, os.system), "importlib.import_module": Calls(importlib.import_module, "os"),
+    "operator.methodcaller": Calls(operator.methodcaller, "touch"), "map": [Calls(map, os.system, ["x"])],
+    "torch.hub.load": Calls(torch.hub.load, "a/b", "c"), "builtins.exec": {"deep": [Calls(exec, f"open({str(MARKER)!r}, 'w')")]},
     "gelu": nn.functional.gelu, "np.load": np.load, "test_pickles.omegaconf": omegaconf,
     "runstring": Calls(np.testing.runstring if hasattr(np.testing, "runstring") else np.testing.rundocs, "1", {}),
 }  # fmt: skip
@@ -115,6 +166,30 @@ def test_what_asks_for_a_function_or_a_call_that_does_something_is_refused_unope
     with says(CheckpointError, "asks for ", name.replace("os.system", "posix.system").split(".")[-1], "not opened"):
         checkpoint.read(tmp_path / "t.pt")
     assert not MARKER.exists()
+
+
+RAW = {
+    "a walk through attributes": b"\x80\x04\x8c\x02os\x8c\x0bpath.system\x93\x8c\x01a\x85R.",
+    "names from the memo": b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94h\x00h\x01\x93\x8c\x01x\x85R.",
+    "a name that another call makes": b"\x80\x04cbuiltins\nstr\n\x8c\x02os\x85R\x8c\x06system\x93\x8c\x01x\x85R.",
+    "INST": b"\x80\x02(X\x01\0\0\0xios\nsystem\n.",
+    "OBJ": b"\x80\x02(cos\nsystem\nX\x01\0\0\0xo.",
+    "an extension": b"\x80\x02\x82\x01.",
+    "the memo written twice": b"\x80\x02ccollections\nOrderedDict\nq\x000cos\nsystem\nq\x00h\x00X\x01\0\0\0x\x85R.",
+    "Python 2's names": b"\x80\x02c__builtin__\neval\nX\x01\0\0\0" + b"1\x85R.",
+    "another system's": b"\x80\x02cnt\nsystem\nX\x01\0\0\0x\x85R.",
+    "a call of what was made": b"\x80\x02ccollections\nOrderedDict\n)R)R.",
+    "nothing on the stack": b"\x80\x02R.",
+    "no end": b"\x80\x02}",
+    "escapes in a name": b"\x80\x04\x8c\x05a\x1b[2J\x8c\x03xyz\x93)R.",
+}
+
+
+@pytest.mark.parametrize("trick", RAW)
+def test_games_with_the_stack_and_the_memo_are_refused(trick: str, tmp_path: Path, says) -> None:
+    archive(RAW[trick])(tmp_path / "t.pt")
+    with says(CheckpointError, "t.pt"):
+        checkpoint.read(tmp_path / "t.pt")
 
 
 def test_a_whole_model_that_was_saved_is_told_from_its_weights(tmp_path: Path, says) -> None:

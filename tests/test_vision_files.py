@@ -90,6 +90,38 @@ def test_timms_swin_merges_patches_in_the_stage_after(tmp_path: Path) -> None:
     assert all(torch.equal(value, module.state_dict()[key]) for key, value in fresh.state_dict().items())
 
 
+@torch.no_grad()
+def test_timms_registers_stand_without_a_position_of_the_class_token() -> None:
+    torch.manual_seed(0)
+    module, fresh = module_of("dinov2-registers"), module_of("dinov2-registers")
+    theirs = authors("dinov2-registers", module)
+    positions = theirs.pop("pos_embed")
+    theirs |= {
+        "reg_token": theirs.pop("register_tokens"),
+        "pos_embed": positions[:, 1:],
+        "cls_token": theirs["cls_token"] + positions[:, :1],
+    }
+    checkpoint.load_into(fresh, theirs, vision.rename_state)
+    pixels = torch.randn(2, 3, 32, 32)
+    module, fresh = module.eval(), fresh.eval()
+    torch.testing.assert_close(fresh(pixels).last_hidden_state, module(pixels).last_hidden_state)
+
+
+def test_blocks_in_chunks_and_what_a_mae_decodes_with_are_understood() -> None:
+    module, fresh = module_of("dinov2"), module_of("dinov2")
+    chunks = {
+        key.replace("blocks.0.", "blocks.0.0.").replace("blocks.1.", "blocks.1.1."): v for key, v in authors("dinov2", module).items()
+    }
+    checkpoint.load_into(fresh, chunks, vision.rename_state)
+    assert all(torch.equal(value, module.state_dict()[key]) for key, value in fresh.state_dict().items())
+    module, fresh = module_of("vit", num_classes=0), module_of("vit", num_classes=0)
+    decoder = dict.fromkeys(
+        ("mask_token", "decoder_embed.weight", "decoder_blocks.0.attn.qkv.weight", "decoder_pos_embed"), torch.zeros(1, 1, 8)
+    )
+    checkpoint.load_into(fresh, authors("vit", module) | decoder, vision.rename_state)
+    assert all(torch.equal(value, module.state_dict()[key]) for key, value in fresh.state_dict().items())
+
+
 RESNET = {"conv1.weight": torch.zeros(8, 3, 7, 7), "layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3), "fc.weight": torch.zeros(5, 8)}
 CAUSES = {
     "384 px": ("vit", lambda: module_of("vit", input_size=48).state_dict(), "this is the 48 px checkpoint"),

@@ -34,6 +34,7 @@ def loaded(source: object, tmp_path: Path, name: str = "") -> tuple[str, nn.Modu
     return checkpoint.load_into(module, tmp_path / "t.pt", name=name).words, module
 
 
+TRAINED = [value for key, value in MEAN.items() if key != "pos_embed"]
 HOLDERS = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "ema_model", "params_ema", "model_ema1", "ema_0.9999", "emaModel")
 AVERAGED = {
     holder: {"epoch": 3, "model": RAW, holder: MEAN, "optimizer": {"state": {0: {"exp_avg": ONE}}}}
@@ -52,6 +53,14 @@ AVERAGED = {
         "teacher": behind("backbone.", MEAN) | {"head.mlp.0.weight": TWO},
     },
     "model.teacher": {"model": behind("student.backbone.", RAW) | behind("teacher.backbone.", MEAN) | {"teacher.dino_head.0.weight": TWO}},
+    "smoothed": {"model": RAW, "smoothed": MEAN},
+    "modelema": {"model": RAW, "modelema": MEAN},
+    "ema, a pair": {"model": RAW, "ema": (MEAN, 3)},
+    "callbacks.EMA": {"state_dict": behind("model.", RAW), "callbacks": {"EMA": {"ema": MEAN}, "ModelCheckpoint": {"best": TWO}}},
+    "ema.shadow": {"model": RAW, "ema": {"decay": 0.999, "shadow": MEAN}},
+    "ema.shadow_params": {"model": RAW, "ema": {"shadow_params": [*MEAN.values()], "collected_params": [*RAW.values()]}},
+    "ema.shadow_params, what is trained": {"model": behind("module.", RAW), "ema": {"shadow_params": TRAINED}},
+    "optimizer_states.0.ema": {"state_dict": RAW, "optimizer_states": [{"ema": (*MEAN.values(),), "exp_avg": [ONE, TWO]}]},
     "state_dict.ema": {"state_dict": behind("model.", RAW) | behind("ema.", MEAN) | {"loss.perceptual.weight": TWO}},
 }  # fmt: skip
 
@@ -61,7 +70,7 @@ def test_averaged_weights_are_taken_wherever_a_trainer_puts_them_and_that_is_sai
     words, module = loaded(AVERAGED[holder], tmp_path)
     state = module.state_dict()
     assert all(torch.equal(state[key], MEAN[key]) for key in RAW if key != "pos_embed")  # LitEma averages no table
-    assert words.startswith(f"{holder.split(' ')[0]}")
+    assert words.startswith(holder.split(" ")[0].rstrip(","))
     assert ", averaged; " in words
     other = words.split("; ")[1].split(" ")[0]
     again, module = loaded(AVERAGED[holder], tmp_path, other)  # the other is his who names it
@@ -71,8 +80,17 @@ def test_averaged_weights_are_taken_wherever_a_trainer_puts_them_and_that_is_sai
 
 @pytest.mark.parametrize(
     "source",
-    [{"model": RAW, "ema": {}}, {"model": RAW, "ema": None}, {"a": {"b": {"net": RAW}}}, {"net_params": RAW, "ema_decay": 0.9}, RAW],
-    ids=["empty holder", "none", "nested", "another name", "bare"],
+    [
+        {"model": RAW, "ema": {}},
+        {"model": RAW, "ema": None},
+        {"a": {"b": {"net": RAW}}},
+        {"net_params": RAW, "ema_decay": 0.9},
+        RAW,
+        (RAW, 3),
+        [RAW, {"step": 3}],
+        {"model": RAW, "other": {"w.x": TWO.to_sparse(), "w.y": ONE}, "rng_state": {"cpu": torch.get_rng_state()}},
+    ],
+    ids=["empty holder", "none", "nested", "another name", "bare", "a pair", "a list", "beside other tensors"],
 )
 def test_without_averaged_weights_the_models_own_are_taken(source: dict, tmp_path: Path) -> None:
     _, module = loaded(source, tmp_path)
@@ -87,6 +105,50 @@ def test_what_wrappers_add_to_a_key_is_taken_away_in_any_order_and_place(prefix:
     state = {prefix + key.replace("blocks.1.", f"blocks.1.{inside}"): value for key, value in MEAN.items()}
     _, module = loaded({"state_dict": state}, tmp_path)
     assert all(torch.equal(value, MEAN[key]) for key, value in module.state_dict().items())
+
+
+SPARSE = {key: value.to_sparse() if value.ndim == 2 else value for key, value in MEAN.items()}
+QUANTIZED = {key: value.to(torch.int8) if value.ndim == 2 else value for key, value in MEAN.items()}
+
+
+@pytest.mark.parametrize(
+    ("source", "remark"),
+    [
+        ({"model": RAW, "ema": nn.Sequential(nn.Linear(2, 2))}, "ema is a whole object of torch.nn.modules.container.Sequential"),
+        ({"model": RAW, "ema": {"shadow_params": list(MEAN.values())[3:]}}, "ema.shadow_params holds averages without names"),
+        ({"model": RAW, "ema": SPARSE}, "ema holds sparse or quantized tensors"),
+        ({"model": RAW, "ema": QUANTIZED}, "ema holds quantized or complex numbers"),
+        ({"model": RAW, "ema": {key: value.to("meta") for key, value in MEAN.items()}}, "ema holds tensors without numbers"),
+    ],
+    ids=["a whole object", "without names", "sparse", "quantized", "meta"],
+)
+def test_averaged_weights_that_cannot_be_read_are_said_to_be_passed_over(source: dict, remark: str, tmp_path: Path) -> None:
+    words, module = loaded(source, tmp_path)
+    assert words.startswith(f"model; {remark}")
+    assert all(torch.equal(value, RAW[key]) for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        (
+            {"epoch": 3, "model": nn.Sequential(nn.Linear(2, 2))},
+            "holds under model a whole object of torch.nn.modules.container.Sequential",
+        ),
+        ({"ema": {"shadow_params": list(MEAN.values())}}, "holds averages without names (ema.shadow_params)"),
+        ({"model": {key: value.numpy() for key, value in RAW.items()}}, "arrays of NumPy instead of tensors"),
+        ({"model": SPARSE}, "save them dense"),
+        (QUANTIZED, "quantized or complex numbers"),
+        (RAW | {"blocks.0.attn.qkv.SCB": ONE}, "quantized or complex numbers"),
+        ({key: value.to(torch.complex64) for key, value in RAW.items()}, "quantized or complex numbers"),
+        ({"module": {key: torch.zeros(0) for key in RAW}}, "names without numbers"),
+        ({key: value.to("meta") for key, value in RAW.items()}, "on the device meta"),
+    ],
+    ids=["a whole object", "without names", "numpy", "sparse", "int8", "bitsandbytes", "complex", "one part of many", "meta"],
+)
+def test_what_no_weights_can_be_taken_from_is_told_why(source: dict, cause: str, tmp_path: Path, says) -> None:
+    with says(CheckpointError, cause):
+        loaded(source, tmp_path)
 
 
 def test_a_name_that_the_file_does_not_hold_is_refused_with_those_that_it_does(says, tmp_path: Path) -> None:

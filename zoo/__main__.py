@@ -179,7 +179,7 @@ def take(arguments: argparse.Namespace) -> None:
     total = sum(path.stat().st_size for path in map(_path, arguments.file) if path.is_file())
 
     def progress(done: int) -> None:
-        print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
+        print(f"\r{done / 1e6:.0f}{f' of {total / 1e6:.0f}' if total >= done else ''} MB ", end="", file=sys.stderr, flush=True)
 
     if files:
         card = hub.card(first)
@@ -189,21 +189,21 @@ def take(arguments: argparse.Namespace) -> None:
     local = hub.store.find(card)
     print(file=sys.stderr)
     if local.taken:
-        print(f"weights: {local.taken}{', with --weights NAME' if ';' in local.taken else ''}", file=sys.stderr)
+        print(f"weights: {local.taken}{', with --weights NAME' if 'as well' in local.taken else ''}", file=sys.stderr)
     facts = {"id": card.id, "path": str(local.path), "sha256": local.sha256, "weights": local.taken}
     print(json.dumps(facts) if arguments.json else local.path)
 
 
 def _adopted(hub: Hub, file: Path, arguments: argparse.Namespace, progress: Callable[[int], None]) -> Card:
     """A model made of one file without an id, and in words what is known of it."""
-    from zoo.catalog.own_cards import Answers, read_names
+    from zoo.catalog.labels import read_names
+    from zoo.catalog.own_cards import Answers
     from zoo.engine.own_models import adopt
 
     if str(file) in hub.cards and not file.exists():
         raise RequestError(f"{file} is a model: name the file with its weights after it.")
-    words = {word: getattr(arguments, word) for word in ("name", "like", "schedule", "vae", "scale", "input_size")}
-    answers = Answers(num_heads=arguments.heads, labels=read_names(arguments.labels), **words)
-    card = adopt(hub, file, answers, arguments.weights, progress)
+    words = {word: getattr(arguments, word) for word in ("name", "like", "schedule", "vae", "scale", "input_size", "num_heads")}
+    card = adopt(hub, file, Answers(**words, labels=tuple(read_names(arguments.labels))), arguments.weights, progress)
     facts = {"architecture": dict(card.arch), "schedule": dict(card.schedule), "latents": asdict(card.latent) if card.latent else {}}
     words = "".join(f"; {name}: {_line(value)}" for name, value in facts.items() if value)
     print(f"\n{card.id}: {card.family}{words}; its card is {hub.own_folder / card.id}.md", file=sys.stderr)
@@ -349,7 +349,7 @@ def parser() -> argparse.ArgumentParser:
     importing.add_argument("--name", default="", help="of a model without a card; default: the file's")
     importing.add_argument("--labels", type=_path, metavar="FILE", help="its class names, one a line")
     importing.add_argument("--like", default="", metavar="ID", help="the model that tells what weights do not; default: the most alike")
-    importing.add_argument("--heads", type=int, metavar="N", help="its attention heads; default: those of a model of the same width")
+    importing.add_argument("--heads", dest="num_heads", type=int, metavar="N", help="its attention heads; default: by its width")
     importing.add_argument("--input-size", type=int, metavar="N", help="pixels or latents to a side, where weights do not tell")
     importing.add_argument(
         "--schedule", default="", metavar="KIND", help="linear, scaled-linear or vp-sde, or with numbers: linear,0.0001,0.02,1000"

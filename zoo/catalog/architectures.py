@@ -48,7 +48,7 @@ def recognise(state: Mapping[str, Tensor]) -> Architecture | None:
             return _dit(shapes)
         if "in_blocks.0.attn.qkv.weight" in shapes and "decoder_pred.weight" in shapes:
             return _uvit(shapes)
-        named = transformers_names(state) or state
+        named = transformers_names(state) or {key: value for key, value in state.items() if not key.startswith("text_model.")}
         vision = {
             re.sub(r"^(vit|deit|dinov2|dinov2_with_registers|swin|vision_model)\.", "", key): tuple(v.shape) for key, v in named.items()
         }

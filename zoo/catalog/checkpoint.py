@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from zoo.catalog.key_maps import sources
 from zoo.catalog.misfits import likely_cause
+from zoo.catalog.other_formats import HEAD, described, is_page
 from zoo.catalog.pickles import unpickle
 from zoo.catalog.weight_choice import Candidate, Taken, candidates, named
 from zoo.errors import CheckpointError
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 TENSORS = 20_000
 """In one file; the largest model here has about 1,200."""
+NO_WEIGHTS = (torch.int8, torch.uint8, torch.complex64, torch.complex128)
+"""Types of numbers of matrices that are not read as weights; whole numbers of more bits are tables."""
+QUANTIZED = re.compile(r"\.(SCB|absmax|qweight|qzeros|_packed_params(\._packed_params)?|weight_scale|quant_map|zero_point)$")
+"""Ends of keys that libraries of quantisation add."""
 HEADER = 4 << 20
 """Bytes that a safetensors file may take to name its tensors."""
 
@@ -33,7 +39,7 @@ def contents(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(HEAD)
     except OSError as error:
         reason = "it does not exist" if isinstance(error, FileNotFoundError) else error.strerror
         raise CheckpointError(f"{path} cannot be read ({reason}): fetch the model again, or restore the file.") from None
@@ -43,12 +49,12 @@ def contents(path: Path) -> Any:
         raise CheckpointError(f"{label} is empty: fetch the model again.")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{label} is a git-lfs pointer, not the weights: run git lfs pull, or fetch the model again.")
-    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
+    if is_page(head):
         raise CheckpointError(f"{label} is a web page, not weights: the download was answered by an error or login page, fetch it again.")
     if head[8:9] == b"{":
         return _safetensors(path, label)
     if head[:2] != b"PK" and head[:1] != b"\x80":
-        raise CheckpointError(f"{label} is neither a safetensors file nor a PyTorch checkpoint: fetch the model again.")
+        raise CheckpointError(f"{label} is neither a safetensors file nor a PyTorch checkpoint{described(head, path.name)}.")
     return unpickle(path, label)
 
 
@@ -74,12 +80,28 @@ def every_candidate(paths: Sequence[Path]) -> list[Candidate]:
     label = " with ".join(f"{path} ({path.stat().st_size} bytes)" for path in paths)
     content = parts[0] if len(parts) == 1 else {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
     every, room = candidates(content, label), 4 * sum(path.stat().st_size for path in paths)
-    for one in every:
-        if any(value.layout != torch.strided or value.is_quantized for value in one.state.values()):
-            raise CheckpointError(f"{label} holds sparse or quantized tensors, which no model here has: save them dense.")
-        if sum(value.numel() * value.element_size() for value in one.state.values()) > room:
-            raise CheckpointError(f"{label} holds views that repeat a few numbers many times: save contiguous tensors.")
-    return every
+    judged = [(one, _unreadable(one.state, room)) for one in every]
+    readable, bad = [one for one, reason in judged if not reason], [(one, reason) for one, reason in judged if reason]
+    if bad and not any(3 * len(one.state) > len(bad[0][0].state) for one in readable):
+        raise CheckpointError(f"{label} {bad[0][1]}.")
+    passed = next((f"{one.name} {reason.partition(':')[0]}" for one, reason in bad if one.averaged), "")
+    return [one if one.averaged or not passed else replace(one, remark=passed) for one in readable]
+
+
+def _unreadable(state: Mapping[str, Tensor], room: int) -> str:
+    """Why tensors cannot be the weights of a model, though their names may be, and what to do; room: bytes that they may take."""
+    values = state.values()
+    if any(value.is_meta for value in values):
+        return "holds tensors without numbers, on the device meta: save them after they were loaded"
+    if 2 * sum(not value.numel() for value in values) > len(state):
+        return "holds names without numbers, as one part of a sharded training does: gather the weights into one file first"
+    if any(value.layout != torch.strided or value.is_quantized for value in values):
+        return "holds sparse or quantized tensors, which no model here has: save them dense"
+    if any(value.ndim > 1 and value.dtype in NO_WEIGHTS for value in values) or any(QUANTIZED.search(key) for key in state):
+        return "holds quantized or complex numbers, which no model here computes with: save the weights in float16, bfloat16 or float32"
+    if sum(value.numel() * value.element_size() for value in values) > room:
+        return "holds views that repeat a few numbers many times: save contiguous tensors"
+    return ""
 
 
 def read(path: Path, name: str = "") -> dict[str, Tensor]:
@@ -116,7 +138,7 @@ def load_into(
             fit.load(module, module_state)
             keys = {key: value.shape for key, value in one.state.items()}
             alike = (other for other in some if {key: value.shape for key, value in other.state.items()} == keys)
-            return Taken(one.name, tuple(dict.fromkeys(other.name for other in alike if other.name != one.name)))
+            return Taken(one.name, tuple(dict.fromkeys(other.name for other in alike if other.name != one.name)), one.remark)
         if nearest is None or len(fit.shapes.keys() & module_state.keys()) > len(nearest.shapes.keys() & module_state.keys()):
             nearest = fit
     raise nearest.error(label, type(module).__name__, module_state)

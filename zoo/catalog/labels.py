@@ -6,9 +6,11 @@ import re
 from functools import cache
 from pathlib import Path
 
-from zoo.errors import CardError
+from zoo.errors import CardError, RequestError
 
 DATA = Path(__file__).parent / "data"
+LONGEST = 100_000
+"""Bytes of a user's file of class names, and more than any model has classes."""
 
 
 @cache
@@ -18,3 +20,32 @@ def label_names(name: str) -> tuple[str, ...]:
     if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
         raise CardError(f"there is no label list {name!r} in zoo/catalog/data.")
     return tuple(path.read_text(encoding="utf-8").splitlines())
+
+
+def read_names(file: Path | None) -> list[str]:
+    """The class names of a user's file, as `names_in` takes them; none of no file. Raises RequestError that says why it cannot be read."""
+    if file is None:
+        return []
+    try:
+        long = file.stat().st_size > LONGEST
+        text = "" if long else file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", "") or "no such name"
+        raise RequestError(f"{file} cannot be read as class names, one a line ({reason}): give another file.") from None
+    if long:
+        raise RequestError(f"{file} ({file.stat().st_size:,} bytes) is too long for class names, one a line: give another file.")
+    if names := names_in(text, str(file)):
+        return names
+    raise RequestError(f"{file} holds no class names: give one a line.")
+
+
+def names_in(text: str, place: str) -> list[str]:
+    """The class names in a text, one a line; empty lines do not count, and blanks in a row are one. place: where it stands, in words.
+
+    Raises RequestError that says which line is none.
+    """
+    names = [" ".join(line.split()) for line in text.split("\n")]
+    for number, name in enumerate(names):
+        if not name.isprintable():
+            raise RequestError(f"Line {number + 1} of {place} holds characters that cannot be shown: give one name a line, as text.")
+    return [name for name in names if name]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 KINDS = (
     ("temp_embed", "a Latte, the video model"),
-    ("caption_projection.linear_1.weight", "a Latte-1, the text-to-video model"),
+    ("temporal_transformer_blocks.0.attn1.to_q.weight", "a Latte-1, the text-to-video model"),
     ("context_embed.weight", "a text-to-image U-ViT"),
     ("label_emb.weight", "a class-conditional U-ViT"),
     ("mid_block.norm1.weight", "a U-ViT"),
@@ -22,22 +22,52 @@ KINDS = (
     ("encoder.layer.0.layer_scale1.lambda1", "a DINOv2"),
     ("encoder.layers.0.blocks.0.attention.relative_position_bias.relative_position_bias_table", "a Swin"),
     ("embeddings.class_embedding", "CLIP's image encoder"),
-    ("embeddings.cls_token", "a vision transformer"),
+    ("embeddings.patch_embeddings.projection.weight", "a vision transformer"),
+    ("Mixed_7c.branch_pool.conv.weight", "the Inception of the Frechet distance"),
     ("cls_token", "a vision transformer, in timm's or its authors' layout"),
     ("embeddings.token_embedding.weight", "CLIP's text encoder"),
     ("block.0.layer.0.SelfAttention.q.weight", "T5's text encoder"),
 )
 """The end of a key that only this kind of model has; the first that is found decides."""
+ADDED = (
+    (
+        r"\.base_layer\.|\.lora_[AB]\.default\.",
+        "a network which a LoRA still wraps: merge it into the weights first, as peft's merge_and_unload()",
+    ),
+    (r"projectors\.\d", "a SiT that REPA trained: it draws along a flow, which no family here does"),
+    (r"sideblocks|(en|de)_inblocks|decoder_pos_embed", "an MDT, a masked DiT, which is no family here"),
+    (
+        r"blocks\.\d+\.mlp\.(w12|w3|w1)\.|feat_rope",
+        "a network with SwiGLU, as DINOv2 giant and LightningDiT have it, which is no family here",
+    ),
+    (r"blocks\.\d+\.attn\.[qk]_norm", "a network that normalises its queries and keys, which is no family here"),
+    (r"(^|\.)fc_norm\.", "a network that averages its patches (fc_norm) instead of reading a class token, which is no family here"),
+    (r"(layers|blocks)\.\d+\.(gamma_1|attn\.q_bias)", "a BEiT, which is no family here"),
+    (r"quantize\.embedding", "an autoencoder of tokens, a VQGAN, which is no family here"),
+)
+"""Keys beside those of a network of ours, and what it is with them."""
 FOREIGN = (
-    (r"lora_(A|B|down|up|a|b)\b|\.lora\.", "a LoRA, which changes a model and is none"),
-    (r"layer1\.0\.conv1\.weight|resnet\.", "a ResNet"),
-    (r"input_blocks\.\d|down_blocks\.\d+\.(resnets|attentions)", "a U-Net of Stable Diffusion"),
-    (r"joint_(transformer_)?blocks\.0|transformer_blocks\.0\.attn\.add_q_proj", "a multimodal DiT, as Stable Diffusion 3 has it"),
-    (r"double_blocks\.0", "a FLUX"),
+    (r"lora_(A|B|down|up|a|b)\b|\.lora\.|\.hada_w1|\.lokr_", "a LoRA, which changes a model and is none: merge it into its model first"),
+    (r"string_to_param|^\*$|^<.+>$|emb_params", "a word that textual inversion learned, which is no model"),
+    (r"controlnet_cond_embedding|zero_convs|input_hint_block", "a ControlNet, which steers a model and is none"),
+    (r"layer1\.0\.conv1\.weight|resnet\.|layer4\.\d+\.conv", "a ResNet"),
+    (r"input_blocks\.\d|down_blocks\.\d+\.(resnets|attentions)", "a U-Net, as Stable Diffusion has it"),
+    (r"double_blocks\.0|single_transformer_blocks\.0", "a FLUX"),
+    (
+        r"joint_(transformer_)?blocks\.0|transformer_blocks\.0\.attn\.add_q_proj|joint_attn",
+        "a multimodal DiT, as Stable Diffusion 3 has it",
+    ),
     (r"y_embedder\.y_embedding|adaln_single\.|scale_shift_table", "a PixArt"),
+    (r"patch_embed\.text_proj", "a CogVideoX"),
+    (r"blocks\.\d+\.attn1\.Wqkv|text_embedding_padding", "a HunyuanDiT"),
+    (r"blocks\.\d+\.(self|cross)_attn\.q\.|mlp\.inverted_conv", "a transformer of texts and pictures, such as Wan or Sana"),
+    (r"diffloss\.|encoder_blocks\.\d+\.attn", "a masked autoregressive model, MAR or MAE"),
+    (r"x_block_out|\.enc\.\d+x\d+_", "a U-Net of EDM"),
     (r"self_attn\.q_proj\.weight.*|model\.embed_tokens\.weight|h\.0\.attn\.c_attn\.weight", "a language model"),
     (r"embeddings\.word_embeddings\.weight", "BERT or a relative of it"),
+    (r"vision_model\.embeddings\.patch_embedding\.bias", "a SigLIP"),
     (r"transformer\.resblocks\.0|visual\.conv1", "a whole CLIP"),
+    (r"cpb_mlp|attn\.logit_scale", "a Swin of version 2"),
     (r"stages\.0\.(blocks\.)?0\.|downsample_layers\.0", "a ConvNeXt"),
     (r"features\.0\.weight", "a VGG or AlexNet"),
     (r"conv_stem\.weight|blocks\.0\.0\.conv_pw", "an EfficientNet or MobileNet"),
@@ -51,8 +81,19 @@ PATCHES = ("x_embedder.proj.weight", "patch_embed.proj.weight", "patch_embedding
 """Ends of the key of the convolution that makes tokens of patches."""
 
 
+def what_it_is(theirs: Shapes) -> str:
+    """Words for an error about keys of which nothing of ours could be made, such as "no blocks of ours: it looks like a ResNet"."""
+    if added := _matching(ADDED, theirs):
+        return f"this is {added}"
+    if kind := _kind(theirs):
+        return f"this is {kind}: where a model here has such a card, name its id before the file, else write one by hand"
+    return f"no blocks of ours{_foreign(theirs)}".replace("ours, ", "ours: ", 1)
+
+
 def likely_cause(theirs: Shapes, ours: Shapes) -> str:
     """Words for an error, such as ": this is the 512 px checkpoint", or nothing where the reason is not plain."""
+    if added := _matching(ADDED, theirs.keys() - ours.keys()):
+        return f": this is {added}"
     here, there = _kind(theirs), _kind(ours)
     if here and here != there:
         return f": this is {here}"
@@ -93,12 +134,15 @@ def _kind(shapes: Shapes) -> str:
     return next((words for end, words in KINDS if any(key == end or key.endswith(f".{end}") for key in shapes)), "")
 
 
+def _matching(table: tuple[tuple[str, str], ...], keys: Iterable[str]) -> str:
+    """The words of the first row that a key matches, or nothing."""
+    return next((words for pattern, words in table if any(re.search(pattern, key) for key in keys)), "")
+
+
 def _foreign(shapes: Shapes) -> str:
     """What keys that are none of ours look like."""
-    for pattern, words in FOREIGN:
-        if any(re.search(pattern, key) for key in shapes):
-            return f", it looks like {words}"
-    return f", its first key is {next(iter(shapes), 'none')[:80]}"
+    words = _matching(FOREIGN, shapes)
+    return f", it looks like {words}" if words else f", its first key is {next(iter(shapes), 'none')[:80]}"
 
 
 def _blocks(shapes: Shapes) -> int:

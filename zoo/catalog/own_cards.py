@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import yaml
 
 from zoo.catalog.architectures import Architecture
-from zoo.catalog.card import GENERATORS, SCHEDULES, Card, cards, parse
+from zoo.catalog.card import GENERATORS, SCHEDULES, Card, Guidance, cards, parse
 from zoo.catalog.files import atomic_write
 from zoo.errors import CardError, RequestError
 
 NUMBERS = {"linear": (0.0001, 0.02, 1000), "scaled-linear": (0.00085, 0.012, 1000), "vp-sde": (0.1, 20)}
 """The usual numbers of every schedule: DiT and Latte; U-ViT on latents; U-ViT on pixels."""
-LABELS = 100_000
-"""Bytes of a file of class names, and more than any has classes."""
+LARGEST = 10_000
+"""Pixels or latents to a side, and the factor of latents."""
+TITLE = 80
+"""Characters of a title, which stands in lists and on buttons."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,12 @@ class Answers:
 def nearest(found: Architecture, cards: Mapping[str, Card], like: str = "") -> Card:
     """The card that tells what the weights of a network do not: the one that was named, else the one most like it of its family.
 
-    Raises RequestError where there is no such card.
+    Raises RequestError where there is no such card, or nothing here has as many channels.
     """
+    channels, decoded = found.words["in_channels"], {card.arch.get("latent_channels") for card in cards.values()}
+    if channels != 3 and (found.task not in GENERATORS or channels not in decoded):
+        latents = " and no autoencoder here decodes them" if found.task in GENERATORS else ""
+        raise RequestError(f"This {found.family} takes {channels} channels, but pictures have 3{latents}: it cannot be used here.")
     same = [card for card in cards.values() if card.family == found.family]
     if like:
         same = [card for card in same if card.id == like]
@@ -76,6 +83,21 @@ def questions(found: Architecture, base: Card, answers: Answers) -> dict[str, An
     return asked
 
 
+def decoders(found: Architecture, cards: Mapping[str, Card]) -> list[str]:
+    """Ids of the autoencoders that decode what a network makes."""
+    channels, video = found.words["in_channels"], found.family == "latte"
+    fitting = [card for card in cards.values() if card.task == "autoencoder" and card.arch["latent_channels"] == channels]
+    return [card.id for card in fitting if video or not card.family.endswith("temporal")]
+
+
+def check_autoencoder(chosen: Card, found: Architecture, cards: Mapping[str, Card]) -> None:
+    """Raise RequestError that names the autoencoders there are unless one decodes what a network makes."""
+    if chosen.id not in (fitting := decoders(found, cards)):
+        there = f"choose {' or '.join(fitting)}" if fitting else "no model here does: name none"
+        kind, channels = "videos" if found.family == "latte" else "pictures", found.words["in_channels"]
+        raise RequestError(f"{chosen.title} does not decode {kind} from {channels} channels: {there}.")
+
+
 def _usual_heads(found: Architecture, base: Card) -> int:
     """As many as give heads of the width that the family has."""
     hidden, each = found.words["hidden_size"], base.arch["hidden_size"] // base.arch["num_heads"]
@@ -83,20 +105,34 @@ def _usual_heads(found: Architecture, base: Card) -> int:
     return min(fitting or [1], key=lambda heads: abs(hidden / heads - each))
 
 
-def compose(identity: str, file: str, found: Architecture, base: Card, answers: Answers, params: int) -> str:
-    """The card of a model as text. Raises RequestError for what does not fit: heads, class names, a schedule, an autoencoder."""
+def compose(identity: str, file: str, found: Architecture, base: Card, answers: Answers, params: int, also: Sequence[str] = ()) -> str:
+    """The card of a model as text; file: the name of its weights, or of their first shard, also: of what else lies beside.
+
+    Raises RequestError for what does not fit: heads, a size, class names, a schedule, a scale.
+    """
     arch = dict(found.words)
     if "num_heads" in found.unknown:
-        arch["num_heads"] = answers.num_heads or base.arch["num_heads"]
+        arch["num_heads"] = base.arch["num_heads"] if answers.num_heads is None else answers.num_heads
         if arch["num_heads"] < 1 or arch["hidden_size"] % arch["num_heads"]:
             raise RequestError(f"{arch['num_heads']} heads do not divide a width of {arch['hidden_size']}: give another number.")
     if "input_size" in found.unknown:
-        arch["input_size"] = answers.input_size or base.arch["input_size"]
+        arch["input_size"] = base.arch["input_size"] if answers.input_size is None else answers.input_size
+        if not 0 < arch["input_size"] <= LARGEST or arch["input_size"] % arch["patch_size"]:
+            raise RequestError(
+                f"{arch['input_size']} to a side cannot be cut into patches of {arch['patch_size']}: give a multiple of "
+                f"{arch['patch_size']}, {LARGEST:,} at most."
+            )
+    elif answers.input_size not in (None, arch["input_size"]):
+        raise RequestError(f"Its weights say that it takes {arch['input_size']} to a side, not {answers.input_size}: leave the size out.")
+    if answers.scale is not None and not 0 < answers.scale < LARGEST:
+        raise RequestError(f"The scale must be a number above 0, such as 0.18215, not {answers.scale:g}.")
     labels = _labels(arch, found, base, answers.labels)
-    zoo: dict[str, Any] = {"title": answers.name or identity, "family": found.family, "task": found.task, "arch": arch}
+    title = " ".join("".join(sign if sign.isprintable() else " " for sign in answers.name).split())[:TITLE].strip()
+    zoo: dict[str, Any] = {"title": title or identity, "family": found.family, "task": found.task, "arch": arch}
     if found.task in GENERATORS:
         zoo["schedule"] = _schedule(answers.schedule) if answers.schedule else dict(base.schedule)
-        zoo["guidance"], zoo["sampling"] = asdict(base.guidance), asdict(base.sampling)
+        guidable = found.task.startswith("text") or (arch["num_classes"] and arch.get("null_label", True))
+        zoo["guidance"], zoo["sampling"] = asdict(base.guidance if guidable else Guidance()), asdict(base.sampling)
         if arch["in_channels"] != 3 or answers.vae:
             zoo["latent"] = {
                 "vae": answers.vae or base.latent.vae,
@@ -106,7 +142,7 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
         zoo["pixels"] = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(base.pixels).items()}
     zoo |= {"labels": labels} if labels else {}
     zoo |= {"text": base.text} if base.text and found.task == "text-to-image" else {}
-    zoo |= {"cost": {"params": params}, "weights": [{"from": "own", "file": re.sub(r"[^\w.-]", "_", file).lstrip(".-") or "weights"}]}
+    zoo |= {"cost": {"params": params}, "weights": [_source(file, also)]}
     head = {"license": "unknown", "library_name": "pytorch", "zoo": zoo}
     said = [f"{len(arch)} words of the architecture are read off the keys and shapes of `{zoo['weights'][0]['file']}`"]
     said += [f"what they do not tell is as on the card `{base.id}`, unless it was said at the import"]
@@ -115,56 +151,54 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     )
 
 
-def read_names(file: Path | None) -> tuple[str, ...]:
-    """The class names in a file, one a line; none of no file. Raises RequestError."""
-    if file is None:
-        return ()
-    try:
-        if file.stat().st_size > LABELS:
-            raise RequestError(f"{file} ({file.stat().st_size:,} bytes) is too long for class names, one a line: give another file.")
-        return names_in(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} cannot be read as class names, one a line ({type(error).__name__}): give another file.") from None
+def _source(file: str, also: Sequence[str]) -> dict[str, Any]:
+    return {"from": "own", "file": re.sub(r"[^\w.-]", "_", file).lstrip(".-") or "weights"} | ({"also": list(also)} if also else {})
 
 
-def names_in(text: str) -> tuple[str, ...]:
-    """The names in a text, one a line."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
-
-
-def _labels(arch: dict[str, Any], found: Architecture, base: Card, names: tuple[str, ...]) -> list[str] | str:
+def _labels(arch: dict[str, Any], found: Architecture, base: Card, names: Sequence[str]) -> list[str] | str:
     """Class names; numbers in words where nobody gave any. A list of as many names as the table has rows says that there is no null."""
     count, generates = arch["num_classes"], found.task in GENERATORS
-    if not count:
-        return []
     if not names:
         same = base.labels and base.arch.get("num_classes") == count
         return base.labels if same and isinstance(base.labels, str) else [f"class {number}" for number in range(count)]
-    if generates and len(names) == count + 1:
+    if not count:
+        raise RequestError(f"This {found.family} has no classes that could have names: leave the class names out.")
+    if generates and arch.get("null_label", True) and len(names) == count + 1:
         arch["num_classes"], arch["null_label"] = count + 1, False
     elif len(names) != count:
-        rows = f", and one of no class{', or none' if generates else ''}" if generates else ""
-        raise RequestError(f"These are {len(names)} class names for {count} classes{rows}: give one a line.")
+        rows = f", or {count + 1} where no row of its table means no class" if generates and arch.get("null_label", True) else ""
+        raise RequestError(f"These are {len(names)} class names for {count} classes: give {count}, one a line{rows}.")
     return list(names)
 
 
 def _schedule(text: str) -> dict[str, Any]:
-    kind, *numbers = text.split(",")
+    kind, *numbers = (word.strip() for word in text.split(","))
     try:
         if kind not in SCHEDULES:
             raise ValueError
-        values = [float(number) if "." in number or "e" in number else int(number) for number in numbers] or NUMBERS[kind]
-        return {"kind": kind} | dict(zip(SCHEDULES[kind], values, strict=True))
+        values = [float(number) for number in numbers] or NUMBERS[kind]
+        schedule = {"kind": kind} | dict(zip(SCHEDULES[kind], values, strict=True))
+        if kind == "vp-sde":
+            bounds = 0 <= schedule["beta_min"] < schedule["beta_max"] <= 1000
+        else:
+            bounds = 0 < schedule["start"] < schedule["end"] < 1 and 2 <= schedule["steps"] <= 100_000 and schedule["steps"] % 1 == 0
+            schedule["steps"] = int(schedule["steps"]) if bounds else 0
+        if not bounds:
+            raise ValueError
     except ValueError:
         usual = " or ".join(",".join(map(str, (name, *NUMBERS[name]))) for name in SCHEDULES)
-        raise RequestError(f"The schedule {text[:60]!r} is not understood: give {usual}.") from None
+        raise RequestError(
+            f"The schedule {text[:60]!r} is not understood: give {usual}, or such a one with other numbers that rise."
+        ) from None
+    return schedule
 
 
 def slug(name: str) -> str:
-    """A name as an id: small letters, digits and hyphens. Raises RequestError where none is left."""
-    identity = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
+    """A name as an id: small letters without accents, digits and hyphens. Raises RequestError where none is left."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    identity = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:60].strip("-")
     if not identity:
-        raise RequestError(f"The name {name[:60]!r} holds no letter or digit of which to make an id: give another name.")
+        raise RequestError(f"The name {name[:60]!r} holds no letter from a to z and no digit, of which an id is made: give one that does.")
     return identity
 
 

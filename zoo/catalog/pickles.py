@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import torch
 
+from zoo.catalog.other_formats import described_archive
 from zoo.errors import CheckpointError
 
 OPERATIONS = 200_000
@@ -43,10 +44,17 @@ DESCRIPTIONS = re.compile(
     r"argparse\.Namespace|pathlib\.(_local\.)?(Pure)?(Posix|Windows)?Path|datetime\.(datetime|date|time|timedelta|timezone)|decimal\.Decimal"
     r"|collections\.(defaultdict|deque|ChainMap|UserDict|UserList)|types\.SimpleNamespace|typing\.\w+|fractions\.Fraction|uuid\.UUID"
     r"|copyreg\._reconstructor|builtins\.(object|dict|list|tuple|str|int|float|bool|bytes|frozenset|slice|range|type|NoneType)"
-    r"|numpy\.(ndarray|dtype|bool_?|u?int\d+|float\d+|str_|dtypes\.\w+|_?core\.multiarray\.(scalar|_reconstruct)"
-    r"|_?core\.numeric\._frombuffer|random\._pickle\.\w+)"
+    r"|builtins\.\w+(Error|Exception|Warning)|_operator\.getitem|types\.GenericAlias|random\.Random|time\.struct_time"
+    r"|ipaddress\.\w+|collections\.UserString"
+    r"|numpy\.(ndarray|dtype|bool_?|u?int\d+|float\d+|datetime64|str_|dtypes\.\w+|_?core\.multiarray\.(scalar|_reconstruct)"
+    r"|_?core\.numeric\._frombuffer|random\.(_pickle|_\w+|bit_generator)\.\w+|ma\.(core\.)?(_mareconstruct|MaskedArray))"
 )
-"""Names of the standard library and of numpy that describe a training, and do nothing when they are called."""
+"""Names of the standard library and of numpy that describe a training, and do nothing when they are called; typing writes Dict[str, int]
+as a getitem."""
+MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19."
+"""With what torch.save began a file before PyTorch 1.6, within its first bytes."""
+PROTOCOL = 3
+"""The highest pickle protocol of which torch.load knows every operation with weights_only; torch.save writes 2."""
 BROKEN = (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError)
 BROKEN += (struct.error, zipfile.BadZipFile, MemoryError, AssertionError)
 """What reading a damaged pickle may raise."""
@@ -56,12 +64,18 @@ _LOADING = threading.Lock()
 class Inert:
     """Stands for an object of a training's configuration: takes whatever the pickle gives it, and does nothing."""
 
+    name = ""
+    """Of the class for which it stands."""
+    state: object = None
+    """Of the object for which it stands: plain values and other stand-ins."""
+
     def __new__(cls, *_: object, **__: object) -> Any:
         """Ignore the arguments."""
         return super().__new__(cls)
 
     def __setstate__(self, state: object) -> None:
-        """Ignore the state."""
+        """Keep the state, and do nothing with it."""
+        self.state = state
 
 
 class InertMapping(Inert):
@@ -87,6 +101,7 @@ class Contents:
     names: dict[str, set[str]] = field(default_factory=dict)
     whole: str = ""
     """The class of the object that was saved, where it is none of torch's."""
+    protocol: int = 0
 
 
 def unpickle(path: Path, label: str) -> Any:
@@ -98,9 +113,16 @@ def unpickle(path: Path, label: str) -> Any:
         with path.open("rb") as file:
             is_zip = file.read(2) == b"PK"
         contents = _in_zip(path, label) if is_zip else _in_stream(path, label)
-        stand_ins = [(_stand_in(uses), name) for name, uses in contents.names.items() if not OPENED.fullmatch(name)]
+        if contents.protocol > PROTOCOL:
+            raise CheckpointError(
+                f"{label} is a pickle of protocol {contents.protocol}, and PyTorch reads none above {PROTOCOL} without executing it: save "
+                "it again without pickle_protocol, or as safetensors."
+            )
+        stand_ins = [(_stand_in(name, uses), name) for name, uses in contents.names.items() if not OPENED.fullmatch(name)]
+        stand_ins += [(one, name.replace("builtins.", "exceptions.")) for one, name in stand_ins]  # as protocol 2 spells errors
         with _LOADING, torch.serialization.safe_globals(stand_ins), path.open("rb") as file:  # a setting of the whole process
-            source, mapped = (path, {"mmap": True}) if is_zip else (file, {})
+            by_name = is_zip and path.suffix != ".safetensors"  # torch.load takes a path with this ending for what it says
+            source, mapped = (path, {"mmap": True}) if by_name else (file, {})
             content = torch.load(source, map_location="cpu", weights_only=True, **mapped)
     except pickle.UnpicklingError as error:
         match = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -113,8 +135,8 @@ def unpickle(path: Path, label: str) -> Any:
     return content
 
 
-def _stand_in(uses: set[str]) -> type:
-    return InertMapping if "items" in uses else InertList if "appends" in uses else Inert
+def _stand_in(name: str, uses: set[str]) -> type:
+    return type("StandIn", (InertMapping if "items" in uses else InertList if "appends" in uses else Inert,), {"name": name})
 
 
 def _refused(label: str, what: str) -> CheckpointError:
@@ -133,7 +155,8 @@ def _in_zip(path: Path, label: str) -> Contents:
             raise CheckpointError(f"{label} is a TorchScript program, not weights: load it where it came from and save its state_dict().")
         pickles = [info for info in infos if info.filename.endswith("data.pkl")]
         if len(pickles) != 1:
-            raise CheckpointError(f"{label} is a zip archive, but not a checkpoint of torch.save: name the file with the weights.")
+            what = described_archive(info.filename for info in infos)
+            raise CheckpointError(f"{label} is a zip archive, but not a checkpoint of torch.save{what}.")
         if any(info.compress_type for info in infos) or sum(info.file_size for info in infos) > path.stat().st_size:
             raise CheckpointError(f"{label} is a compressed archive, which torch.save never writes: unpack it, or fetch the model again.")
         if pickles[0].file_size > PICKLE:
@@ -162,9 +185,15 @@ def _in_stream(path: Path, label: str) -> Contents:
     """The format before PyTorch 1.6: a magic number, a version, the machine, the object and the names of its storages, then bytes."""
     contents = Contents()
     with path.open("rb") as file:
+        head = file.read(64)
+        file.seek(0)
         stream = _Limited(file)
         for number in range(5):
             whole = _look_through(stream, label, contents).whole
+            if MAGIC not in head:
+                raise CheckpointError(
+                    f"{label} is a pickle, but none of torch.save: save the tensors by name with torch.save, or as safetensors."
+                )
             if number == 3:
                 saved = whole
     contents.whole = saved
@@ -227,6 +256,8 @@ class _Machine:
         if "PUT" in name or name == "MEMOIZE":
             self.stack += popped
             self.memo[len(self.memo) if name == "MEMOIZE" else arg] = self.stack[-1]
+        elif name == "PROTO":
+            self.contents.protocol = max(self.contents.protocol, arg)
         elif name == "STOP":
             self._end(*popped[-1])
         elif leaves:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 ENDS = {
     "cls_token": "embeddings.cls_token", "dist_token": "embeddings.distillation_token", "mask_token": "embeddings.mask_token",
-    "register_tokens": "embeddings.register_tokens", "pos_embed": "embeddings.position_embeddings",
+    "register_tokens": "embeddings.register_tokens", "reg_token": "embeddings.register_tokens",
+    "pos_embed": "embeddings.position_embeddings",
     "patch_embed.proj": "embeddings.patch_embeddings.projection", "patch_embed.norm": "embeddings.norm", "norm": "layernorm",
     "head": "classifier", "head.fc": "classifier", "head_dist": "distillation_classifier",
 }  # fmt: skip
@@ -37,18 +40,31 @@ def transformers_names(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """The weights of a ViT, DeiT, DINO, DINOv2, Swin or CLIP image tower in the authors' or timm's layout, under the names that
     transformers has for them inside the model, and `classifier`; None where the keys are not of this layout.
 
-    A fused projection of queries, keys and values becomes three, without a copy.
+    A fused projection of queries, keys and values becomes three, without a copy. What a MAE decodes with is left out.
     """
     if "transformer.resblocks.0.attn.in_proj_weight" in state and "class_embedding" in state:
         return _renamed(state, r"transformer\.resblocks\.(\d+)\.(.+)", "encoder.layers.{}", CLIP_ENDS, CLIP_BLOCK)
     if "layers.0.blocks.0.attn.relative_position_bias_table" in state:
         return _renamed(_at_the_end(state), r"layers\.(\d+\.blocks\.\d+)\.(.+)", "encoder.layers.{}", ENDS, BLOCK)
+    if "blocks.0.0.attn.qkv.weight" in state:  # DINOv2 keeps its blocks in chunks where it was trained on many machines
+        state = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", key): value for key, value in state.items()}
     if "blocks.0.attn.qkv.weight" not in state or "cls_token" not in state:
         return None
+    if "decoder_embed.weight" in state:
+        state = {key: value for key, value in state.items() if not key.startswith("decoder_") and key != "mask_token"}
+    state = _with_class_position(state)
     ends = ENDS | {"head": "cls_classifier"} if "dist_token" in state else ENDS
     if "blocks.0.ls1.gamma" in state:
         return _renamed(state, r"blocks\.(\d+)\.(.+)", "encoder.layer.{}", ends, BLOCK_DINOV2)
     return _renamed(state, r"blocks\.(\d+)\.(.+)", "layers.{}", ends, BLOCK)
+
+
+def _with_class_position(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """timm's models with registers, and DeiT III, have no position for the class token: it has been added to that token."""
+    positions = state.get("pos_embed")
+    if positions is None or positions.ndim != 3 or math.isqrt(positions.shape[1]) ** 2 != positions.shape[1]:
+        return state
+    return dict(state) | {"pos_embed": torch.cat([torch.zeros_like(positions[:, :1]), positions], dim=1)}
 
 
 def _at_the_end(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from zoo.catalog.nameless import lists_of_averages, with_names
+from zoo.catalog.pickles import Inert
 from zoo.errors import CheckpointError
 
 HOLDERS = ("ema", "nnet_ema", "model_ema", "state_dict", "model", "nnet", "module", "net")
 """Where weights usually are, for an error."""
-AVERAGED = {"ema", "avg", "averaged", "average", "swa", "polyak", "teacher", "momentum", "shadow", "target"}
+AVERAGED = {"ema", "avg", "averaged", "average", "smoothed", "swa", "polyak", "teacher", "momentum", "shadow", "target"}
+AVERAGED |= {"modelema", "netema", "nnetema", "dictema", "paramsema", "weightsema"}
 """Words in the names of what holds weights averaged over the training; the teacher of DINO and the target of I-JEPA are, too."""
 RAW = {"online", "student", "raw"}
 """Words in the names of what they are averages of; where both stand in a path, the inner one counts."""
-BESIDE = re.compile(r"optim|^opt$|sched|scaler|loss|criterion|disc|lpips|perceptual|callback|rng|queue|center", re.IGNORECASE)
+BESIDE = re.compile(r"optim|^opt$|sched|scaler|loss|criterion|disc|lpips|perceptual|rng|queue|center", re.IGNORECASE)
 """Names of what stands beside the weights of the model."""
 COUNTERS = {"initted", "step", "n_averaged", "num_updates", "decay", "logvar", "global_step", "epoch", "scale_factor"}
 """Single numbers that averaging and training keep among the weights."""
@@ -35,6 +38,8 @@ class Candidate:
 
     name: str
     state: Mapping[str, Tensor]
+    remark: str = ""
+    """What was passed over that may be meant more."""
 
     @property
     def averaged(self) -> bool:
@@ -48,14 +53,16 @@ class Taken:
 
     name: str = ""
     others: tuple[str, ...] = ()
+    remark: str = ""
 
     @property
     def words(self) -> str:
         """For a reader; empty where there is nothing to choose."""
         if not self.name:
-            return ""
+            return self.remark
         averaged = ", averaged" if is_averaged(self.name) else ""
-        return f"{self.name}{averaged}" + (f"; {' and '.join(self.others)} would fit as well" if self.others else "")
+        others = f"{' and '.join(self.others)} would fit as well" if self.others else ""
+        return "; ".join(filter(None, (f"{self.name}{averaged}", others, self.remark)))
 
 
 def is_averaged(name: str) -> bool:
@@ -72,10 +79,23 @@ def candidates(content: Any, label: str) -> list[Candidate]:
     """
     places = list(_places(content, ""))
     every = [Candidate(name, state) for place, tensors in places for name, state in _branches(place, tensors) if state]
+    nameless, objects = list(lists_of_averages(content)), _objects(content)
+    settings = [one for one in (content.values() if isinstance(content, Mapping) else ()) if isinstance(one, (Inert, Mapping))]
+    if any({"path_type", "prediction"} <= set(_words(one)) for one in settings):
+        raise CheckpointError(
+            f"{label} was trained as a SiT by its own settings (path_type, prediction): it draws along a flow, which no \
+family here does."
+        )
     if not every:
-        keys = ", ".join(str(key)[:40] for key in list(content)[:5] if isinstance(key, (str, int))) if isinstance(content, Mapping) else ""
-        held = f"it holds {keys or 'nothing'}" if isinstance(content, Mapping) else f"it holds a {type(content).__name__}"
-        raise CheckpointError(f"{label} holds no weights where they usually are ({', '.join(HOLDERS)}): {held}.")
+        raise CheckpointError(f"{label} {_nothing(content, nameless, objects)}.")
+    fitting, remarks = [], [f"{path} is a whole object of {name}, which is not opened" for path, name in objects if is_averaged(path)]
+    for path, averages in nameless:
+        named_ones = (with_names(averages, one.state) for one in every if not one.averaged and len(one.state) >= len(averages))
+        if (state := next(filter(None, named_ones), None)) is not None:
+            fitting.append(Candidate(path, state))
+        else:
+            remarks.append(f"{path} holds averages without names, which do not fit in order")
+    every = [*fitting, *(one if one.averaged else replace(one, remark="; ".join(remarks)[:200]) for one in every)]
     ranks = {word: rank for rank, word in enumerate(HOLDERS)}
     return sorted(every, key=lambda one: (not one.averaged, ranks.get(one.name.split(".")[-1], 0 if not one.name else len(ranks))))
 
@@ -89,19 +109,53 @@ def named(every: list[Candidate], name: str, label: str) -> list[Candidate]:
     raise CheckpointError(f"{label} holds no weights named {name[:60]!r}: there are {here[:400]}.")
 
 
+def _objects(content: Any, path: str = "", depth: int = 0) -> list[tuple[str, str]]:
+    """Objects of classes that are none of torch's, by the path to them, and what they are."""
+    if isinstance(content, Inert):
+        return [(path, content.name)]
+    if depth == 2 or not isinstance(content, Mapping):
+        return []
+    return [one for key, value in content.items() for one in _objects(value, f"{path}.{key}".lstrip("."), depth + 1)]
+
+
+def _words(settings: Any) -> Iterable[Any]:
+    """The names in the settings of a training, as a dictionary or an object has them."""
+    state = settings.state if isinstance(settings, Inert) else settings
+    return state if isinstance(state, Mapping) else ()
+
+
+def _nothing(content: Any, nameless: list, objects: list[tuple[str, str]]) -> str:
+    """Why a file gives no weights, and what to do."""
+    if nameless:
+        return f"holds averages without names ({nameless[0][0]}) and not the weights that name them: copy them into the model there, and \
+save its state_dict()"
+    if any(name.startswith("numpy.") for _, name in objects):
+        return "holds arrays of NumPy instead of tensors: save torch.from_numpy(array) of each"
+    models = [(path, name) for path, name in objects if not BESIDE.search(path) and re.search(r"\.[A-Z]\w*$", name)]
+    if models and (whole := next((one for one in models if set(one[0].split(".")) & {*HOLDERS}), None)):
+        return f"holds under {whole[0]} a whole object of {whole[1]}, not its weights: save its state_dict() instead"
+    keys = ", ".join(str(key)[:40] for key in list(content)[:5] if isinstance(key, (str, int))) if isinstance(content, Mapping) else ""
+    held = f"it holds {keys or 'nothing'}" if isinstance(content, Mapping) else f"it holds a {type(content).__name__}"
+    return f"holds no weights where they usually are ({', '.join(HOLDERS)}): {held}"
+
+
 def _places(content: Any, path: str, depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Every mapping that holds tensors by name, with the path to it; not those of the optimizer or the loss."""
-    if not isinstance(content, Mapping) or depth > DEEPEST:
+    if depth > DEEPEST:
+        return
+    if isinstance(content, (list, tuple)):
+        several = [(number, item) for number, item in enumerate(content[:100]) if isinstance(item, Mapping)]
+        for number, item in several:
+            yield from _places(item, ".".join([*filter(None, [path]), *([str(number)] if len(several) > 1 else [])]), depth)
+        return
+    if not isinstance(content, Mapping):
         return
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if any(value.ndim for value in tensors.values()):
         yield path, tensors
     for key, value in content.items():
         if isinstance(key, str) and not BESIDE.search(key):
-            several = enumerate(value) if isinstance(value, list) else [(None, value)]
-            for number, item in several:
-                if isinstance(item, Mapping):
-                    yield from _places(item, ".".join([*filter(None, [path]), key, *([] if number is None else [str(number)])]), depth + 1)
+            yield from _places(value, f"{path}.{key}".lstrip("."), depth + 1)
 
 
 def _branches(path: str, tensors: Mapping[str, Tensor], depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:

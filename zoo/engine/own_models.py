@@ -11,9 +11,10 @@ import torch
 
 from zoo.catalog import checkpoint
 from zoo.catalog.architectures import Architecture, recognise
-from zoo.catalog.card import Card, parse
-from zoo.catalog.misfits import likely_cause
-from zoo.catalog.own_cards import Answers, compose, nearest, questions, slug
+from zoo.catalog.card import SEEING, Card, parse
+from zoo.catalog.folders import name_of, preparation_beside, told_beside, weights_in
+from zoo.catalog.misfits import what_it_is
+from zoo.catalog.own_cards import Answers, check_autoencoder, compose, nearest, questions, slug
 from zoo.catalog.weight_choice import Candidate, named
 from zoo.engine.verify import admit
 from zoo.errors import CheckpointError, RequestError
@@ -25,28 +26,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a file turned out to hold: the weights meant, their architecture, and the card that tells the rest."""
+    """What a file turned out to hold: the weights meant, their architecture, the card that tells the rest, and the files they are in."""
 
     weights: Candidate
     found: Architecture
     base: Card
+    files: list[Path]
     choices: tuple[str, ...]
     """Names of all weights in the file that are a network of ours."""
 
 
 def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
     """Read what a file holds; name: the weights that somebody chose. Raises CheckpointError where no part of it is a network of ours."""
-    every = checkpoint.every_candidate([file])
-    ours = [(weights, found) for weights in every if (found := recognise(weights.state))]
-    chosen = named(every, name, str(file)) if name else every
-    for weights, found in ours:
-        if any(weights is one for one in chosen):
-            choices = tuple(dict.fromkeys(one.name for one, _ in ours))
-            return Recognised(weights, found, nearest(found, hub.cards, like), choices)
-    cause = likely_cause({key: tuple(value.shape) for key, value in every[0].state.items()}, {"": ()})
-    raise CheckpointError(
-        f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read{cause}; its card must be written by hand."
-    )
+    files = weights_in(file)
+    every = checkpoint.every_candidate(files)
+    recognised = {id(weights): found for weights in every if (found := recognise(weights.state))}
+    for weights in named(every, name, str(file)) if name else every:
+        if id(weights) in recognised:
+            found = told_beside(files[0], recognised[id(weights)])
+            choices = tuple(dict.fromkeys(one.name for one in every if id(one) in recognised))
+            return Recognised(weights, found, nearest(found, hub.cards, like), files, choices)
+    what = what_it_is({key: tuple(value.shape) for key, value in every[0].state.items()})
+    raise CheckpointError(f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read: {what}.")
 
 
 def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Callable[[int], None] = lambda _: None) -> Card:
@@ -57,7 +58,7 @@ def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Call
     """
     recognised = look(hub, file, answers.like, name)
     found, base = recognised.found, recognised.base
-    identity = slug(answers.name or file.stem)
+    identity = slug(answers.name or name_of(file))
     if identity in hub.cards:
         raise RequestError(
             f"There is a model {identity} already: give another name, or import the file as its weights.",
@@ -71,14 +72,15 @@ def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Call
             f"say {usual}{also} {base.id}."
         )
     if answers.vae:
-        hub.card(answers.vae)
+        check_autoencoder(hub.card(answers.vae), found, hub.cards)
     with torch.device("meta"):
         params = sum(value.numel() for value in recognised.weights.state.values())
-    text = compose(identity, file.name, found, base, answers, params)
+    also = preparation_beside(recognised.files[0]) if found.task in SEEING else []
+    text = compose(identity, recognised.files[0].name, found, base, answers, params, [path.name for path in also])
     card = parse(identity, text)
     with torch.device("meta"):
         build_module(card)
-    admit(hub.store, card, [file], progress, recognised.weights.name)
+    admit(hub.store, card, [*recognised.files, *also], progress, recognised.weights.name)
     try:
         hub.adopt(identity, text)
     except Exception:

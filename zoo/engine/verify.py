@@ -10,6 +10,7 @@ from torch import nn
 
 from zoo.catalog import checkpoint, sources
 from zoo.catalog.card import PREPARATION, SHARD, Card
+from zoo.catalog.folders import weights_in
 from zoo.catalog.store import LocalFiles, Store, sha256
 from zoo.catalog.weight_choice import Taken
 from zoo.engine import published_numbers
@@ -47,6 +48,7 @@ def admit(
 ) -> LocalFiles:
     """Take files that somebody carried here into the store as the weights of a card, and what else it needs.
 
+    files: the weights, one file or all shards, or an index or a folder that tells them, and after them what else the model needs;
     chosen: which of several sets of weights in the file; empty for the averaged ones where there are some.
 
     Raises RequestError where a file is missing or unknown, CheckpointError where it is not this model, DownloadError for a full disk.
@@ -54,6 +56,7 @@ def admit(
     source = card.weights[0]
     if source.origin == "bundled":
         raise RequestError(f"{card.id} ships with the repository: restore its file from there.", command="git checkout zoo/catalog/weights")
+    files = weights_in(files[0]) if len(files) == 1 else files
     file_names = {name.rpartition("/")[2]: name for name in source.files[1:]}
     others = {path.name: path for path in files[1:]}
     if missing := sorted(file_names.keys() - others.keys() - {PREPARATION}):
@@ -63,7 +66,12 @@ def admit(
             f"{unknown[0]} is no part of {card.id}: give the weights{', then ' + ', '.join(file_names) if file_names else ' alone'}."
         )
     prepared(card, others)
-    _, taken = load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))], chosen)
+    module, taken = load_module(card, [files[0], *(others[name] for name in file_names if SHARD.fullmatch(name))], chosen)
+    if broken := [key for key, value in module.named_parameters() if not value.isfinite().all()]:
+        raise CheckpointError(
+            f"{files[0]} holds numbers that are not finite, in {len(broken)} tensors of its model, the first of them {broken[0]}: its "
+            "training went astray, so bring an earlier checkpoint of it."
+        )
     if card.task == "judge":
         statistics(next(iter(others.values())))
     with store.arriving(card.id):

@@ -10,7 +10,8 @@ import gradio as gr
 
 from zoo.catalog.architectures import Architecture
 from zoo.catalog.card import GENERATORS, TASKS, Card
-from zoo.catalog.own_cards import NUMBERS, Answers, names_in, questions
+from zoo.catalog.labels import names_in
+from zoo.catalog.own_cards import NUMBERS, Answers, decoders, questions
 from zoo.catalog.weight_choice import is_averaged
 from zoo.engine.own_models import Recognised, adopt, look
 from zoo.engine.turn import current_job
@@ -172,15 +173,15 @@ class AddModel(runs.RunButtons):
     def _usual(self, found: Architecture, base: Card) -> dict:
         """The usual answers, as a card of the family gives them."""
         usual = questions(found, base, Answers())
-        decoders = [card.id for card in self.hub.cards.values() if card.arch.get("latent_channels") == found.words["in_channels"]]
-        vae = base.latent.vae if base.latent and base.latent.vae in decoders else next(iter(decoders), None)
+        fitting = decoders(found, self.hub.cards)
+        vae = base.latent.vae if base.latent and base.latent.vae in fitting else next(iter(fitting), None)
         size = found.words.get("input_size", base.arch["input_size"])
         return {
             self.heads: gr.update(value=usual.get("--heads", base.arch["num_heads"]), visible=True)
             if "num_heads" in found.unknown else gr.update(value=None, visible=False),
             self.size: gr.update(value=size, visible="input_size" in found.unknown),
             self.schedule: gr.update(value=",".join(map(str, base.schedule.values())) if base.schedule else None),
-            self.vae: gr.update(choices=decoders, value=vae), self.scale: gr.update(value=base.latent.scale if base.latent else 1.0),
+            self.vae: gr.update(choices=fitting, value=vae), self.scale: gr.update(value=base.latent.scale if base.latent else 1.0),
         }  # fmt: skip
 
     @runs.answers
@@ -219,7 +220,8 @@ class AddModel(runs.RunButtons):
             if word in found.unknown and not (fields[part] and fields[part] > 0):
                 raise RequestError(f"{part.label} must be a whole number above 0.")
         return Answers(
-            name=(fields[self.name] or "").strip(), labels=names_in(fields[self.labels] or ""), like=fields[self.like] or "",
+            name=(fields[self.name] or "").strip(), like=fields[self.like] or "",
+            labels=tuple(names_in(fields[self.labels] or "", "the class names")),
             num_heads=int(fields[self.heads]) if "num_heads" in found.unknown else None,
             input_size=int(fields[self.size]) if "input_size" in found.unknown else None,
             schedule=(fields[self.schedule] or "") if found.task in GENERATORS else "",
