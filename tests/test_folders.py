@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from permissions import obeying_permissions
 
 from zoo.__main__ import main
 from zoo.catalog import environment
@@ -80,6 +81,54 @@ def test_a_folder_for_results_that_cannot_be_written_is_said_before_the_work(blo
     said = capsys.readouterr().err
     assert f"Nothing can be written to {blocked}" in said
     assert "step" not in said
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    (tmp_path / "study.yaml").write_text("{model: tiny-dit, label: star, across: {steps: '2,3'}}")
+    return tmp_path / "study.yaml"
+
+
+COMMANDS = {
+    "sample": ["sample", "tiny-dit", "--label", "star", "--out"],
+    "look": ["look", str(ROOT / "zoo/catalog/data/example-heart.png"), "--model", "tiny-vit", "--out"],
+    "compare": ["compare", "study.yaml", "--out"],
+    "bench": ["bench", "--json"],
+}
+"""Every command that writes where somebody says."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("place", ["below a file", "a file in the way", "a link to nowhere", "no longer to be written"])
+def test_where_nothing_can_be_written_is_said_before_any_model_is_loaded(
+    tmp_path: Path, study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, command: str, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "link").symlink_to(tmp_path / "gone" / "away")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    folder = tmp_path / {"below a file": "file/a/b", "a file in the way": "file", "a link to nowhere": "link"}.get(place, "closed")
+    folder = folder / "report.json" if command == "bench" else folder
+
+    def load(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("zoo.engine.model_cache.ModelCache.load", load)
+    monkeypatch.setattr("zoo.engine.bench.run", load)
+    with obeying_permissions():
+        assert main([*COMMANDS[command], str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert str(folder) in said or str(folder.parent) in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["closed", "file", "link", "study.yaml"]
+    assert not any((tmp_path / "closed").iterdir())
+
+
+def test_a_request_that_is_refused_leaves_no_folder_behind(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for model in ("tiny-vit", "no-such"):
+        assert main(["look", str(tmp_path / "no.png"), "--model", model, "--out", str(tmp_path / "inside")]) == 1
+    assert main(["sample", "tiny-dit", "--label", "star", "--steps", "0", "--out", str(tmp_path / "stars")]) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_page_that_cannot_start_names_the_folder(blocked: Path) -> None:

@@ -82,8 +82,9 @@ def cache_folder() -> Path:
 
 
 def check_writable(folder: Path, variable: str) -> None:
-    """Raise VariableError, which names the variable that chooses a folder, unless files can be written there."""
+    """Make a folder; raise VariableError, which names the variable that chooses it, unless files can be written there."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         try_writing(folder)
     except OSError as error:
         raise VariableError(f"{folder} cannot be written ({error.strerror}): set {variable} to a folder of your own.") from None

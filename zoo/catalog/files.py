@@ -26,7 +26,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def try_writing(folder: Path) -> None:
-    """Raise OSError unless a file can be written to a folder, which is made where there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Raise OSError unless a file can be written to a folder or, where there is none, to the one in which it would be made."""
+    while not os.path.lexists(folder):
+        folder = folder.parent
     with tempfile.TemporaryFile(dir=folder):
         pass
