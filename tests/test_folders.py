@@ -54,6 +54,16 @@ def test_without_one_the_folder_is_this_users_whoever_came_first(tmp_path: Path,
     assert Path(os.environ["GRADIO_TEMP_DIR"]) not in (own, tmp_path / f"gradio-{os.getuid()}")
 
 
+def test_a_machine_without_any_temporary_folder_is_told_which_variable_to_set(monkeypatch: pytest.MonkeyPatch, says) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    with says(VariableError, "no temporary folder", "TMPDIR"):
+        environment.choose_temporary_folder()
+
+
 def test_a_cache_that_cannot_be_written_is_named_before_any_work(blocked: Path, says) -> None:
     hub = Hub(device="cpu", cache_dir=blocked)
     with says(VariableError, str(blocked), "cannot be written", "PATCHWORK_CACHE"):

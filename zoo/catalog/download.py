@@ -160,8 +160,8 @@ def bring(remote: Remote, store: Store, on_progress: OnProgress, stop: threading
         if isinstance(error, DownloadError):
             raise
         raise DownloadError(
-            f"{store.folder} cannot be written ({error.strerror or error}) at {part.size:,} of {remote.size:,} bytes, which are kept: free "
-            "some space, or set PATCHWORK_CACHE to a folder on another disk.",
+            f"{error.filename or store.folder} cannot be written ({error.strerror or error}) at {part.size:,} of {remote.size:,} bytes, "
+            "which are kept: free some space, or set PATCHWORK_CACHE to a folder on another disk.",
             command="python -m zoo cache --prune",
         ) from None
 

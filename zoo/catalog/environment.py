@@ -81,6 +81,16 @@ def cache_folder() -> Path:
         ) from None
 
 
+def check_readable(folder: Path, variable: str) -> None:
+    """Raise VariableError, which names the variable that chooses a folder, where it is there and cannot be read, as another user's."""
+    try:
+        next(folder.iterdir(), None)
+    except (FileNotFoundError, NotADirectoryError):  # made, or said, when something is written
+        pass
+    except OSError as error:
+        raise VariableError(f"{folder} cannot be read ({error.strerror}): set {variable} to a folder of your own.") from None
+
+
 def check_writable(folder: Path, variable: str) -> None:
     """Make a folder; raise VariableError, which names the variable that chooses it, unless files can be written there."""
     try:
@@ -96,8 +106,12 @@ def choose_temporary_folder() -> None:
     if chosen := text("GRADIO_TEMP_DIR"):
         folder, variable = Path(os.path.abspath(os.path.expanduser(chosen))), "GRADIO_TEMP_DIR"  # noqa: PTH100, PTH111 - no home is no error
     else:
+        try:
+            common = tempfile.gettempdir()
+        except FileNotFoundError:
+            raise VariableError("There is no temporary folder that can be written: set TMPDIR to a folder of your own.") from None
         folder, variable = (
-            Path(tempfile.gettempdir(), "-".join(["gradio", *([str(os.getuid())] if hasattr(os, "getuid") else [])])),
+            Path(common, "-".join(["gradio", *([str(os.getuid())] if hasattr(os, "getuid") else [])])),
             "TMPDIR",
         )
         if folder.exists() and hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():

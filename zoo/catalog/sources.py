@@ -73,6 +73,7 @@ def fetch(
         raise DownloadError(
             f"{card.title} is not downloaded, and this hub is offline: choose a model that is downloaded.", command=by_hand(card)
         )
+    store.room(0)  # said before anybody is asked
     first = prefer or environment.text("ZOO_HUB").lower()
     if first and first not in REMOTE:
         raise DownloadError(f"There is no hub {first[:40]!r}: choose one of {', '.join(REMOTE)}.")
@@ -284,7 +285,10 @@ def _from_hub_cache(card: Card, source: Source, store: Store) -> LocalFiles | No
     if not all(path for file, path in paths.items() if file != PREPARATION):
         return None
     paths = {file: path for file, path in paths.items() if path}
-    entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in paths.items()}
+    try:
+        entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in paths.items()}
+    except OSError:  # another user's
+        return None
     digests = {file: digest for file, (_, digest) in paths.items() if digest} | ({source.file: source.sha256} if source.sha256 else {})
     if any(entries[file]["sha256"] != digest for file, digest in digests.items()):
         return None

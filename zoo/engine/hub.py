@@ -89,6 +89,8 @@ class Hub:
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.own_folder = self.cache_dir / "cards"
+        for folder in (self.cache_dir, self.store.pins, self.store.blobs, self.own_folder):
+            environment.check_readable(folder, "PATCHWORK_CACHE")
         self.cards = cards() | {name: card for name, card in own_cards(self.own_folder).items() if name not in cards()}
         chosen = self.cards if models is None else {self._named(identity, self.cards).id for identity in models}
         self.offers = [card for card in self.cards.values() if card.id in chosen]

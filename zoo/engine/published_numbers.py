@@ -51,11 +51,11 @@ def compare(store: Store, card: Card, module: nn.Module, files: LocalFiles, path
     gaps = [_gap(own, module, files, entry, paths.get(entry.key)) for entry in card.expected if entry.key in paths or not entry.brought]
     wrong = [gap for gap in gaps if not gap.holds and not gap.entry.inferred]
     if wrong:
-        _note(store, card, set())
+        store.annotate(card.id, verified=[])
         raise CheckpointError(_difference(card, wrong[0]))
     compared = {gap.entry.key for gap in gaps}
     held = {gap.entry.key for gap in gaps if gap.holds} | (_noted(store, card) - compared)
-    _note(store, card, held)
+    store.annotate(card.id, verified=sorted(held))
     return _sentence(gaps, [entry for entry in card.expected if entry.key not in compared])
 
 
@@ -68,11 +68,6 @@ def verified(store: Store, card: Card) -> int:
 def _noted(store: Store, card: Card) -> set[str]:
     keys = store.pin(card.id).get("verified", ())
     return {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
-
-
-def _note(store: Store, card: Card, held: set[str]) -> None:
-    if pin := store.pin(card.id):
-        store.note(card.id, pin | {"verified": sorted(held)})
 
 
 def inputs_by_key(card: Card, brought: Sequence[Path]) -> dict[str, Path]:
