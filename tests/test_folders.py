@@ -93,6 +93,18 @@ def test_a_folder_for_results_that_cannot_be_written_is_said_before_the_work(blo
     assert "step" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding"), [(b"r\xe9sum\xe9", "utf-8"), ("\u7ed3\u679c".encode(), "cp1252")], ids=["latin-1", "Chinese"]
+)
+def test_names_that_a_terminal_has_no_letters_for_are_printed_somehow(tmp_path: Path, name: bytes, encoding: str) -> None:
+    folder = os.fsencode(tmp_path) + b"/" + name
+    command = [sys.executable, "-m", "zoo", "sample", "tiny-dit", "--label", "star", "--steps", "2", "--out", folder]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"\n") == 1
+    assert list(Path(os.fsdecode(folder)).glob("*.png"))
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     (tmp_path / "study.yaml").write_text("{model: tiny-dit, label: star, across: {steps: '2,3'}}")

@@ -25,8 +25,7 @@ def list_models(arguments: argparse.Namespace) -> None:
     """Print every card, one a line, or as JSON."""
     from zoo.engine.hub import Hub
 
-    hub = Hub()
-    rows = hub.describe()
+    rows = (hub := Hub()).describe()
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
@@ -397,4 +396,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal, nor every name of a file, has letters for all
     sys.exit(main())
