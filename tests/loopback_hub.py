@@ -40,6 +40,8 @@ class Faults:
     redirect: bool = False
     away: str = ""
     """Address of another host, to which whoever asks for a file is sent."""
+    list_away: str = ""
+    """Address of another host, to which whoever asks ModelScope for its list of files is sent."""
     no_ranges: bool = False
     html: bool = False
     hostile: bool = False
@@ -78,6 +80,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.answer(body=False)
 
+    def do_CONNECT(self) -> None:
+        """Asked for a tunnel, as a proxy is: there is none."""
+        self.hub.log.append(("CONNECT", self.path, ""))
+        if self.hub.faults.silent:
+            self.hub.over.wait(60)
+        else:
+            self.plain(self.hub.faults.status or 502, b"")
+
     def do_GET(self) -> None:
         self.answer(body=True)
 
@@ -91,10 +101,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         if faults.status:
             self.plain(faults.status, b'{"Code": 1, "Message": "no", "Success": false}')
-        elif faults.away and not path.startswith("cdn/") and not path.endswith("/repo/files"):
+        elif address := "" if path.startswith("cdn/") else faults.list_away if path.endswith("/repo/files") else faults.away:
             self.send_response(302)
             self.hub_headers(*next(iter(self.hub.files)))
-            self.send_header("Location", faults.away)
+            self.send_header("Location", address)
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif path.startswith("api/v1/models/") and path.endswith("/repo/files"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from permissions import obeying_permissions
 
 from zoo.__main__ import main
 from zoo.catalog import environment
@@ -53,6 +54,16 @@ def test_without_one_the_folder_is_this_users_whoever_came_first(tmp_path: Path,
     assert Path(os.environ["GRADIO_TEMP_DIR"]) not in (own, tmp_path / f"gradio-{os.getuid()}")
 
 
+def test_a_machine_without_any_temporary_folder_is_told_which_variable_to_set(monkeypatch: pytest.MonkeyPatch, says) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    with says(VariableError, "no temporary folder", "TMPDIR"):
+        environment.choose_temporary_folder()
+
+
 def test_a_cache_that_cannot_be_written_is_named_before_any_work(blocked: Path, says) -> None:
     hub = Hub(device="cpu", cache_dir=blocked)
     with says(VariableError, str(blocked), "cannot be written", "PATCHWORK_CACHE"):
@@ -80,6 +91,66 @@ def test_a_folder_for_results_that_cannot_be_written_is_said_before_the_work(blo
     said = capsys.readouterr().err
     assert f"Nothing can be written to {blocked}" in said
     assert "step" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [(b"r\xe9sum\xe9", "utf-8"), ("\u7ed3\u679c".encode(), "cp1252")], ids=["latin-1", "Chinese"]
+)
+def test_names_that_a_terminal_has_no_letters_for_are_printed_somehow(tmp_path: Path, name: bytes, encoding: str) -> None:
+    folder = os.fsencode(tmp_path) + b"/" + name
+    command = [sys.executable, "-m", "zoo", "sample", "tiny-dit", "--label", "star", "--steps", "2", "--out", folder]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"\n") == 1
+    assert list(Path(os.fsdecode(folder)).glob("*.png"))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    (tmp_path / "study.yaml").write_text("{model: tiny-dit, label: star, across: {steps: '2,3'}}")
+    return tmp_path / "study.yaml"
+
+
+COMMANDS = {
+    "sample": ["sample", "tiny-dit", "--label", "star", "--out"],
+    "look": ["look", str(ROOT / "zoo/catalog/data/example-heart.png"), "--model", "tiny-vit", "--out"],
+    "compare": ["compare", "study.yaml", "--out"],
+    "bench": ["bench", "--json"],
+}
+"""Every command that writes where somebody says."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("place", ["below a file", "a file in the way", "a link to nowhere", "no longer to be written"])
+def test_where_nothing_can_be_written_is_said_before_any_model_is_loaded(
+    tmp_path: Path, study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, command: str, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "link").symlink_to(tmp_path / "gone" / "away")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    folder = tmp_path / {"below a file": "file/a/b", "a file in the way": "file", "a link to nowhere": "link"}.get(place, "closed")
+    folder = folder / "report.json" if command == "bench" else folder
+
+    def load(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("zoo.engine.model_cache.ModelCache.load", load)
+    monkeypatch.setattr("zoo.engine.bench.run", load)
+    with obeying_permissions():
+        assert main([*COMMANDS[command], str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert str(folder) in said or str(folder.parent) in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["closed", "file", "link", "study.yaml"]
+    assert not any((tmp_path / "closed").iterdir())
+
+
+def test_a_request_that_is_refused_leaves_no_folder_behind(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for model in ("tiny-vit", "no-such"):
+        assert main(["look", str(tmp_path / "no.png"), "--model", model, "--out", str(tmp_path / "inside")]) == 1
+    assert main(["sample", "tiny-dit", "--label", "star", "--steps", "0", "--out", str(tmp_path / "stars")]) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_page_that_cannot_start_names_the_folder(blocked: Path) -> None:

@@ -272,7 +272,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(tmp_path: 
     path = written(tmp_path, "columns: [{model: tiny-dit, label: star, steps: 3}]")
     (tmp_path / "taken").write_text("a file")
     assert main(["compare", str(path), "--device", "cpu", "--out", str(tmp_path / "taken")]) == 1
-    assert capsys.readouterr().err == f"zoo: Nothing can be written to {tmp_path / 'taken'} (File exists): choose another folder.\n"
+    assert capsys.readouterr().err == f"zoo: Nothing can be written to {tmp_path / 'taken'} (Not a directory): choose another folder.\n"
 
 
 def test_a_prompt_of_several_lines_stands_in_the_title_in_one(hub: Hub) -> None:

@@ -6,11 +6,10 @@ import os
 import subprocess
 import sys
 import threading
-import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, running
+from conftest import ROOT
 from loopback_hub import LoopbackHub, loopback_hub
 from test_downloads import FILE, REPO, bytes_of, card_of, source
 
@@ -110,6 +109,33 @@ def test_whether_visitors_may_download_is_a_switch_in_any_spelling(
         Hub(device="cpu", cache_dir=tmp_path)
 
 
+@pytest.mark.parametrize("origin", HUBS)
+def test_a_mirror_that_asks_for_a_password_is_told_it_and_nobody_else_is(
+    remote: LoopbackHub, store: Store, monkeypatch: pytest.MonkeyPatch, origin: str, says
+) -> None:
+    monkeypatch.setenv(HUBS[origin][0], remote.url.replace("//", "//me:secret@") + "//")
+    assert sources.fetch(card_of(source(origin, remote)), store).path.read_bytes() == bytes_of(remote)
+    assert all(bearer == "Basic bWU6c2VjcmV0" for _, bearer, _ in remote.told)
+    for place in ("//me:secret@127.0.0.1:1", "//me:sec ret@mirror", "//me:secret@"):
+        monkeypatch.setenv(HUBS[origin][0], f"http:{place}")
+        with says(DownloadError) as caught:
+            sources.fetch(card_of(source(origin, remote), name="other"), Store(store.folder.parent / place[-6:]))
+        assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"<html>", b"[]", b"{}", b'{"Data": {"Files": [{"Path": "weights/model.pt"}]}}', b'{"Data": {"Files": [7]}}', b'{"Data": null}'],
+)
+def test_a_list_of_files_that_is_none_is_said(
+    remote: LoopbackHub, store: Store, monkeypatch: pytest.MonkeyPatch, answer: bytes, says
+) -> None:
+    remote.files["plain", "list"] = answer
+    remote.faults.list_away = f"{remote.url}/plain/list"
+    with says(DownloadError, "its list of files cannot be read"):
+        sources.fetch(card_of(source("modelscope", remote)), store)
+
+
 # ---- strangers
 
 
@@ -127,6 +153,18 @@ def test_a_token_does_not_follow_a_redirect_to_a_stranger(
         strangers = [(bearer, cookie) for _, bearer, cookie in [*stranger.told, *third.told]]
     assert len(strangers) >= 2
     assert set(strangers) == {("", "")}
+
+
+def test_a_token_does_not_follow_the_list_of_files_to_another_port_of_its_host(
+    remote: LoopbackHub, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSCOPE_API_TOKEN", "secret-1")
+    with loopback_hub() as stranger:
+        stranger.files[REPO, FILE] = bytes_of(remote)
+        remote.faults.list_away = f"{stranger.url}/api/v1/models/{REPO}/repo/files"
+        assert sources.fetch(card_of(source("modelscope", remote)), store).path.read_bytes() == bytes_of(remote)
+        assert [(bearer, cookie) for _, bearer, cookie in stranger.told] == [("", "")]
+    assert {(bearer, cookie) for _, bearer, cookie in remote.told} == {("", "m_session_id=secret-1")}
 
 
 @pytest.mark.parametrize("origin", HUBS)
@@ -159,21 +197,6 @@ def test_whatever_dies_in_the_thread_of_a_download_reaches_who_waits_for_it(
         list(sources.stream([card_of(source("modelscope", remote))], store, "", False, threading.Event()))
 
 
-# ---- proxies
-
-
-def test_loopback_needs_no_proxy_and_other_exceptions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    environment.spare_loopback()
-    assert "no_proxy" not in os.environ  # which would switch off the proxies of a system that keeps them elsewhere
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "example.org, 10.0.0.0/8")
-    monkeypatch.setenv("NO_PROXY", "")
-    environment.spare_loopback()
-    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "example.org,10.0.0.0/8,127.0.0.1,localhost,::1"
-
-
 @pytest.mark.parametrize(
     ("value", "command"), [("http://[::1", ["app.py"]), ("http://h:port", ["-m", "zoo", "sample", "tiny-dit", "--label", "star"])]
 )
@@ -182,14 +205,3 @@ def test_an_address_on_which_libraries_break_is_named_before_they_are_imported(t
     done = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stderr.partition(": ")[2] == f"HF_ENDPOINT is {value!r}, which is no address: write it like https://host.\n"
-
-
-def test_a_page_starts_whatever_proxies_stand_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, proxy in (("http_proxy", "http://127.0.0.1:9"), ("HTTPS_PROXY", "no://proxy"), ("all_proxy", "socks5://127.0.0.1:9")):
-        monkeypatch.setenv(name, proxy)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    monkeypatch.setattr(urllib.request, "urlopen", opener.open)  # the test itself reaches it without one, too
-    with running(ROOT, tmp_path / "cache") as url:
-        assert opener.open(url, timeout=30).status == 200

@@ -45,6 +45,7 @@ FILES = {
     "vit-b-16": {"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "resample": 2, "image_mean": HALF, "image_std": HALF},
     "swin-t": {"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "resample": 3, "image_mean": MEAN, "image_std": STD},
     "dino-s-16": {"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "resample": 2, "image_mean": MEAN, "image_std": STD},
+    "dino-s-8": {"feature_extractor_type": "ViTFeatureExtractor", "size": 224, "resample": 2, "image_mean": MEAN, "image_std": STD},
     "deit-b-16-distilled": {
         "feature_extractor_type": "DeiTFeatureExtractor", "size": 256, "do_center_crop": True, "crop_size": 224, "resample": 3,
         "image_mean": MEAN, "image_std": STD,

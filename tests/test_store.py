@@ -13,6 +13,7 @@ from loopback_hub import REPO, SIZE, Faults, LoopbackHub
 from test_downloads import bytes_of, card_of, nothing_kept, source
 
 from zoo.catalog import sources
+from zoo.catalog.files import atomic_write
 from zoo.catalog.store import Store, sha256
 from zoo.errors import ChecksumError, DownloadError
 
@@ -117,6 +118,40 @@ def test_a_system_that_syncs_only_what_is_open_for_writing_and_renames_only_what
     assert sources.fetch(card_of(source("url", remote)), store).path.read_bytes() == bytes_of(remote)
     (tmp_path / "own.pt").write_bytes(b"carried here")
     assert (store.blobs / store.add(tmp_path / "own.pt")).read_bytes() == b"carried here"
+
+
+def test_a_file_that_is_in_use_stays_where_the_same_is_brought_again(
+    remote: LoopbackHub, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says
+) -> None:
+    path = sources.fetch(card_of(source("url", remote)), store).path
+    (tmp_path / "same.pt").write_bytes(bytes_of(remote))
+    rename = os.replace
+
+    def refuse(old: Path, new: Path) -> None:
+        if new == path:
+            raise PermissionError(13, "in use")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert store.add(tmp_path / "same.pt") == path.name
+    assert store.unfinished_bytes() == 0
+    os.truncate(path, 5)
+    with says(DownloadError, "in use"):
+        store.add(tmp_path / "same.pt")
+
+
+def test_a_file_that_somebody_reads_at_the_moment_is_replaced_when_he_has_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, times = os.replace, iter([True, True])
+
+    def refuse(old: Path, new: Path) -> None:
+        if next(times, False):
+            raise PermissionError(32, "used by another process")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with atomic_write(tmp_path / "pin.json") as part:
+        part.write_text("new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
 
 
 def test_a_file_that_the_system_lets_nobody_delete_is_said_with_its_size_and_left_to_pruning(

@@ -25,8 +25,7 @@ def list_models(arguments: argparse.Namespace) -> None:
     """Print every card, one a line, or as JSON."""
     from zoo.engine.hub import Hub
 
-    hub = Hub()
-    rows = hub.describe()
+    rows = (hub := Hub()).describe()
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
@@ -213,10 +212,11 @@ def _adopted(hub: Hub, file: Path, arguments: argparse.Namespace, progress: Call
 def look(arguments: argparse.Namespace) -> None:
     """Write how a model sees a picture, or generated one: figures, arrays and shapes into a folder; print the paths."""
     from zoo.engine.hub import Hub
-    from zoo.engine.results import write_files
+    from zoo.engine.results import check_folder, write_files
     from zoo.inside import attention_figures
     from zoo.inside.inspector import Looker
 
+    check_folder(folder := arguments.out or Path(f"{arguments.image.stem}-inside-{arguments.model}"))
     looker = Looker(Hub(device=arguments.device))
     recording = looker.file(arguments.model, arguments.image, arguments.layer, arguments.step)
     if recording.remark:
@@ -225,7 +225,7 @@ def look(arguments: argparse.Namespace) -> None:
     layer = max(recording.maps) if arguments.layer is None else arguments.layer
     combination, heads = (arguments.combine, ()) if arguments.head is None else ("mean of chosen heads", arguments.head)
     files = attention_figures.everything(recording, layer, recording.query(arguments.patch), combination, heads, relevance)
-    paths = write_files(files, Path(arguments.out or f"{arguments.image.stem}-inside-{arguments.model}"), arguments.image)
+    paths = write_files(files, folder, arguments.image)
     print(json.dumps(attention_figures.facts(recording), indent=1) if arguments.json else "\n".join(map(str, paths)))
 
 
@@ -239,8 +239,7 @@ def compare(arguments: argparse.Namespace) -> None:
         stage = f"step {item.step} of {item.total}" if item.total else item.stage
         print(f"\r{words[:90]}: {stage}   ", end="", file=sys.stderr, flush=True)
 
-    hub = Hub(device=arguments.device)
-    plan = study.plan(hub, study.read(arguments.file))
+    plan = study.plan(hub := Hub(device=arguments.device), study.read(arguments.file))
     for path in study.carry_out(hub, plan, Path(arguments.out or arguments.file.stem), say):
         if not arguments.json:
             print(path)
@@ -252,16 +251,16 @@ def compare(arguments: argparse.Namespace) -> None:
 def bench(arguments: argparse.Namespace) -> None:
     """Measure how fast this machine is with a model, print the report, and write it as JSON where that is asked for."""
     from zoo.engine import bench as benches
-    from zoo.engine.results import write_files
+    from zoo.engine.results import check_file, write_files
 
+    if arguments.json:
+        check_file(arguments.json)
     words = ("model", "peers", "visitors", "threads", "dtype", "device", "steps", "rounds")
     settings = benches.Settings(**{word: getattr(arguments, word) for word in words})
 
     def tell(stage: str) -> None:
         print(f"\r{stage[:90]:<92}", end="", file=sys.stderr, flush=True)
 
-    if arguments.json and not arguments.json.parent.is_dir():  # said before minutes of work
-        raise RequestError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}.")
     report = benches.run(settings, tell)
     print(file=sys.stderr)
     print(benches.text(report))
@@ -397,4 +396,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal, nor every name of a file, has letters for all
     sys.exit(main())

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,21 @@ from zoo.errors import CancelledError, DownloadError, VariableError, ZooError
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the client is imported: it asks about the file only
 STALL, ATTEMPTS = 10.0, 3
 """Seconds without a byte after which a connection counts as dropped, and how many in a row before a source is given up."""
+ENDPOINTS = {
+    "huggingface": ("HF_ENDPOINT", "https://huggingface.co"),
+    "modelscope": ("MODELSCOPE_ENDPOINT", "https://modelscope.cn"),
+}
+"""The variable that names another address of a hub, and its own."""
 CHUNK, AGENT, PAGE = 1 << 20, "patchwork", "it answered with a web page, not a file"
 
 
 class UnavailableError(Exception):
     """A source that cannot be used now, and why; wrong: it gave other bytes than it or the card promised; silent: it was not reached, or
-    not any more; partial: how much of a file is there, in words."""
+    not any more; partial: how much of a file is there, in words; proxy: what stood between, in words."""
 
-    def __init__(self, reason: str, wrong: bool = False, silent: bool = False, partial: str = "") -> None:
+    def __init__(self, reason: str, wrong: bool = False, silent: bool = False, partial: str = "", proxy: str = "") -> None:
         super().__init__(f"{reason} at {partial}, which are kept" if partial else reason)
-        self.wrong, self.silent, self.partial = wrong, silent, partial
+        self.wrong, self.silent, self.partial, self.proxy = wrong, silent, partial, proxy
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,17 @@ class Remote:
         return self.sha256 or hashlib.sha256(f"{self.url} {self.tag} {self.size}".encode()).hexdigest()[:40]
 
 
+def address(source: Source) -> str:
+    """Where a source is asked. Raises VariableError for an endpoint in the environment that is no address."""
+    if source.origin == "url":
+        return source.url
+    variable, usual = ENDPOINTS[source.origin]
+    return environment.endpoint(variable) or usual
+
+
 def on_huggingface(source: Source, file: str) -> Remote:
     """Ask Hugging Face (or HF_ENDPOINT) about a file, with the user's token if there is one."""
-    endpoint, token = environment.endpoint("HF_ENDPOINT"), environment.token("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    endpoint, token = address(source), environment.token("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
@@ -70,10 +84,23 @@ def on_huggingface(source: Source, file: str) -> Remote:
 
 
 def on_modelscope(source: Source, file: str) -> Remote:
-    """Ask ModelScope (or MODELSCOPE_ENDPOINT) about a file, with the user's token if there is one."""
-    api = _modelscope()
-    revision = source.revision or "master"
-    files = {item.path: item for item in api.list_repo_files(source.repo, "model", revision=revision)}
+    """Ask ModelScope (or MODELSCOPE_ENDPOINT) about a file, with the user's token if there is one.
+
+    By a request of our own: the hub's client sends the token to any port of the host, and wherever that redirects within it.
+    """
+    from urllib.parse import urlencode
+
+    token, revision = environment.token("MODELSCOPE_API_TOKEN"), source.revision or "master"
+    place = f"{address(source)}/api/v1/models/{source.repo}/repo"
+    headers = {"User-Agent": AGENT} | ({"Cookie": f"m_session_id={token}"} if token else {})
+    with _session() as session:
+        answer = session.get(f"{place}/files", params={"Revision": revision, "Recursive": "True"}, headers=headers, timeout=STALL)
+    answer.raise_for_status()
+    try:
+        files = {item["Path"]: item for item in answer.json()["Data"]["Files"]}
+        size, digest = (int(files[file]["Size"]), str(files[file].get("Sha256") or "")) if file in files else (0, "")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise UnavailableError("its list of files cannot be read") from None
     for name in files:
         if name.startswith("/") or ".." in name.split("/"):
             raise UnavailableError(
@@ -81,20 +108,7 @@ def on_modelscope(source: Source, file: str) -> Remote:
             )
     if file not in files:
         raise UnavailableError(f"it has no file {file}")
-    token = environment.token("MODELSCOPE_API_TOKEN")
-    url = api.legacy.get_download_url(source.repo, "model", file, revision)
-    digest = files[file].sha256 or ""
-    headers = {"User-Agent": AGENT} | ({"Cookie": f"m_session_id={token}"} if token else {})
-    return Remote(url, files[file].size, digest.lower(), headers=headers)
-
-
-def _modelscope() -> Any:
-    """ModelScope's client as the environment says now, saying nothing itself."""
-    from modelscope_hub import HubApi, HubConfig
-
-    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
-    given = {"endpoint": environment.endpoint("MODELSCOPE_ENDPOINT"), "token": environment.token("MODELSCOPE_API_TOKEN")}
-    return HubApi(HubConfig(**given), user_agent=AGENT)
+    return Remote(f"{place}?{urlencode({'Revision': revision, 'FilePath': file})}", size, digest.lower(), headers=headers)
 
 
 def on_the_web(source: Source, _: str) -> Remote:
@@ -114,28 +128,49 @@ def on_the_web(source: Source, _: str) -> Remote:
     )
 
 
-def reason(error: BaseException) -> UnavailableError:
-    """Whatever a client raises, as one clause: the status where a server answered, else what failed."""
+def reason(error: BaseException, url: str = "") -> UnavailableError:
+    """Whatever a client raises, as one clause: the status where a server answered, else what failed; url: what was asked, which tells
+    whether a proxy stands between."""
     if isinstance(error, UnavailableError):
         return error
     if isinstance(error, ZooError):
         return UnavailableError(str(error).rstrip("."))
-    answer = getattr(error, "response", None)
+    answer, proxy = getattr(error, "response", None), _proxy(url)
+    name, words = type(error).__name__, environment.without_password(" ".join(str(error).split())).rstrip(".")
     status = getattr(answer, "status_code", None) or getattr(error, "status_code", None)
+    if refused := re.search(r"\b([45]\d\d) [A-Z]", words) if "Proxy" in name else None:  # it answered in place of the server
+        status = int(refused[1])
     meaning = {
         401: "a token is needed (401): set HF_TOKEN or MODELSCOPE_API_TOKEN", 403: "access refused (403)", 404: "not found (404)",
         429: "too many requests (429)",
     }.get(status)  # fmt: skip
+    if proxy and status == 407:
+        return UnavailableError(f"{proxy} asks for a name and a password (407): write it as http://name:password@host:port")
+    if refused or (proxy and status in (502, 503, 504)):
+        return UnavailableError(f"{proxy or 'a proxy'} answered {status}")
     if status:
         return UnavailableError(meaning or f"the server answered {status}")
-    name, words = type(error).__name__, " ".join(str(error).split()).rstrip(".")
     if "NotExist" in name or "NotFound" in name:
         return UnavailableError("not found (404)")
+    if "SOCKS" in words:
+        return UnavailableError(f"{proxy or 'a socks proxy'} needs more packages: pip install 'httpx[socks]' 'requests[socks]'")
     if "Timeout" in name or "timed out" in words:
-        return UnavailableError(f"no answer within {STALL:.0f} s", silent=True)
-    if "Connect" in name or "Network" in name or isinstance(error, ConnectionError):
-        return UnavailableError("no connection", silent=True)
-    return UnavailableError(f"{name}: {words[:120]}")
+        return UnavailableError(f"no answer within {STALL:.0f} s", silent=True, proxy=proxy)
+    if "Connect" in name or "Network" in name or "ProxyError" in name or isinstance(error, ConnectionError):
+        return UnavailableError("no connection", silent=True, proxy=proxy)
+    return UnavailableError(f"{name}: {words[:120]}{f', through {proxy}' if proxy else ''}")
+
+
+def _proxy(url: str) -> str:
+    """What stands between this machine and a URL, in words and without its password; empty for nothing."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts, proxies = urlsplit(url), getproxies()
+    name = next((scheme for scheme in (parts.scheme, "all") if proxies.get(scheme)), "")
+    if not name or proxy_bypass(parts.hostname or ""):
+        return ""
+    return f"the proxy {environment.without_password(proxies[name])[:60]} of {name}_proxy"
 
 
 def bring(remote: Remote, store: Store, on_progress: OnProgress, stop: threading.Event) -> str:
@@ -160,8 +195,8 @@ def bring(remote: Remote, store: Store, on_progress: OnProgress, stop: threading
         if isinstance(error, DownloadError):
             raise
         raise DownloadError(
-            f"{store.folder} cannot be written ({error.strerror or error}) at {part.size:,} of {remote.size:,} bytes, which are kept: free "
-            "some space, or set PATCHWORK_CACHE to a folder on another disk.",
+            f"{error.filename or store.folder} cannot be written ({error.strerror or error}) at {part.size:,} of {remote.size:,} bytes, "
+            "which are kept: free some space, or set PATCHWORK_CACHE to a folder on another disk.",
             command="python -m zoo cache --prune",
         ) from None
 
@@ -191,7 +226,7 @@ def _complete(part: Part, remote: Remote, stop: threading.Event) -> str:
         idle = 0 if part.done > before else idle + 1
         if problem.final or idle >= ATTEMPTS:
             partial = f"{part.done:,} of {remote.size:,} bytes" if part.done else ""
-            raise UnavailableError(problem.words, silent=problem.silent, partial=partial)
+            raise UnavailableError(problem.words, silent=problem.silent, partial=partial, proxy=problem.proxy)
         if stop.wait(min(2**idle, 4) / 4):
             raise CancelledError(f"{part.done:,}")
     digest = part.sha256()
@@ -218,8 +253,8 @@ def _connect(part: Part, remote: Remote, stop: threading.Event) -> _Problem | No
                 if stop.is_set():
                     raise CancelledError(f"{part.done:,}")
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        cause = reason(error)
-        return _Problem("the connection dropped" if part.done else str(cause), silent=bool(part.done) or cause.silent)
+        cause = reason(error, remote.url)
+        return _Problem("the connection dropped" if part.done else str(cause), silent=bool(part.done) or cause.silent, proxy=cause.proxy)
     return None if part.done >= remote.size else _Problem("the connection dropped", silent=True)
 
 
@@ -248,7 +283,7 @@ def _mismatch(answer: Any, part: Part, total: int) -> _Problem | None:
     if status >= 400:
         import requests
 
-        return _Problem(str(reason(requests.HTTPError(response=answer))), final=status in (401, 403, 404, 410))
+        return _Problem(str(reason(requests.HTTPError(response=answer), answer.url)), final=status in (401, 403, 404, 410))
     if "text/html" in answer.headers.get("Content-Type", ""):
         return _Problem(PAGE, final=True)
     if part.done and status == 200:
@@ -270,6 +305,7 @@ class _Problem:
     words: str
     final: bool = False
     silent: bool = False
+    proxy: str = ""
 
 
 def in_cache(source: Source, file: str) -> tuple[Path, str] | None:
@@ -285,12 +321,11 @@ def in_cache(source: Source, file: str) -> tuple[Path, str] | None:
         name = Path(path).resolve().name if isinstance(path, str) else ""
         return (Path(path), name if re.fullmatch(r"[0-9a-f]{64}", name) else "") if name else None
     if source.origin == "modelscope":
+        from modelscope_hub import HubApi, HubConfig
         from modelscope_hub.errors import HubError
 
-        try:
-            return Path(
-                _modelscope().download_file(source.repo, "model", file, revision=source.revision or None, local_files_only=True)
-            ), ""
-        except (HubError, ValueError, OSError):
-            pass
+        logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+        with suppress(HubError, ValueError, OSError, RuntimeError):  # the last where there is no home
+            api = HubApi(HubConfig(endpoint=address(source), token=""), user_agent=AGENT)  # a token it knows is unpickled
+            return Path(api.download_file(source.repo, "model", file, revision=source.revision or None, local_files_only=True)), ""
     return None

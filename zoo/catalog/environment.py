@@ -17,6 +17,8 @@ ON, OFF = {"1", "on", "yes", "true"}, {"0", "off", "no", "false"}
 ADDRESS = re.compile(r"https?://([!-~]+@)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?(/[!-~]*)?", re.IGNORECASE)
 """Of a hub: user, host, port and path."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+EXEMPT = re.compile(r"\*|[*.]{0,2}\w([\w.-]*\w)?(:\d{1,4})?(/\d\d?)?", re.ASCII)
+"""A host, a domain or a network of IPv4, as no_proxy names it and every client understands it."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -44,8 +46,13 @@ def endpoint(name: str) -> str | None:
         return None
     address = (value if "://" in value else f"https://{value}").rstrip("/")
     if not ADDRESS.fullmatch(address):
-        raise VariableError(f"{name} is {value[:60]!r}, which is no address: write it like https://host.")
+        raise VariableError(f"{name} is {without_password(value)[:60]!r}, which is no address: write it like https://host.")
     return address
+
+
+def without_password(text: str) -> str:
+    """A text with what stands before the @ of an address left out, to be shown."""
+    return re.sub(r"(^|//)[^/]*@", r"\1", text)
 
 
 def token(*names: str) -> str | None:
@@ -59,13 +66,14 @@ def token(*names: str) -> str | None:
 
 
 def tidy() -> None:
-    """Write addresses and tokens back as they are meant, for the hubs' own clients read them, too, and one breaks on a blank when it is
-    imported. What is no address stays, to be named by whoever needs it."""
+    """Write addresses, tokens and proxies back as they are meant, for the hubs' own clients read them, too, and one breaks on a
+    blank when it is imported. What is no address stays, to be named by whoever needs it."""
     for name in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
         with suppress(VariableError):
             if address := endpoint(name):
                 os.environ[name] = address
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+    tokens, switches = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN"), ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    for name in (*tokens, *switches, *PROXIES, *map(str.upper, PROXIES)):
         if name in os.environ:
             os.environ[name] = text(name)
 
@@ -81,9 +89,20 @@ def cache_folder() -> Path:
         ) from None
 
 
-def check_writable(folder: Path, variable: str) -> None:
-    """Raise VariableError, which names the variable that chooses a folder, unless files can be written there."""
+def check_readable(folder: Path, variable: str) -> None:
+    """Raise VariableError, which names the variable that chooses a folder, where it is there and cannot be read, as another user's."""
     try:
+        next(folder.iterdir(), None)
+    except (FileNotFoundError, NotADirectoryError):  # made, or said, when something is written
+        pass
+    except OSError as error:
+        raise VariableError(f"{folder} cannot be read ({error.strerror}): set {variable} to a folder of your own.") from None
+
+
+def check_writable(folder: Path, variable: str) -> None:
+    """Make a folder; raise VariableError, which names the variable that chooses it, unless files can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         try_writing(folder)
     except OSError as error:
         raise VariableError(f"{folder} cannot be written ({error.strerror}): set {variable} to a folder of your own.") from None
@@ -95,8 +114,12 @@ def choose_temporary_folder() -> None:
     if chosen := text("GRADIO_TEMP_DIR"):
         folder, variable = Path(os.path.abspath(os.path.expanduser(chosen))), "GRADIO_TEMP_DIR"  # noqa: PTH100, PTH111 - no home is no error
     else:
+        try:
+            common = tempfile.gettempdir()
+        except FileNotFoundError:
+            raise VariableError("There is no temporary folder that can be written: set TMPDIR to a folder of your own.") from None
         folder, variable = (
-            Path(tempfile.gettempdir(), "-".join(["gradio", *([str(os.getuid())] if hasattr(os, "getuid") else [])])),
+            Path(common, "-".join(["gradio", *([str(os.getuid())] if hasattr(os, "getuid") else [])])),
             "TMPDIR",
         )
         if folder.exists() and hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
@@ -106,10 +129,28 @@ def choose_temporary_folder() -> None:
 
 
 def spare_loopback() -> None:
-    """Let proxies that the environment names, if any, not stand between this machine and itself."""
+    """Let proxies that the environment names, if any, not stand between this machine and itself; and write what no_proxy names as every
+    client reads it, for one breaks on [::1]."""
+    words = [word for name in ("no_proxy", "NO_PROXY") for word in re.split(r"[,;\s]+", text(name)) if word]
+    hosts = [host for host in map(_exempt, words) if host]
+    if "*" in hosts:  # nothing beside it, or it is read as the name of a host
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*"
+        return
     if any(text(name) or text(name.upper()) for name in PROXIES):  # else the system's own settings would no longer be asked
-        hosts = list(dict.fromkeys(host for name in ("no_proxy", "NO_PROXY") for host in text(name).replace(" ", "").split(",") if host))
-        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+        hosts += LOOPBACK
+    if words or hosts:
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
+
+
+def _exempt(word: str) -> str:
+    """A word of no_proxy as every client reads it, empty where none can."""
+    host = word.rpartition("://")[2].rstrip("/")
+    host = host[1:] if host.startswith("*.") else host
+    if match := re.fullmatch(r"\[?([0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*)(%\w+)?(\](:\d*)?)?(/\d+)?", host, re.IGNORECASE):
+        return match[1]  # an address of IPv6
+    with suppress(UnicodeError):
+        host = host if host.isascii() else host.encode("idna").decode()
+    return host if EXEMPT.fullmatch(host) else ""
 
 
 @contextmanager

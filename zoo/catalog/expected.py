@@ -14,6 +14,8 @@ INPUTS = {
     "latents": "the latents {}",
 }  # fmt: skip
 """What numbers can be recorded of, in words; a picture is called by what it is, a clip and latents by the name of their .npy file."""
+MAX_SIDE = 1024
+"""Pixels a side of a picture of which numbers were recorded."""
 OUTPUTS = ("logits", "last_hidden_state", "pooler_output", "sample", "tokens")
 """What can be recorded: as transformers and diffusers call it, and the numbers of a prompt's pieces."""
 
@@ -32,6 +34,8 @@ class Expected:
     """How far a number may be off."""
     otherwise: tuple[float, ...] = ()
     """Other numbers that were recorded of the same, with another preparation."""
+    side: int = 0
+    """Pixels a side to which the picture is stretched, and the position table interpolated, where it is not the model's own size."""
     inferred: str = ""
     """Why it is not certain that the numbers are of these weights, if it is not: others are then no fault."""
 
@@ -48,7 +52,8 @@ class Expected:
     @property
     def words(self) -> str:
         """What was recorded of what: logits[0, :3] of a constant input of 0.5."""
-        return f"{self.output} of {INPUTS[self.kind].format(self.given)}"
+        size = f" at {self.side} x {self.side}" if self.side else ""
+        return f"{self.output} of {INPUTS[self.kind].format(self.given)}{size}"
 
     @property
     def brought(self) -> bool:
@@ -64,7 +69,7 @@ class Expected:
     @property
     def key(self) -> str:
         """What tells it from any other, in twelve hex digits."""
-        facts = [dict(self.input), self.output, self.numbers, self.tolerance, self.otherwise]
+        facts = [dict(self.input), self.output, self.numbers, self.tolerance, self.otherwise, *([self.side] if self.side else [])]
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
@@ -77,6 +82,8 @@ def parse(item: Any) -> Expected:
         raise TypeError(f"the input of expected numbers must be one of {', '.join(INPUTS)}, not {entry.input!r}")
     if (entry.kind == "constant") != isinstance(entry.given, float) or (entry.kind != "constant") != isinstance(entry.given, str):
         raise TypeError(f"the {entry.kind} of expected numbers cannot be {entry.given!r}")
+    if type(entry.side) is not int or not 0 <= entry.side <= MAX_SIDE or (entry.side and entry.kind != "picture"):
+        raise TypeError(f"the side of expected numbers must be pixels of a picture, at most {MAX_SIDE}, not {entry.side!r}")
     if not re.fullmatch(rf"({'|'.join(OUTPUTS)})(\[[-\d:, ]+\])?", str(entry.output)):
         raise TypeError(f"the output of expected numbers must be one of {', '.join(OUTPUTS)} with its place, not {entry.output!r}")
     _ = entry.place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         yield part
-        os.replace(part, path)
+        _replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
+def _replace(part: Path, path: Path) -> None:
+    """Rename a file over another; Windows refuses that as long as somebody reads the other, which takes moments."""
+    for pause in (0.01, 0.05, 0.2, 0.5):
+        try:
+            os.replace(part, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(part, path)
+
+
 def try_writing(folder: Path) -> None:
-    """Raise OSError unless a file can be written to a folder, which is made where there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Raise OSError unless a file can be written to a folder or, where there is none, to the one in which it would be made."""
+    while not os.path.lexists(folder):
+        folder = folder.parent
     with tempfile.TemporaryFile(dir=folder):
         pass

@@ -13,7 +13,7 @@ from zoo.catalog import download, environment
 from zoo.catalog.card import PREPARATION, Card, Source
 from zoo.catalog.download import Remote, UnavailableError
 from zoo.catalog.store import LocalFiles, Store, sha256
-from zoo.errors import CancelledError, ChecksumError, DownloadError, ZooError
+from zoo.errors import CancelledError, ChecksumError, DownloadError, VariableError, ZooError
 
 PATIENCE = 10.0
 """Seconds after which a source that does not answer is left for the next."""
@@ -73,6 +73,7 @@ def fetch(
         raise DownloadError(
             f"{card.title} is not downloaded, and this hub is offline: choose a model that is downloaded.", command=by_hand(card)
         )
+    store.room(0)  # said before anybody is asked
     first = prefer or environment.text("ZOO_HUB").lower()
     if first and first not in REMOTE:
         raise DownloadError(f"There is no hub {first[:40]!r}: choose one of {', '.join(REMOTE)}.")
@@ -185,7 +186,9 @@ def _failure(card: Card, reasons: Sequence[tuple[Source, UnavailableError]]) -> 
         partial = next((reason.partial for _, reason in reversed(reasons) if reason.partial), "")
         if partial:
             return f"The download of {card.title} from {names} broke off at {partial}, which are kept: start it again to go on from there."
-        return f"{names} could not be reached for {card.title}: check the network, then try again."
+        proxy = next((reason.proxy for _, reason in reasons if reason.proxy), "")
+        through, what = (f" through {proxy}", "the network and that proxy") if proxy else ("", "the network")
+        return f"{names} could not be reached{through} for {card.title}: check {what}, then try again."
     places: dict[str, list[str]] = {}
     for source, reason in reasons:
         places.setdefault(str(reason), []).append(place(source))
@@ -255,7 +258,7 @@ def ask(source: Source, file: str) -> Remote:
         try:
             answer.append(client(source, file))
         except BaseException as error:  # whatever the client raises is said in words here, the one door
-            answer.append(download.reason(error))
+            answer.append(download.reason(error, _address(source)))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -265,6 +268,13 @@ def ask(source: Source, file: str) -> Remote:
     if isinstance(answer[0], Exception):
         raise answer[0]
     return answer[0]
+
+
+def _address(source: Source) -> str:
+    try:
+        return download.address(source)
+    except VariableError:
+        return ""
 
 
 def _check_bundled(card: Card, local: LocalFiles) -> LocalFiles:
@@ -284,7 +294,10 @@ def _from_hub_cache(card: Card, source: Source, store: Store) -> LocalFiles | No
     if not all(path for file, path in paths.items() if file != PREPARATION):
         return None
     paths = {file: path for file, path in paths.items() if path}
-    entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in paths.items()}
+    try:
+        entries = {file: {"sha256": sha256(path), "bytes": path.stat().st_size, "path": str(path)} for file, (path, _) in paths.items()}
+    except OSError:  # another user's
+        return None
     digests = {file: digest for file, (_, digest) in paths.items() if digest} | ({source.file: source.sha256} if source.sha256 else {})
     if any(entries[file]["sha256"] != digest for file, digest in digests.items()):
         return None

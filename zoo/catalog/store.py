@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from zoo.catalog.card import SHARD, Card
-from zoo.catalog.files import atomic_write
+from zoo.catalog.files import atomic_write, try_writing
 from zoo.errors import DownloadError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -78,7 +78,7 @@ class Store:
         pin = self.pin(card.id)
         files = pin.get("files", {})
         paths = {name: self._place(entry) for name, entry in files.items()}
-        if not files or any(not path.is_file() or _size(path) != files[name]["bytes"] for name, path in paths.items()):
+        if not files or any(not _size(path) or _size(path) != files[name]["bytes"] for name, path in paths.items()):
             return None
         (main, path), *others = paths.items()
         also = {name.rpartition("/")[2]: other for name, other in others}
@@ -108,6 +108,16 @@ class Store:
         """Write a model's pin, replacing what it said before."""
         with atomic_write(self.pins / f"{identity}.json") as part:
             part.write_text(json.dumps(pin, indent=1), encoding="utf-8")
+
+    def annotate(self, identity: str, **more: Any) -> bool:
+        """Add to what is kept of a model that is here; whether it could be written, for a store may be somebody else's, to be read only."""
+        try:
+            with self.changing():
+                if pin := self.pin(identity):
+                    self.note(identity, pin | more)
+        except OSError:
+            return False
+        return True
 
     def has(self, digest: str, size: int) -> bool:
         """Whether a whole file of this digest is in the store; size: its bytes, 0 where nobody said."""
@@ -147,6 +157,7 @@ class Store:
         try:
             for folder in (self.parts, self.blobs):
                 folder.mkdir(parents=True, exist_ok=True)
+                try_writing(folder)
             free = shutil.disk_usage(self.folder).free
         except OSError as error:
             raise DownloadError(f"{self.folder} cannot be written ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
@@ -197,7 +208,9 @@ class Store:
         except Timeout:
             raise DownloadError(f"{self.folder} is locked by another process: end it, or delete pins.lock there.") from None
         except OSError as error:
-            raise DownloadError(f"{self.folder} cannot be written ({error.strerror}): set PATCHWORK_CACHE to another folder.") from None
+            raise DownloadError(
+                f"{error.filename or self.folder} cannot be written ({error.strerror}): set PATCHWORK_CACHE to another folder."
+            ) from None
         try:
             yield
         finally:
@@ -289,7 +302,7 @@ class Part:
 
     def restart(self) -> None:
         """Throw away what is there."""
-        self._file.truncate(0)
+        os.truncate(self.path if self._file.closed else self._file.fileno(), 0)
 
     def sha256(self) -> str:
         """Digest of what stands on disk."""
@@ -301,8 +314,14 @@ class Part:
         os.fsync(self._file.fileno())
         if not os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
             raise OSError(f"somebody else wrote {self.path.name}")
+        size = self.done
         self._file.close()  # for Windows renames no file that is open
-        os.replace(self.path, self.store.blobs / digest)
+        try:
+            os.replace(self.path, self.store.blobs / digest)
+        except PermissionError:  # nor onto one that is mapped, which a model that computes has
+            if not self.store.has(digest, size):
+                raise
+            self.path.unlink()
         return digest
 
 
@@ -328,7 +347,7 @@ def _sound(entry: Mapping[str, Any]) -> bool:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, 0 where it is gone, be it at this moment."""
+    """Bytes of a file, 0 where it is gone, be it at this moment, or lies where this user may not look."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
@@ -346,9 +365,14 @@ def _delete(path: Path) -> int:
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file in hex, read in pieces."""
-    with path.open("rb") as file:
-        return _digest(file)
+    """Digest of a file in hex, read in pieces. Raises DownloadError where it cannot be read, as another user's."""
+    try:
+        with path.open("rb") as file:
+            return _digest(file)
+    except OSError as error:
+        raise DownloadError(
+            f"{path} cannot be read ({error.strerror}): ask its owner to allow it, or set PATCHWORK_CACHE to a folder of your own."
+        ) from None
 
 
 def _digest(file: BinaryIO) -> str:

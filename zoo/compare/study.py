@@ -15,7 +15,7 @@ from zoo.compare.grid import Grid
 from zoo.compare.setting import Setting
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, short
-from zoo.engine.results import write_files
+from zoo.engine.results import check_folder, write_files
 from zoo.errors import RequestError
 
 MAX_BYTES = 1_000_000
@@ -77,7 +77,8 @@ def carry_out(hub: Hub, study: list[Setting] | Grid, folder: Path, say: Callable
     Of a grid the cells that are there are written even where it is interrupted or some fail. Raises a ZooError as Hub.generate does,
     for a grid the first cell's at the end; MediaError before anything runs where the folder cannot be written.
     """
-    write_files({}, folder)
+    for place in (folder, folder / "cells") if isinstance(study, Grid) else (folder,):
+        check_folder(place)
     if not isinstance(study, Grid):
         for k, item in together(hub, study, preview=False):
             if isinstance(item, Progress):

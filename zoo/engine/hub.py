@@ -92,6 +92,8 @@ class Hub:
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.own_folder = self.cache_dir / "cards"
+        for folder in (self.cache_dir, self.store.pins, self.store.blobs, self.own_folder):
+            environment.check_readable(folder, "PATCHWORK_CACHE")
         self._own_cards_time, self._chosen = -1, None if models is None else [identity.strip() for identity in models]
         self._read_cards()
         for identity in self._chosen or ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,11 +51,11 @@ def compare(store: Store, card: Card, module: nn.Module, files: LocalFiles, path
     gaps = [_gap(own, module, files, entry, paths.get(entry.key)) for entry in card.expected if entry.key in paths or not entry.brought]
     wrong = [gap for gap in gaps if not gap.holds and not gap.entry.inferred]
     if wrong:
-        _note(store, card, set())
+        store.annotate(card.id, verified=[])
         raise CheckpointError(_difference(card, wrong[0]))
     compared = {gap.entry.key for gap in gaps}
     held = {gap.entry.key for gap in gaps if gap.holds} | (_noted(store, card) - compared)
-    _note(store, card, held)
+    store.annotate(card.id, verified=sorted(held))
     return _sentence(gaps, [entry for entry in card.expected if entry.key not in compared])
 
 
@@ -68,11 +68,6 @@ def verified(store: Store, card: Card) -> int:
 def _noted(store: Store, card: Card) -> set[str]:
     keys = store.pin(card.id).get("verified", ())
     return {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
-
-
-def _note(store: Store, card: Card, held: set[str]) -> None:
-    if pin := store.pin(card.id):
-        store.note(card.id, pin | {"verified": sorted(held)})
 
 
 def inputs_by_key(card: Card, brought: Sequence[Path]) -> dict[str, Path]:
@@ -115,10 +110,15 @@ def _output(card: Card, module: nn.Module, files: LocalFiles, entry: Expected, p
     name, _ = entry.place
     if name == "tokens":
         return torch.tensor(text_encoders.piece_numbers(files.also, entry.given))
+    if entry.kind == "text":
+        if card.task != "text-encoder" or name != "last_hidden_state":
+            return None
+        return text_encoders.encode(module, card.arch, files.also, entry.given)[0][None]
     values = _input(card, entry, path)
     if name == "sample":
         return torch.cat([module.decode(part).sample for part in values.split(1)]) if hasattr(module, "decode") else None
-    return getattr((module if name == "logits" else module.base_model)(values), name, None)
+    words = {"interpolate_pos_encoding": True} if entry.side else {}
+    return getattr((module if name == "logits" else module.base_model)(values, **words), name, None)
 
 
 def _input(card: Card, entry: Expected, path: Path | None) -> Tensor:
@@ -136,7 +136,8 @@ def _input(card: Card, entry: Expected, path: Path | None) -> Tensor:
             raise MediaError(f"{path.name} holds {array.shape}, and {card.id} takes {arch['num_frames']} frames of RGB: bring that clip.")
         return torch.stack([prepare(Image.fromarray(frame), card.pixels, card.side)[1] for frame in array])[None]
     if entry.kind == "picture":
-        return prepare(photographs.open_picture(path), card.pixels, card.side)[1][None]
+        pixels = replace(card.pixels, resize=0, stretch=entry.side, crop=0) if entry.side else card.pixels
+        return prepare(photographs.open_picture(path), pixels, entry.side or card.side)[1][None]
     frames = (arch["num_frames"],) if arch.get("num_frames") else ()
     return torch.full((1, *frames, arch["in_channels"], card.side, card.side), entry.given)
 

@@ -152,6 +152,14 @@ def check_folder(folder: Path) -> None:
         raise MediaError(f"Nothing can be written to {folder} ({error.strerror}): choose another folder.") from None
 
 
+def check_file(path: Path) -> None:
+    """Raise MediaError where a file cannot be written, or would need a folder that is not there: said before the work, too."""
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise MediaError(f"{path} cannot be written: {reason}.")
+    check_folder(path.parent)
+
+
 def write_files(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:
     """Write files into a folder; their paths. Raises MediaError where the disk refuses, or the file to spare would be overwritten."""
     if spare is not None and spare.resolve() in {(folder / name).resolve() for name in files}:

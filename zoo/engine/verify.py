@@ -119,9 +119,9 @@ def _compare_fingerprint(store: Store, card: Card, numbers: tuple[float, ...]) -
     reference = card.fingerprint or tuple(pin.get("fingerprint", ()))
     words = "fingerprint: mean {:g}, deviation {:g}, first {:g}, last {:g} of one fixed forward in float32".format(*numbers)
     if not reference:
-        with store.changing():  # a bundled one has its fingerprint in the card
-            store.note(card.id, store.pin(card.id) | {"fingerprint": numbers})
-        return f"{words}, noted here: neither the card nor an earlier check has any to compare with."
+        noted = store.annotate(card.id, fingerprint=numbers)  # a bundled one has its fingerprint in the card
+        where = "noted here" if noted else f"which {store.folder} has no place to note"
+        return f"{words}, {where}: neither the card nor an earlier check has any to compare with."
     gap = max(abs(a - b) for a, b in zip(numbers, reference, strict=True)) / max(numbers[1], 1e-9)
     if not gap <= TOLERANCE:
         raise CheckpointError(f"{card.id} computes {numbers} in one fixed forward, not {reference}: its file or the code has changed.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +15,11 @@ from zoo.catalog.card import CARDS, Card, cards
 from zoo.catalog.checkpoint import load_into, read
 from zoo.catalog.environment import cache_folder
 from zoo.catalog.labels import DATA
+from zoo.catalog.store import WEIGHTS
 from zoo.compare.metrics import JUDGES
 from zoo.engine.hub import Hub
+from zoo.engine.results import check_file, check_folder
+from zoo.errors import ZooError
 from zoo.networks.build import build_module
 from zoo.sampling.schedule import Schedule
 from zoo.training import recipes
@@ -83,16 +87,24 @@ def main() -> None:
         np.savez_compressed(DATA / f"{card.labels}-features.npz", **features(Hub(device="cpu"), card))
         return
     if arguments.sheet:
+        check_file(Path(arguments.sheet))
         sheet(Hub(device="cpu"), card).save(arguments.sheet, optimize=True)
         return
     model = first(card, recipe)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(recipe.frozen))
     weights = cache_folder() / "training" / f"{arguments.name}.safetensors"
+    for folder in (weights.parent, WEIGHTS, CARDS):
+        check_folder(folder)  # before hours of work
     fit(model, loss_for(card, recipe), recipe.plan, weights)
-    install(card, weights, weights_path(card.id), CARDS / f"{card.id}.md")
+    install(card, weights, WEIGHTS / f"{card.id}.safetensors", CARDS / f"{card.id}.md")
     print(f"installed {card.id}: measure it with --measure, and write the figures on its card", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ZooError as error:
+        sys.exit(f"training: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.catalog.card import cards
 from zoo.catalog.store import WEIGHTS
 from zoo.sampling.schedule import Schedule
 from zoo.training import motions, shapes
@@ -218,5 +219,5 @@ RECIPES = {
 
 
 def weights_path(name: str) -> Path:
-    """Where the bundled weights of a model stand."""
-    return WEIGHTS / f"{name}.safetensors"
+    """Where the bundled weights of a model stand, as its card says."""
+    return WEIGHTS / cards()[name].weights[0].file

@@ -109,7 +109,8 @@ def until_interrupted(hub: Hub) -> NoReturn:
         pass
     gc.collect()
     gc.freeze()  # all that the libraries are, half a million objects: looking through them keeps everybody waiting for 0.3 s each time
-    interrupted.wait()
+    while not interrupted.wait(1.0):  # Windows hears of Ctrl-C between two waits only
+        pass
     hub.close(2.0)
     for tunnel in CURRENT_TUNNELS:
         tunnel.kill()
