@@ -111,6 +111,8 @@ def test_exif_that_cannot_be_written_again_still_turns_the_picture(tmp_path: Pat
         ("a.png", {}, 4),
         ("a.png", {}, 12),
         ("a.png", {}, 18),
+        ("a.gif", {}, 1),
+        ("a.gif", {}, 2),
     ],
 )
 def test_what_lacks_only_its_end_is_shown_with_a_remark_and_what_lacks_a_part_is_not(tmp_path, says, name, options, cut: int) -> None:
@@ -126,6 +128,19 @@ def test_what_lacks_only_its_end_is_shown_with_a_remark_and_what_lacks_a_part_is
         path.write_bytes(content[:-more])
         with says(MediaError, "a part is missing"):
             photographs.open_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.webp", {}), ("a.webp", {"lossless": True}), ("a.avif", {}), ("a.tif", {}), ("a.tif", {"compression": "tiff_lzw"})],
+)
+@pytest.mark.parametrize("cut", [1, 2, 12, 60, 600])
+def test_what_its_library_does_not_give_without_the_last_bytes_is_refused(tmp_path: Path, says, name: str, options: dict, cut: int) -> None:
+    noise().save(tmp_path / name, **options)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-cut])
+    assert photographs.is_picture(tmp_path / name)
+    with says(MediaError, "cannot be read as a picture"):
+        photographs.open_picture(tmp_path / name)
 
 
 def test_avif_and_deep_and_printed_pictures_are_read(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _still(file: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
     remark = ""
     try:
         file.load()
-        if file.format == "PNG" and not _ends(path):
+        if file.format in ("PNG", "GIF") and not _ends(path):
             remark = REMARK
     except OSError:
         content = Path(path).read_bytes() if Path(path).stat().st_size < picture_heads.HELD["JPEG"] else b""
@@ -221,8 +221,13 @@ def _whole_jpeg(content: bytes) -> Image.Image | None:
 
 
 def _ends(path: str | os.PathLike[str]) -> bool:
-    """Whether a PNG has its last chunk."""
+    """Whether a PNG has its last chunk, or a GIF the mark of its end."""
     with Path(path).open("rb") as file:
+        if file.read(6) in receipts.GIF:
+            for _ in receipts.gif_parts(file):
+                pass
+            file.seek(-1, os.SEEK_CUR)
+            return file.read(1) == b";"
         return any(kind == b"IEND" and len(file.read(4)) == 4 for kind, _ in receipts.png_chunks(file))
 
 
