@@ -11,6 +11,7 @@ import re
 import struct
 import sys
 import threading
+import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
@@ -99,7 +100,13 @@ def unpickle(path: Path, label: str) -> Any:
             is_zip = file.read(2) == b"PK"
         contents = _in_zip(path, label) if is_zip else _in_stream(path, label)
         stand_ins = [(_stand_in(uses), name) for name, uses in contents.names.items() if not OPENED.fullmatch(name)]
-        with _LOADING, torch.serialization.safe_globals(stand_ins), path.open("rb") as file:  # a setting of the whole process
+        with (
+            _LOADING,
+            torch.serialization.safe_globals(stand_ins),
+            warnings.catch_warnings(),
+            path.open("rb") as file,
+        ):  # of the whole process
+            warnings.simplefilter("ignore")  # of protocols that torch.save does not write
             source, mapped = (path, {"mmap": True}) if is_zip else (file, {})
             content = torch.load(source, map_location="cpu", weights_only=True, **mapped)
     except pickle.UnpicklingError as error:
