@@ -154,3 +154,12 @@ def test_avif_and_deep_and_printed_pictures_are_read(tmp_path: Path) -> None:
     shade = np.asarray(photographs.open_picture(tmp_path / "a.png"))
     assert shade.shape == (2, 2500, 3)
     assert np.abs(shade[0, :, 0] - np.linspace(0, 255, 2500)).max() <= 2
+
+
+def test_a_webp_that_ends_within_its_receipt_has_a_malformed_one(tmp_path: Path, says) -> None:
+    [content] = [content for suffix, content in video.files(np.zeros((2, 8, 8, 3), np.uint8), 8, {"request": {}}) if suffix == ".webp"]
+    place = content.index(b"EXIF") + 8
+    for length in range(30):
+        (tmp_path / "a.webp").write_bytes(content[: place + length])
+        with says(MediaError):
+            video.read(tmp_path / "a.webp")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,8 +145,13 @@ def _of_webp(file: BinaryIO) -> str:
     for kind, size in webp_chunks(file):
         if kind == b"EXIF":
             exif = Image.Exif()
-            exif.load(file.read(min(size, 4 * MAX_RECEIPT)))
-            text = exif.get(DESCRIPTION, "")
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    exif.load(file.read(min(size, 4 * MAX_RECEIPT)))
+                    text = exif.get(DESCRIPTION, "")
+            except Exception:  # whatever damaged EXIF leads Pillow to
+                raise ValueError("damaged EXIF") from None
             return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
     return ""
 
