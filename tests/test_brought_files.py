@@ -1,12 +1,9 @@
-"""Pictures and clips as people have them: odd, deep, cut off, without a frame rate; and those made to cost much."""
+"""Pictures and clips as people have them: odd, deep, cut off, without a frame rate."""
 
 from __future__ import annotations
 
 import io
-import json
 import subprocess
-import sys
-import zlib
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -15,9 +12,8 @@ import pytest
 from PIL import Image
 
 from zoo.errors import MediaError
-from zoo.media import clips, photographs, receipts, video
+from zoo.media import clips, photographs, video
 
-ROOT = Path(__file__).parent.parent
 SHADES = [40 * k for k in range(6)]
 
 
@@ -115,6 +111,8 @@ def test_exif_that_cannot_be_written_again_still_turns_the_picture(tmp_path: Pat
         ("a.png", {}, 4),
         ("a.png", {}, 12),
         ("a.png", {}, 18),
+        ("a.gif", {}, 1),
+        ("a.gif", {}, 2),
     ],
 )
 def test_what_lacks_only_its_end_is_shown_with_a_remark_and_what_lacks_a_part_is_not(tmp_path, says, name, options, cut: int) -> None:
@@ -132,6 +130,19 @@ def test_what_lacks_only_its_end_is_shown_with_a_remark_and_what_lacks_a_part_is
             photographs.open_picture(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.webp", {}), ("a.webp", {"lossless": True}), ("a.avif", {}), ("a.tif", {}), ("a.tif", {"compression": "tiff_lzw"})],
+)
+@pytest.mark.parametrize("cut", [1, 2, 12, 60, 600])
+def test_what_its_library_does_not_give_without_the_last_bytes_is_refused(tmp_path: Path, says, name: str, options: dict, cut: int) -> None:
+    noise().save(tmp_path / name, **options)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-cut])
+    assert photographs.is_picture(tmp_path / name)
+    with says(MediaError, "cannot be read as a picture"):
+        photographs.open_picture(tmp_path / name)
+
+
 def test_avif_and_deep_and_printed_pictures_are_read(tmp_path: Path) -> None:
     flat = Image.new("RGB", (40, 20), (200, 40, 90))
     flat.save(tmp_path / "a.avif", quality=95)
@@ -145,78 +156,10 @@ def test_avif_and_deep_and_printed_pictures_are_read(tmp_path: Path) -> None:
     assert np.abs(shade[0, :, 0] - np.linspace(0, 255, 2500)).max() <= 2
 
 
-# ---- files made to cost much
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
-
-
-def flat_png(path: Path, width: int, height: int) -> None:
-    """A PNG of few bytes and many pixels, written without making them."""
-    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
-    pack = zlib.compressobj(9)
-    lines = b"".join(pack.compress(bytes(1 + 3 * width)) for _ in range(height)) + pack.flush()
-    path.write_bytes(receipts.PNG + chunk(b"IHDR", head) + chunk(b"IDAT", lines) + chunk(b"IEND", b""))
-
-
-def flat_gif(path: Path, side: int, frames: int, comment: bytes = b"") -> None:
-    """A GIF whose frames are one pixel on a large canvas."""
-    size = side.to_bytes(2, "little") * 2
-    blocks = b"".join(bytes([len(comment[k : k + 255])]) + comment[k : k + 255] for k in range(0, len(comment), 255))
-    frame = b"\x21\xf9\x04\x08\x05\0\0\0" + b",\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0"
-    path.write_bytes(b"GIF89a" + size + b"\x80\0\0" + b"\0\0\0\xff\xff\xff" + b"\x21\xfe" + blocks + b"\0" + frame * frames + b";")
-
-
-def costly(folder: Path) -> None:
-    """One file of each kind that took seconds or gigabytes."""
-    flat_png(folder / "large.png", 8900, 8900)
-    flat_gif(folder / "canvas.gif", 8000, 2000)
-    flat_gif(folder / "many.gif", 1200, 20_000)
-    flat_gif(folder / "comment.gif", 8, 2, b"x" * 8_000_000)
-    still = [Image.new("RGB", (1000, 1000), (k, 0, 0)) for k in range(40)]
-    still[0].save(folder / "moving.png", save_all=True, append_images=still[1:])
-    for name, size, seconds in (("8k.mp4", "7680x4320", 1), ("long.mp4", "640x360", 200)):
-        wanted = ("-f", "lavfi", "-i", f"color=red:s={size}:r=10:d={seconds}", "-c:v", "libx264", "-preset", "ultrafast")
-        subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *wanted, str(folder / name)], check=True, timeout=120)
-    Image.new("RGB", (4800, 4900)).save(folder / "passes.jpg", progressive=True, quality=20)
-    content = (folder / "passes.jpg").read_bytes()
-    last = content.rindex(b"\xff\xda")
-    (folder / "passes.jpg").write_bytes(content[:-2] + content[last:-2] * 200 + b"\xff\xd9")
-
-
-MEASURE = """
-import json, resource, sys, time
-from pathlib import Path
-from zoo.errors import ZooError
-from zoo.media import clips, ffmpeg, photographs, pictures, receipts, video
-readers = [lambda p: photographs.open_picture(p), lambda p: clips.open_clip(p, 16), pictures.read_png, video.read, receipts.carries_receipt]
-def peak():
-    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-def spent():
-    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(use.ru_utime + use.ru_stime for use in uses)
-photographs.open_picture(sys.argv[2])
-start = peak()
-for path in sorted(Path(sys.argv[1]).iterdir()):
-    for k, reader in enumerate(readers):
-        before, said = spent(), "read"
-        try:
-            reader(path)
-        except ZooError as error:
-            said = str(error)
-        print(json.dumps([path.name, k, spent() - before, (peak() - start) / 1024, said]))
-"""
-
-
-def test_files_made_to_cost_much_are_refused_or_read_within_moments_on_every_way_in(tmp_path: Path) -> None:
-    folder = tmp_path / "costly"
-    folder.mkdir()
-    costly(folder)
-    noise().save(tmp_path / "plain.png")
-    command = [sys.executable, "-c", MEASURE, str(folder), str(tmp_path / "plain.png")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(rows) == 5 * len(list(folder.iterdir()))
-    assert [row for row in rows if row[2] > 4 or row[3] > 300 or "\n" in row[4]] == []  # seconds of a core, MB beyond the start
+def test_a_webp_that_ends_within_its_receipt_has_a_malformed_one(tmp_path: Path, says) -> None:
+    [content] = [content for suffix, content in video.files(np.zeros((2, 8, 8, 3), np.uint8), 8, {"request": {}}) if suffix == ".webp"]
+    place = content.index(b"EXIF") + 8
+    for length in range(30):
+        (tmp_path / "a.webp").write_bytes(content[: place + length])
+        with says(MediaError):
+            video.read(tmp_path / "a.webp")

@@ -229,6 +229,7 @@ def many_keys(count: int) -> Callable[[Path], None]:
     return write
 
 
+END = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 40_000_046, 0, 0)
 LARGE = {
     "1,500 harmless globals": archive(b"\x80\x02](" + b"".join(b"c__main__\nC%d\n" % number for number in range(1500)) + b"e."),
     "a deep tuple as key": archive(b"\x80\x02})" + b"\x85" * 100_000 + b"K\x01s."),
@@ -240,6 +241,13 @@ LARGE = {
     "many records": records,
     "300,000 safetensors keys": many_keys(300_000),
     "45,000 safetensors keys": many_keys(45_000),
+    "a safetensors header of 90 MB": lambda path: path.write_bytes(struct.pack("<Q", 90 << 20) + b"{" + b" " * (90 << 20)),
+    "a deep safetensors header": lambda path: path.write_bytes(struct.pack("<Q", 4_000_000) + b'{"a":' + b"[" * 3_999_995),
+    "a million records": lambda path: path.write_bytes(b"PK\1\2" + bytes(42) + b"PK\1\2" * 10_000_000 + END),
+    "a tar": lambda path: path.write_bytes(b"0".ljust(512, b"\0") * 20_000),
+    "190,000 lists": archive(b"\x80\x02](" + b"]" * 190_000 + b"e."),
+    "lists inside lists": archive(b"\x80\x02" + b"]" * 90_000 + b"a" * 89_999 + b"."),
+    "a memo with holes": archive(b"\x80\x02N" + b"".join(b"r" + struct.pack("<I", k * 20_000) for k in range(190_000)) + b"."),
     "one number seen a million times": lambda path: torch.save({"w": torch.zeros(1).expand(10**6, 10**6)}, path),
 }
 PROGRAM = """
@@ -265,4 +273,4 @@ def test_a_file_that_is_larger_inside_than_outside_is_refused_soon_and_in_little
     command = [sys.executable, "-c", PROGRAM, *(str(tmp_path / f"{number}.pt") for number in range(len(LARGE)))]
     lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
     figures = {kind: [float(word) for word in line.split()[1:]] for kind, line in zip(LARGE, lines, strict=True)}
-    assert {kind: row for kind, row in figures.items() if row[0] > 3 or row[1] > 200 or row[2] > 600} == {}  # alone they take below 1 s
+    assert {kind: row for kind, row in figures.items() if row[0] > 2 or row[1] > 200 or row[2] > 600} == {}  # alone they take below 1 s

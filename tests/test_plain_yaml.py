@@ -32,6 +32,11 @@ HOSTILE = {
     "many values": f"a: [{'1,' * 450_000}]",
     "day": "a: 2026-99-99",
     "list as a key": "{[1]: 2}",
+    "floats": f"a: [{','.join(['1e308'] * 160_000)}]",
+    "set": f"!!set {{{','.join(f'a{k}' for k in range(90_000))}}}",
+    "aliases in lists": "a0: &a0 [1]\n" + "".join(f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 50)}]\n" for k in range(1, 5)),
+    "aliases as keys": "a: &a [1, 2]\nb: {" + ", ".join(f"? [*a, {k}] : 1" for k in range(20_000)) + "}",
+    "deep JSON": '{"a":' * 150_000 + "1" + "}" * 150_000,
     "object": "!!python/object/apply:os.system [exit]",
 }
 
@@ -75,4 +80,4 @@ def test_refusing_costs_moments_and_little_memory() -> None:
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row[0] for row in rows] == list(HOSTILE)
-    assert [row for row in rows if row[1] > 3 or row[2] > 250] == []  # seconds of a core, MB
+    assert [row for row in rows if row[1] > 2 or row[2] > 200] == []  # seconds of a core, twice what is demanded; MB

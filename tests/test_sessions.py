@@ -182,3 +182,14 @@ def test_what_is_served_stays_what_it_was_while_its_file_is_written_again(tmp_pa
     assert link.read_bytes() == b"first"
     assert gallery_entries.served(file).read_bytes() == b"second, longer"
     assert {str(link), str(gallery_entries.served(file))} <= gallery_entries.SERVED
+
+
+def test_what_is_told_to_a_session_that_is_gone_does_not_end_the_queue_of_all_others(page: gr.Blocks) -> None:
+    boxes = page._queue.pending_messages_per_session
+    boxes["nobody"].put_nowait("lost")  # where gradio's own raises KeyError in the task that hands out all events
+    assert "nobody" not in boxes
+    boxes.max_size = 1
+    ask(page, 10, fetch=False)
+    boxes.max_size = 2000
+    ask(page, 1)
+    assert not page._queue.stopped

@@ -70,7 +70,7 @@ def _safetensors(path: Path, label: str) -> dict[str, Tensor]:
                 raise CheckpointError(f"{label} holds {len(keys):,} tensors, more than the {TENSORS:,} of any model here: cut it down.")
             return {key: file.get_tensor(key) for key in keys}
     except (SafetensorError, OSError) as error:
-        reason = str(error).split("\n")[0][:120]
+        reason = "".join(filter(str.isprintable, str(error).split("\n")[0][:120]))
         raise CheckpointError(f"{label} is not a whole safetensors file ({reason}): fetch the model again, or restore the file.") from None
 
 

@@ -11,6 +11,7 @@ import re
 import struct
 import sys
 import threading
+import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
@@ -110,25 +111,27 @@ def unpickle(path: Path, label: str) -> Any:
     Raises CheckpointError where it is damaged, larger inside than outside, or asks for what weights never need; it was not opened then.
     """
     try:
-        with path.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
-        contents = _in_zip(path, label) if is_zip else _in_stream(path, label)
-        if contents.protocol > PROTOCOL:
-            raise CheckpointError(
-                f"{label} is a pickle of protocol {contents.protocol}, and PyTorch reads none above {PROTOCOL} without executing it: save "
-                "it again without pickle_protocol, or as safetensors."
-            )
-        stand_ins = [(_stand_in(name, uses), name) for name, uses in contents.names.items() if not OPENED.fullmatch(name)]
-        stand_ins += [(one, name.replace("builtins.", "exceptions.")) for one, name in stand_ins]  # as protocol 2 spells errors
-        with _LOADING, torch.serialization.safe_globals(stand_ins), path.open("rb") as file:  # a setting of the whole process
-            by_name = is_zip and path.suffix != ".safetensors"  # torch.load takes a path with this ending for what it says
-            source, mapped = (path, {"mmap": True}) if by_name else (file, {})
-            content = torch.load(source, map_location="cpu", weights_only=True, **mapped)
+        with _LOADING, warnings.catch_warnings():  # settings of the whole process
+            warnings.simplefilter("ignore")  # of protocols and escapes that torch.save does not write
+            with path.open("rb") as file:
+                is_zip = file.read(2) == b"PK"
+            contents = _in_zip(path, label) if is_zip else _in_stream(path, label)
+            if contents.protocol > PROTOCOL:
+                raise CheckpointError(
+                    f"{label} is a pickle of protocol {contents.protocol}, and PyTorch reads none above {PROTOCOL} without executing it: "
+                    "save it again without pickle_protocol, or as safetensors."
+                )
+            stand_ins = [(_stand_in(name, uses), name) for name, uses in contents.names.items() if not OPENED.fullmatch(name)]
+            stand_ins += [(one, name.replace("builtins.", "exceptions.")) for one, name in stand_ins]  # as protocol 2 spells errors
+            with torch.serialization.safe_globals(stand_ins), path.open("rb") as file:
+                by_name = is_zip and path.suffix != ".safetensors"  # torch.load takes a path with this ending for what it says
+                source, mapped = (path, {"mmap": True}) if by_name else (file, {})
+                content = torch.load(source, map_location="cpu", weights_only=True, **mapped)
     except pickle.UnpicklingError as error:
         match = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise _refused(label, f"asks for {match[1]}" if match else "is damaged, or no plain dictionary of weights") from None
     except BROKEN as error:
-        reason = str(error).split("\n")[0].split(". ")[0].rstrip(".")[:120]
+        reason = "".join(filter(str.isprintable, str(error).split("\n")[0].split(". ")[0].rstrip(".")[:120]))
         raise CheckpointError(f"{label} is a damaged or truncated PyTorch checkpoint ({reason}): fetch the model again.") from None
     if isinstance(content, Inert) or contents.whole:
         raise CheckpointError(f"{label} holds a whole object of {contents.whole}, not its weights: save its state_dict() instead.")

@@ -9,7 +9,7 @@ import yaml
 
 MAX_CHARACTERS = 1_000_000
 """Of a text."""
-MAX_VALUES = 100_000
+MAX_VALUES = 50_000
 """Of a text, everything counted as often as an alias (*) or a merge (<<) repeats it."""
 MAX_DEPTH = 50
 """Of lists and mappings inside each other."""

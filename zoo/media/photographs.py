@@ -13,19 +13,23 @@ import numpy as np
 from PIL import Image
 
 from zoo.errors import MediaError
-from zoo.media import ffmpeg, receipts
+from zoo.media import ffmpeg, picture_heads, receipts
 
 ONE = threading.Lock()
 """Held while a picture or clip is decoded: many small requests shall not add up to one large one."""
-MILLIONS = {"JPEG": 80, "MPO": 80, "PNG": 32, "BMP": 32, "PPM": 32, "TIFF": 24, "GIF": 24, "WEBP": 12, "AVIF": 12, "JPEG2000": 2}
+MILLIONS = {"JPEG": 80, "MPO": 80, "PNG": 32, "BMP": 32, "PPM": 32, "TIFF": 20, "GIF": 24, "WEBP": 12, "AVIF": 12, "JPEG2000": 2}
 """Formats that are read, and millions of pixels of one picture: what Pillow decodes in about a second and 200 MB. It decodes a JPEG
 reduced, and needs 16 bytes a pixel for a WebP."""
 MILLIONS_DECODED = 24
 """Of a JPEG where it cannot be reduced: all of a progressive one is held."""
 MILLIONS_MOVING = 24
 """Millions of pixels of all frames together that are decoded of a picture that moves."""
-MAX_SCANS = 100
-"""Passes over a progressive JPEG; a program writes about ten."""
+MAX_SCANS, MILLIONS_SCANNED = 100, 600
+"""Passes over a progressive JPEG, and millions of pixels of all together; a program writes about ten."""
+MAX_SIDE = 65_535
+"""Pixels of a side; Pillow keeps some twenty bytes for each line and column beside the picture."""
+MAX_WORDS = 4_000_000
+"""Bytes of a PPM that writes its levels as decimal numbers, which Pillow reads one by one."""
 MAX_READ = 160
 """Frames of anybody's clip that are looked at."""
 SIDE, SIDE_MOVING = 2048, 512
@@ -50,12 +54,10 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     try:
         with _opened(path):
             return True
-    except MediaError:
-        return _is_heic(path)
-    except Image.DecompressionBombError:
-        return True
-    except Exception:  # Pillow's readers raise whatever a damaged file leads them to
-        return _is_heic(path)
+    except (MediaError, Image.DecompressionBombError):
+        return picture_heads.kind(path) != "" or _is_heic(path)
+    except Exception:  # Pillow's readers raise whatever a damaged file leads them to; ffmpeg reads some GIFs that they do not
+        return picture_heads.kind(path) not in ("", "GIF") or _is_heic(path)
 
 
 def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
@@ -68,7 +70,7 @@ def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
                 return [_heic(path)] * count
             with _opened(path) as file:
                 _check(file, path)
-                moves = count > 1 and file.format != "MPO" and getattr(file, "is_animated", False)
+                moves = count > 1 and file.format not in ("MPO", "TIFF") and getattr(file, "is_animated", False)
                 return _moving(file, path, count) if moves else [_still(file, path)] * count
     except MediaError:
         raise
@@ -79,48 +81,49 @@ def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
 
 
 def _opened(path: str | os.PathLike[str]) -> Image.Image:
-    """Pillow's file with its header read. A GIF is looked through first, since Pillow reads a long comment in quadratic time."""
-    place = Path(path)
-    if place.stat().st_size > receipts.MAX_FILE:
-        raise MediaError(f"This file has {place.stat().st_size:,} bytes, more than {receipts.MAX_FILE:,}: make it smaller first.")
-    with place.open("rb") as file:
-        if file.read(6) in receipts.GIF:
-            for _ in receipts.gif_parts(file):
-                pass
+    """Pillow's file with its header read."""
+    picture_heads.check(path)
     Image.init()
-    return Image.open(place, formats=[one for one in MILLIONS if one in Image.OPEN])
+    return Image.open(path, formats=[one for one in MILLIONS if one in Image.OPEN])
 
 
 def _check(file: Image.Image, path: str | os.PathLike[str]) -> None:
     """Raise MediaError for more pixels than are decoded of such a file; what a JPEG needs is known once its header is read."""
-    kind, pixels = file.format or "", file.width * file.height
+    kind, (width, height) = file.format or "", file.size
+    pixels = width * height
     million = MILLIONS[kind]
     if pixels > million * 10**6:
         raise MediaError(
-            f"This {kind} has {file.width}x{file.height} pixels, more than the {million} million that are read of one: "
+            f"This {kind} has {width}x{height} pixels, more than the {million} million that are read of one: "
             f"make it smaller{'' if kind == 'JPEG' else ', or save it as a JPEG'} first."
         )
+    if max(width, height) > MAX_SIDE:
+        raise MediaError(f"This {kind} has {width}x{height} pixels, a side of more than {MAX_SIDE:,}: cut it smaller first.")
+    if kind == "PPM" and file.tile[0][0] == "ppm_plain" and Path(path).stat().st_size > MAX_WORDS:
+        raise MediaError(f"This PPM writes more than {MAX_WORDS:,} bytes of numbers as text: save it as a PNG first.")
     if kind in ("JPEG", "MPO"):
         file.draft("RGB", (SIDE, SIDE))  # a large JPEG is decoded at a fraction of its size
         progressive = bool(file.info.get("progressive"))
-        if (pixels if progressive else file.width * file.height) > MILLIONS_DECODED * 10**6:
+        most = MILLIONS_DECODED * 3 // max(3, len(file.getbands()))
+        if (pixels if progressive else file.width * file.height) > most * 10**6:
             raise MediaError(
-                f"This {'progressive ' if progressive else ''}JPEG has {file.width}x{file.height} pixels that must be decoded at once: "
-                f"make it smaller than {MILLIONS_DECODED} million."
+                f"This {'progressive ' if progressive else ''}JPEG has {width}x{height} pixels that must be decoded at once: "
+                f"make it smaller than {most} million."
             )
-        if Path(path).read_bytes().count(b"\xff\xda") > MAX_SCANS:
-            raise MediaError(f"This JPEG has more than {MAX_SCANS} passes over the same picture: save it again with another program.")
+        scans = Path(path).read_bytes().count(b"\xff\xda")
+        if (scans > MAX_SCANS and kind == "JPEG") or (progressive and scans * pixels > MILLIONS_SCANNED * 10**6):
+            raise MediaError(f"This JPEG has {scans} passes over the same picture, too many: save it again with another program.")
 
 
 def _still(file: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
     remark = ""
     try:
         file.load()
-        if file.format == "PNG" and not _ends(path):
+        if file.format in ("PNG", "GIF") and not _ends(path):
             remark = REMARK
     except OSError:
-        content = Path(path).read_bytes()
-        if file.format == "PNG" and _is_whole_png(content):
+        content = Path(path).read_bytes() if Path(path).stat().st_size < picture_heads.HELD["JPEG"] else b""
+        if content and file.format == "PNG" and _is_whole_png(content):
             file.tile = []  # it was all decoded before the end was missed
         elif file.format in ("JPEG", "MPO") and (mended := _whole_jpeg(content)):
             mended.info |= file.info
@@ -218,8 +221,13 @@ def _whole_jpeg(content: bytes) -> Image.Image | None:
 
 
 def _ends(path: str | os.PathLike[str]) -> bool:
-    """Whether a PNG has its last chunk."""
+    """Whether a PNG has its last chunk, or a GIF the mark of its end."""
     with Path(path).open("rb") as file:
+        if file.read(6) in receipts.GIF:
+            for _ in receipts.gif_parts(file):
+                pass
+            file.seek(-1, os.SEEK_CUR)
+            return file.read(1) == b";"
         return any(kind == b"IEND" and len(file.read(4)) == 4 for kind, _ in receipts.png_chunks(file))
 
 
@@ -259,4 +267,4 @@ def _heic(path: str | os.PathLike[str]) -> Image.Image:
     probe = ffmpeg.probe(Path(path))
     if probe.width * probe.height > MILLIONS["WEBP"] * 10**6:
         raise MediaError(f"This HEIC has {probe.width}x{probe.height} pixels, more than {MILLIONS['WEBP']} million: save it as a JPEG.")
-    return Image.open(io.BytesIO(next(ffmpeg.frames(Path(path), 1))), formats=("PPM",)).convert("RGB")
+    return Image.open(io.BytesIO(next(ffmpeg.frames(Path(path), probe, 1))), formats=("PPM",)).convert("RGB")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,17 +95,30 @@ def _name(path: str | os.PathLike[str]) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in Path(path).name)[-60:] or "This file"
 
 
-def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def png_chunks(file: BinaryIO, most: int = MAX_PARTS) -> Iterator[tuple[bytes, int]]:
     """(kind, bytes) of every chunk of a PNG, the file standing at its content meanwhile. Raises MediaError for too many."""
     place = file.seek(len(PNG))
-    for _ in range(MAX_PARTS):
+    for _ in range(most):
         header = file.read(8)
         if len(header) < 8:
             return
         size, place = int.from_bytes(header[:4], "big"), place + 12 + int.from_bytes(header[:4], "big")
         yield header[4:], size
         file.seek(place)
-    raise MediaError(f"This PNG is in more than {MAX_PARTS:,} pieces: save it again with another program.")
+    raise MediaError(f"This PNG is in more than {most:,} pieces: save it again with another program.")
+
+
+def webp_chunks(file: BinaryIO, most: int = MAX_PARTS) -> Iterator[tuple[bytes, int]]:
+    """As png_chunks, of a WebP."""
+    place = file.seek(12)
+    for _ in range(most):
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        size = int.from_bytes(header[4:], "little")
+        yield header[:4], size
+        place = file.seek(place + 8 + size + size % 2)
+    raise MediaError(f"This WebP is in more than {most:,} pieces: save it again with another program.")
 
 
 def _json(text: str) -> str | None:
@@ -128,19 +142,18 @@ def _of_png(file: BinaryIO) -> str | None:
 
 
 def _of_webp(file: BinaryIO) -> str:
-    place = file.seek(12)
-    for _ in range(MAX_PARTS):
-        header = file.read(8)
-        if len(header) < 8:
-            return ""
-        size = int.from_bytes(header[4:], "little")
-        if header[:4] == b"EXIF":
+    for kind, size in webp_chunks(file):
+        if kind == b"EXIF":
             exif = Image.Exif()
-            exif.load(file.read(min(size, 4 * MAX_RECEIPT)))
-            text = exif.get(DESCRIPTION, "")
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    exif.load(file.read(min(size, 4 * MAX_RECEIPT)))
+                    text = exif.get(DESCRIPTION, "")
+            except Exception:  # whatever damaged EXIF leads Pillow to
+                raise ValueError("damaged EXIF") from None
             return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-        place = file.seek(place + 8 + size + size % 2)
-    raise MediaError(f"This WebP is in more than {MAX_PARTS:,} pieces: save it again with another program.")
+    return ""
 
 
 def gif_parts(file: BinaryIO) -> Iterator[tuple[str, bytes]]:

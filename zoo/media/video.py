@@ -114,7 +114,7 @@ def _mp4_frames(path: Path) -> np.ndarray:
     probe = ffmpeg.probe(path)
     _check(probe.width, probe.height)
     most = min(MAX_FRAMES, MAX_PIXELS // max(probe.width * probe.height, 1))
-    frames = [np.asarray(Image.open(io.BytesIO(one), formats=("PPM",))) for one in ffmpeg.frames(path, most + 1)]
+    frames = [np.asarray(Image.open(io.BytesIO(one), formats=("PPM",))) for one in ffmpeg.frames(path, probe, most + 1)]
     _check(probe.width, probe.height, len(frames))
     return np.stack(frames)
 

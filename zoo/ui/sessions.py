@@ -7,11 +7,13 @@ subclasses of its public classes, put in the place of its own once the page is l
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from gradio.state_holder import SessionState, StateHolder
+from gradio.utils import LRUCache
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -87,9 +89,20 @@ class Unwritten(dict):
         return {}
 
 
+class Mailboxes(LRUCache):
+    """What waits to be told to each session; what is told to one that is gone is lost.
+
+    Gradio keeps 2,000, and raises KeyError for the others in the one task that hands out all events: the hub then answers nobody again.
+    """
+
+    def __missing__(self, session: str) -> asyncio.Queue:
+        return asyncio.Queue()
+
+
 def bound(page: gr.Blocks, most: int = MOST) -> None:
     """Keep at most so many sessions of a page that was just launched."""
     sessions = Sessions()
     page.state_session_capacity = most
     sessions.set_blocks(page)
     page.app.state_holder = sessions
+    page._queue.pending_messages_per_session = Mailboxes(page._queue.pending_messages_per_session.max_size)
