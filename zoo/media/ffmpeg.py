@@ -58,7 +58,7 @@ def frames(path: os.PathLike[str], most: int, filters: str = "null") -> Iterator
             number += 1
         complaint = "" if number else process.said()
     if not number:
-        why = (complaint.splitlines() or ["no frames"])[0][:120]
+        why = re.sub(r"^(\[.*?\] *)+", "", (complaint.splitlines() or ["no frames"])[0])[:120].rstrip(".")  # less which part complains
         raise MediaError(f"This file cannot be read as a clip ({''.join(filter(str.isprintable, why))}): bring an MP4, WebM, GIF or WebP.")
 
 
