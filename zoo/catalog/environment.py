@@ -70,6 +70,11 @@ def tidy() -> None:
             os.environ[name] = text(name)
 
 
+def user_path(words: str) -> Path:
+    """A path of the command line, `~` in it expanded: no shell does that in --out=~/stars."""
+    return Path(os.path.expanduser(words))  # noqa: PTH111 - no home is no error
+
+
 def cache_folder() -> Path:
     """Where downloads and results are kept: PATCHWORK_CACHE, else ~/.cache/patchwork. Raises VariableError where there is
     no home."""
@@ -79,6 +84,16 @@ def cache_folder() -> Path:
         raise VariableError(
             "This user has no home folder for downloads and results: set PATCHWORK_CACHE to a folder that can be written."
         ) from None
+
+
+def check_reachable(folder: Path, variable: str) -> None:
+    """Raise VariableError, which names the variable that chooses a folder, where nothing in it can even be looked for; it may be absent."""
+    try:
+        (folder / "models").stat()
+    except (FileNotFoundError, NotADirectoryError):  # made, or named, before something is written there
+        pass
+    except OSError as error:
+        raise VariableError(f"{str(folder)[:200]} cannot be read ({error.strerror}): set {variable} to a folder of your own.") from None
 
 
 def check_writable(folder: Path, variable: str) -> None:

@@ -79,6 +79,7 @@ class Hub:
         self.offline = environment.offline() if offline is None else offline
         self.downloads = environment.switch("PATCHWORK_DOWNLOADS") if downloads is None else downloads
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else environment.cache_folder()
+        environment.check_reachable(self.cache_dir, "PATCHWORK_CACHE")
         self._checked = False
         self.results = Results(self.cache_dir / "results", results_gb, results_days)
         self.store = Store(self.cache_dir / "models")
