@@ -230,7 +230,8 @@ def first_seed(seed: Any, count: int = 1) -> int:
     if isinstance(seed, float) and seed.is_integer():
         seed = int(seed)
     if isinstance(seed, str):
-        raise RequestError(f"Seed must be a whole number from 0 to {MAX_SEED + 1 - count}, not {''.join(filter(str.isprintable, seed.strip()))[:40]}.")
+        words = "".join(filter(str.isprintable, seed.strip()))[:40]
+        raise RequestError(f"Seed must be a whole number from 0 to {MAX_SEED + 1 - count}, not {words}.")
     _whole("Seed", seed, 0, MAX_SEED + 1 - count)
     return seed
 
