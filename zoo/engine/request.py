@@ -175,11 +175,13 @@ def short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def find_label(card: Card, text: str | int) -> int:
+def find_label(card: Card, text: str | float) -> int:
     """The index of a class from its number, its name, or one of the synonyms in its name. Raises RequestError that names the nearest."""
     names = card.label_names
     if not names:
         raise RequestError(f"{card.id} has no classes to choose from: leave the label out.")
+    if isinstance(text, float) and text.is_integer():  # as programs write JSON whose numbers are all alike
+        text = int(text)
     key = (text if isinstance(text, str) else short(text)).strip().lower()
     if key.isdecimal() and len(key) < 9 and int(key) < len(names):
         return int(key)
