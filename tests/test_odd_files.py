@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zoo.engine.hub import Hub
+from zoo.engine.request import Request
 from zoo.errors import MediaError
-from zoo.media import clips, photographs
+from zoo.media import clips, photographs, receipts
 
 
 def rising(path: Path, number: int, *codec: str) -> Path:
@@ -79,3 +81,12 @@ def test_a_webp_without_its_end_is_shown_unless_the_picture_ends_there_too(tmp_p
     path.write_bytes(content[: content.rindex(b"EXIF") - 20])
     with says(MediaError, "a part is missing"):
         photographs.open_picture(path)
+
+
+def test_the_same_frames_at_another_speed_take_no_earlier_video_away(tmp_path: Path) -> None:
+    hub = Hub(device="cpu", cache_dir=tmp_path)
+    files = []
+    for fps in (7, 24):
+        *_, result = hub.generate(Request("tiny-latte", 0, 1, steps=2, frames=4, fps=fps), preview=False)
+        files += result.files
+    assert [receipts.read(file)["request"]["fps"] for file in files] == [7, 24]
