@@ -1,17 +1,17 @@
 """Open the hub in a browser: python app.py [--host HOST] [--port PORT] [--share] [--models ID,ID] [--offline] [--no-downloads] ..."""
 
 import argparse
-import os
 import sys
 
+from zoo.catalog import environment
 from zoo.errors import ZooError
 
 
 def main() -> int:
     """Settings from arguments and environment -> Hub -> page -> launch."""
     parser = argparse.ArgumentParser(description="Patchwork: a hub of diffusion transformers.")
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    parser.add_argument("--host", default=environment.text("GRADIO_SERVER_NAME") or "127.0.0.1")
+    parser.add_argument("--port", type=int, help="default: GRADIO_SERVER_PORT, else 7860")
     parser.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
     parser.add_argument("--models", type=lambda ids: ids.split(","), metavar="ID,ID", help="offer only these")
     parser.add_argument("--offline", action="store_true", default=None, help="never open the network")
@@ -23,6 +23,7 @@ def main() -> int:
     chosen = vars(parser.parse_args())
     host, port, share = (chosen.pop(word) for word in ("host", "port", "share"))
     try:
+        port = environment.port() if port is None else port
         from zoo import ui
         from zoo.engine.hub import Hub
 

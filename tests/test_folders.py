@@ -70,6 +70,13 @@ def test_a_cache_that_cannot_be_written_is_named_before_any_work(blocked: Path, 
         hub.submit(Request("tiny-dit", 4, 0, steps=2))
 
 
+def test_a_cache_that_cannot_even_be_looked_into_is_named(tmp_path: Path, says) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("y" * 300, "loop"):
+        with says(VariableError, "cannot be read", "PATCHWORK_CACHE"):
+            Hub(device="cpu", cache_dir=tmp_path / name)
+
+
 def test_a_user_without_a_home_is_told_which_variable_to_set(monkeypatch: pytest.MonkeyPatch, says) -> None:
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("PATCHWORK_CACHE")

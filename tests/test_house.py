@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "training": {"catalog", "compare", "engine", "errors", "media", "networks", "sampling"},
     "ui": {"catalog", "compare", "engine", "errors", "inside", "media", "backbones", "sampling"},
     "__main__": {"catalog", "compare", "engine", "errors", "inside"},
-    "app": {"ui", "engine", "errors"},
+    "app": {"catalog", "ui", "engine", "errors"},
     "__init__": set(),
     "errors": set(),
 }

@@ -110,13 +110,13 @@ def test_a_forged_request_is_refused(says, forged: object) -> None:
         Request.from_dict(forged).resolved(CARD)
 
 
-@pytest.mark.parametrize(("text", "index"), [("star", 4), (" Star ", 4), ("4", 4), (4, 4), ("0", 0)])
-def test_a_class_is_found_by_name_or_number(text: str | int, index: int) -> None:
+@pytest.mark.parametrize(("text", "index"), [("star", 4), (" Star ", 4), ("4", 4), (4, 4), (4.0, 4), ("0", 0)])
+def test_a_class_is_found_by_name_or_number(text: str | float, index: int) -> None:
     assert find_label(CARD, text) == index
 
 
-@pytest.mark.parametrize("text", ["stra", "10", "-1", "", "9" * 5000, "²", "star, heart", "two\nlines", None], ids=ascii)
-def test_an_unknown_class_names_real_ones(says, text: str | None) -> None:
+@pytest.mark.parametrize("text", ["stra", "10", "-1", "", "9" * 5000, "²", "star, heart", "two\nlines", None, 4.5, float("nan")], ids=ascii)
+def test_an_unknown_class_names_real_ones(says, text: str | float | None) -> None:
     with says(RequestError, "tiny-dit has no class", "0 to 9"):
         find_label(CARD, text)
 

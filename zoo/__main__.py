@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
 from zoo.catalog.card import TASKS, Card, Source, cards
+from zoo.catalog.environment import user_path
 from zoo.engine.request import SOLVERS, Progress, Request, Result, find_labels, parse_seeds
 from zoo.errors import RequestError, ZooError
 
@@ -80,7 +81,6 @@ def sample(arguments: argparse.Namespace) -> None:
     from zoo.engine.results import check_folder
 
     card = _card(arguments.id)
-    seeds = parse_seeds(arguments.seed)
     labels = find_labels(card, arguments.label) if arguments.label is not None else ()
     if not labels and card.label_names and card.generates:
         count, name = len(card.label_names), shlex.quote(card.label_names[0])
@@ -89,7 +89,7 @@ def sample(arguments: argparse.Namespace) -> None:
     if arguments.preset is not None:
         settings = asdict(card.preset(arguments.preset)) | {word: value for word, value in settings.items() if value is not None}
     words = {word: getattr(arguments, word) for word in ("eta", "prompt", "negative_prompt", "frames", "fps")}
-    request = Request(card.id, labels, seeds, **settings, **words)
+    request = Request(card.id, labels, parse_seeds(arguments.seed), **settings, **words)
     check_folder(arguments.out)
     hub = Hub(device=arguments.device, dtype=arguments.dtype)
     for item in hub.generate(request, preview=False):
@@ -175,16 +175,16 @@ def take(arguments: argparse.Namespace) -> None:
     from zoo.engine.verify import admit
 
     hub, (first, *files) = Hub(), arguments.file
-    total = sum(path.stat().st_size for path in map(_path, arguments.file) if path.is_file())
+    total = sum(path.stat().st_size for path in map(user_path, arguments.file) if path.is_file())
 
     def progress(done: int) -> None:
         print(f"\r{done / 1e6:.0f}{f' of {total / 1e6:.0f}' if total >= done else ''} MB ", end="", file=sys.stderr, flush=True)
 
     if files:
         card = hub.card(first)
-        admit(hub.store, card, list(map(_path, files)), progress, arguments.weights)
+        admit(hub.store, card, list(map(user_path, files)), progress, arguments.weights)
     else:
-        card = _adopted(hub, _path(first), arguments, progress)
+        card = _adopted(hub, user_path(first), arguments, progress)
     local = hub.store.find(card)
     print(file=sys.stderr)
     if local.taken:
@@ -282,12 +282,10 @@ def parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="every model: its task, size and licence, and whether it is downloaded")
     listing.set_defaults(run=list_models)
     showing = commands.add_parser("show", help="one model's card")
-    showing.add_argument("id", metavar="ID")
     showing.set_defaults(run=show)
     sampling = commands.add_parser(
         "sample", help="generate pictures or videos", epilog="example: python -m zoo sample tiny-dit --label star --seed 0-3 --out stars"
     )
-    sampling.add_argument("id", metavar="ID")
     sampling.add_argument("--label", help="class name or number; one, or one for each image separated by commas")
     sampling.add_argument("--seed", default="random", help="7, 0-3, 0-3,10 or random (default)")
     sampling.add_argument("--steps", type=int, help="default: the card's")
@@ -300,12 +298,12 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--fps", type=int, default=8, help="frames per second of a video")
     sampling.add_argument("--guidance", type=float, help="w of eps = uncond + w (cond - uncond), 1 is off; default: the card's")
     sampling.add_argument("--eta", type=float, default=0.0, help="DDIM eta: 0 is deterministic, 1 like DDPM")
-    sampling.add_argument("--out", type=_path, default=".", metavar="DIR", help="folder for the results")
+    sampling.add_argument("--out", type=user_path, default=".", metavar="DIR", help="folder for the results")
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     sampling.set_defaults(run=sample)
     example = "example: python -m zoo look cat.jpg --model tiny-vit --out inside"
     looking = commands.add_parser("look", help="look inside: tokens, attention, figures", epilog=example)
-    looking.add_argument("image", metavar="IMAGE", type=_path, help="any picture or clip; for a generator, one that it made here")
+    looking.add_argument("image", metavar="IMAGE", type=user_path, help="any picture or clip; for a generator, one that it made here")
     looking.add_argument("--model", required=True, metavar="ID")
     looking.add_argument("--layer", type=int, help="counted from 0; default: the last")
     looking.add_argument("--head", type=int, nargs="+", help="one head, counted from 0, or the mean of several; default: --combine")
@@ -315,16 +313,15 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     looking.add_argument("--patch", help="the query: a patch by its number, row by row from 0, or a token such as class")
     looking.add_argument("--step", type=int, help="of a generation, 1 is pure noise; default: the last")
-    looking.add_argument("--out", type=_path, metavar="DIR", help="where the files go; default: a folder named after IMAGE and ID")
+    looking.add_argument("--out", type=user_path, metavar="DIR", help="where the files go; default: a folder named after IMAGE and ID")
     looking.set_defaults(run=look)
     comparing = commands.add_parser(
         "compare", help="compare settings side by side, or as a grid", epilog="example: python -m zoo compare study.yaml --out study"
     )
-    comparing.add_argument("file", metavar="FILE", type=_path, help="YAML file: what all share, and columns, or across and down")
-    comparing.add_argument("--out", type=_path, metavar="DIR", help="folder for the report and the samples; default: named after FILE")
+    comparing.add_argument("file", metavar="FILE", type=user_path, help="YAML file: what all share, and columns, or across and down")
+    comparing.add_argument("--out", type=user_path, metavar="DIR", help="folder for the report and the samples; default: named after FILE")
     comparing.set_defaults(run=compare)
     fetching = commands.add_parser("fetch", help="download a model and what it needs; an interrupted download goes on where it stopped")
-    fetching.add_argument("id", metavar="ID")
     fetching.add_argument("--from", dest="hub", choices=["huggingface", "modelscope", "url"], help="default: ZOO_HUB or the card's")
     fetching.set_defaults(run=fetch)
     caching = commands.add_parser("cache", help="which downloads are on this machine; --remove ID, --prune")
@@ -332,9 +329,8 @@ def parser() -> argparse.ArgumentParser:
     caching.add_argument("--prune", action="store_true", help="delete unfinished downloads and files that no model needs")
     caching.set_defaults(run=cache)
     verifying = commands.add_parser("verify", help="check a model's files: digest, keys and shapes, numbers here and published ones")
-    verifying.add_argument("id", metavar="ID")
     verifying.add_argument(
-        "--input", metavar="FILE", type=_path, nargs="+", default=[],
+        "--input", metavar="FILE", type=user_path, nargs="+", default=[],
         help="a picture or .npy file of which published numbers were recorded, as verify names it; it is not ours to ship",
     )  # fmt: skip
     verifying.set_defaults(run=verify)
@@ -346,7 +342,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     importing.add_argument("--weights", default="", metavar="NAME", help="which of several sets in FILE; default: the averaged ones")
     importing.add_argument("--name", default="", help="of a model without a card; default: the file's")
-    importing.add_argument("--labels", type=_path, metavar="FILE", help="its class names, one a line")
+    importing.add_argument("--labels", type=user_path, metavar="FILE", help="its class names, one a line")
     importing.add_argument("--like", default="", metavar="ID", help="the model that tells what weights do not; default: the most alike")
     importing.add_argument("--heads", dest="num_heads", type=int, metavar="N", help="its attention heads; default: by its width")
     importing.add_argument("--input-size", type=int, metavar="N", help="pixels or latents to a side, where weights do not tell")
@@ -365,8 +361,10 @@ def parser() -> argparse.ArgumentParser:
     benching.add_argument("--steps", type=int, metavar="N", help="of the loop; default: 50, for large models 4")
     benching.add_argument("--rounds", type=int, metavar="N", help="of which medians are taken; default: 5, for large models 3")
     benching.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
-    benching.add_argument("--json", type=_path, metavar="FILE", help="also write everything measured as JSON")
+    benching.add_argument("--json", type=user_path, metavar="FILE", help="also write everything measured as JSON")
     benching.set_defaults(run=bench)
+    for command in (showing, sampling, fetching, verifying):
+        command.add_argument("id", metavar="ID")
     for command in (sampling, looking, comparing, benching):
         command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     for command in (listing, showing, sampling, looking, comparing, fetching, caching, verifying, importing):
@@ -374,27 +372,28 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _path(text: str) -> Path:
-    """A path of the command line, `~` in it expanded: no shell does that in --out=~/stars."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111 - no home is no error
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except ZooError as error:
         print(f"zoo: {error}{f' At a terminal: {error.command}' if error.command else ''}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever read the results, such as head, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more when it ends
+        if not isinstance(error, BrokenPipeError):  # where whoever read the results, such as head, has read enough
+            print(f"zoo: what was found cannot be printed ({error.strerror}): send it elsewhere.", file=sys.stderr)
+            return 1
     except KeyboardInterrupt:
         return 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal, nor every name of a file, has letters for all
+    if sys.stdout and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal writes every name
     sys.exit(main())

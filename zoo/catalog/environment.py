@@ -16,6 +16,11 @@ ON, OFF = {"1", "on", "yes", "true"}, {"0", "off", "no", "false"}
 """Spellings of a switch, those of huggingface_hub and their opposites, in any case."""
 ADDRESS = re.compile(r"https?://([!-~]+@)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?(/[!-~]*)?", re.IGNORECASE)
 """Of a hub: user, host, port and path."""
+READ_BY_OTHERS = (
+    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "GRADIO_SERVER_NAME",
+    "GRADIO_SERVER_PORT",
+)  # fmt: skip
+"""What libraries read as it stands."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 EXEMPT = re.compile(r"\*|[*.]{0,2}\w([\w.-]*\w)?(:\d{1,4})?(/\d\d?)?", re.ASCII)
 """A host, a domain or a network of IPv4, as no_proxy names it and every client understands it."""
@@ -55,6 +60,14 @@ def without_password(text: str) -> str:
     return re.sub(r"(^|//)[^/]*@", r"\1", text)
 
 
+def port() -> int:
+    """Where the page listens: GRADIO_SERVER_PORT, else 7860. Raises VariableError for what is no port."""
+    value = text("GRADIO_SERVER_PORT") or "7860"
+    if not re.fullmatch(r"[0-9]{1,5}", value) or not 0 < int(value) < 65536:
+        raise VariableError(f"GRADIO_SERVER_PORT is {value[:40]!r}, which is no port: set it to a whole number from 1 to 65535.")
+    return int(value)
+
+
 def token(*names: str) -> str | None:
     """The first of these tokens that is set, else None. Raises VariableError, which does not quote it, for what is none."""
     for name in names:
@@ -66,16 +79,22 @@ def token(*names: str) -> str | None:
 
 
 def tidy() -> None:
-    """Write addresses, tokens and proxies back as they are meant, for the hubs' own clients read them, too, and one breaks on a
-    blank when it is imported. What is no address stays, to be named by whoever needs it."""
+    """Write addresses, tokens, proxies and our own settings back as they are meant, for the hubs' own clients and gradio read them, too,
+    and break on a blank when they are imported. What is no address stays, to be named by whoever needs it."""
     for name in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
         with suppress(VariableError):
             if address := endpoint(name):
                 os.environ[name] = address
-    tokens, switches = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELSCOPE_API_TOKEN"), ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    for name in (*tokens, *switches, *PROXIES, *map(str.upper, PROXIES)):
-        if name in os.environ:
-            os.environ[name] = text(name)
+    others = {*READ_BY_OTHERS, *PROXIES, *map(str.upper, PROXIES)}
+    for name in [name for name in os.environ if name in others or name.startswith("PATCHWORK_")]:
+        os.environ[name] = text(name)
+    if not text("GRADIO_SERVER_PORT"):
+        os.environ.pop("GRADIO_SERVER_PORT", None)
+
+
+def user_path(words: str) -> Path:
+    """A path of the command line, `~` in it expanded: no shell does that in --out=~/stars."""
+    return Path(os.path.expanduser(words))  # noqa: PTH111 - no home is no error
 
 
 def cache_folder() -> Path:
@@ -157,9 +176,10 @@ def _exempt(word: str) -> str:
 def local_only() -> Iterator[None]:
     """No proxies in the environment while the block runs: what only speaks to this machine fails at one that it cannot even name.
 
-    Raises VariableError for an address of a hub at which libraries break, and for a temporary folder that cannot be written.
+    Raises VariableError for an address of a hub and a port at which libraries break, and for a temporary folder that cannot be written.
     """
     endpoint("HF_ENDPOINT")
+    port()
     choose_temporary_folder()
     names = [name for name in os.environ if name.lower() in PROXIES]
     values = {name: os.environ.pop(name) for name in names}

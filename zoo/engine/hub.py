@@ -82,6 +82,8 @@ class Hub:
         self.offline = environment.offline() if offline is None else offline
         self.downloads = environment.switch("PATCHWORK_DOWNLOADS") if downloads is None else downloads
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else environment.cache_folder()
+        for folder in ("", "models/pins", "models/blobs", "cards"):
+            environment.check_readable(self.cache_dir / folder, "PATCHWORK_CACHE")
         self._checked = False
         self.results = Results(self.cache_dir / "results", results_gb, results_days)
         self.store = Store(self.cache_dir / "models")
@@ -92,8 +94,6 @@ class Hub:
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.own_folder = self.cache_dir / "cards"
-        for folder in (self.cache_dir, self.store.pins, self.store.blobs, self.own_folder):
-            environment.check_readable(folder, "PATCHWORK_CACHE")
         self._own_cards_time, self._chosen = -1, None if models is None else [identity.strip() for identity in models]
         self._read_cards()
         for identity in self._chosen or ():

@@ -175,11 +175,13 @@ def short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def find_label(card: Card, text: str | int) -> int:
+def find_label(card: Card, text: str | float) -> int:
     """The index of a class from its number, its name, or one of the synonyms in its name. Raises RequestError that names the nearest."""
     names = card.label_names
     if not names:
         raise RequestError(f"{card.id} has no classes to choose from: leave the label out.")
+    if isinstance(text, float) and text.is_integer():  # as programs write JSON whose numbers are all alike
+        text = int(text)
     key = (text if isinstance(text, str) else short(text)).strip().lower()
     if key.isdecimal() and len(key) < 9 and int(key) < len(names):
         return int(key)
@@ -230,7 +232,8 @@ def first_seed(seed: Any, count: int = 1) -> int:
     if isinstance(seed, float) and seed.is_integer():
         seed = int(seed)
     if isinstance(seed, str):
-        raise RequestError(f"Seed must be a whole number from 0 to {MAX_SEED + 1 - count}, not {' '.join(seed.split())[:40]}.")
+        words = "".join(filter(str.isprintable, seed.strip()))[:40]
+        raise RequestError(f"Seed must be a whole number from 0 to {MAX_SEED + 1 - count}, not {words}.")
     _whole("Seed", seed, 0, MAX_SEED + 1 - count)
     return seed
 

@@ -113,7 +113,8 @@ def _contents(image: np.ndarray, receipt: dict[str, Any]) -> Iterator[tuple[str,
 
 def _name(receipt: dict[str, Any], suffix: str) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", receipt["label"].lower()).strip("-")[:40]
-    return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}.{suffix}"
+    speed = f"-{receipt['request']['fps']}fps" if suffix == "mp4" else ""  # the same frames at another speed are another video
+    return f"{receipt['request']['model']}-{label}-{receipt['seed']}-{receipt['pixels'][:10]}{speed}.{suffix}"
 
 
 def receipts_of(card: Card, request: Request, images: np.ndarray, conditions: dict[str, Any], seconds: float) -> list[dict[str, Any]]:

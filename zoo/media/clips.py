@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +21,12 @@ AREA = 480 * 270
 FRAME, LARGE_FRAME = 30, 15
 """Millions of bytes of one frame that is decoded: 4K in 10 bits takes 25, 4K in 8 bits 12. Of more than LARGE_FRAME only key frames are
 decoded, of which telephones write one or two a second, since a decoder holds many of the others."""
-MILLIONS = 300
-"""Of bytes of all frames together that are decoded: 96 frames of 1920x1080 in 8 bits."""
+MILLIONS = 500
+"""Of bytes of all frames together that are decoded: 5 s of 1920x1080 in 8 bits at 30 frames a second, 48 s of 640x360."""
+MAX_DECODED = 3000
+"""Frames of a clip that are decoded, however small."""
+MAX_STRETCH = 2
+"""How much wider or narrower than high the pixels of a clip may be said to be."""
 
 
 def is_clip(path: str | os.PathLike[str]) -> bool:
@@ -31,8 +38,8 @@ def is_clip(path: str | os.PathLike[str]) -> bool:
 
 
 def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
-    """`count` frames evenly over the beginning of anybody's video, GIF or WebP: the whole of it, or as many frames as MAX_READ and
-    MILLIONS allow. A still picture stands still.
+    """`count` frames evenly over anybody's video, GIF or WebP: the whole of it, or as much of its beginning as MILLIONS and MAX_DECODED
+    allow, which info["remark"] of the first frame says then. A still picture stands still.
 
     Raises MediaError where it is none, damaged or too large.
     """
@@ -60,8 +67,28 @@ def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
                 f"A frame of this clip ({kind}) takes {megabytes:.0f} MB, more than the {FRAME} of 4K in 10 bits: save it smaller."
             )
         share = min(1.0, math.sqrt(AREA / max(pixels, 1)))
-        scale = f"scale=w='max(1,round(iw*{share:.6f}))':h='max(1,round(ih*{share:.6f}))'"
-        most = min(photographs.MAX_READ, max(1, int(MILLIONS // max(megabytes, 0.001))))
-        frames = list(ffmpeg.frames(place, probe, most, scale, ("-skip_frame", "nokey") if megabytes > LARGE_FRAME else ()))
+        width = f"iw*{share:.6f}*clip(sar,{1 / MAX_STRETCH},{MAX_STRETCH})"  # pixels that are not square are made so
+        scale = f"scale=w='max(1,round({width}))':h='max(1,round(ih*{share:.6f}))'"
+        most = min(MAX_DECODED, max(1, int(MILLIONS // max(megabytes, 0.001))))
+        keys_alone = ("-skip_frame", "nokey") if megabytes > LARGE_FRAME else ()
+        with contextlib.closing(ffmpeg.frames(place, probe, most + 1, scale, keys_alone)) as decoded:
+            frames, number = _spread(itertools.islice(decoded, most))
+            more = any(decoded)
         chosen = [frames[round(k)] for k in np.linspace(0, len(frames) - 1, count)]
-        return [Image.open(io.BytesIO(frame), formats=("PPM",)).convert("RGB") for frame in chosen]
+        remark = f"Only the first {number:,} frames of this clip are looked at: cut it shorter to choose others." if more else ""
+        pictures = [Image.open(io.BytesIO(frame), formats=("PPM",)).convert("RGB") for frame in chosen]
+        pictures[0].info["remark"] = remark
+        return pictures
+
+
+def _spread(frames: Iterable[bytes]) -> tuple[list[bytes], int]:
+    """All frames, or where they are more than MAX_READ every second, fourth ... of them; and how many there were."""
+    chosen, stride, number = [], 1, 0
+    for frame in frames:
+        if number % stride == 0:
+            chosen.append(frame)
+        number += 1
+        if len(chosen) > photographs.MAX_READ:
+            del chosen[1::2]
+            stride *= 2
+    return chosen, number

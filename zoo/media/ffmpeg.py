@@ -88,7 +88,7 @@ def frames(path: os.PathLike[str], video: Probe, most: int, filters: str = "null
     if killed:
         raise MediaError("This clip takes too long to decode: cut it shorter, or make it smaller first.")
     if not number:
-        why = (complaint.splitlines() or ["no frames"])[0][:120]
+        why = re.sub(r"^(\[.*?\] *)+", "", (complaint.splitlines() or ["no frames"])[0])[:120].rstrip(".")  # less which part complains
         raise MediaError(f"This file cannot be read as a clip ({''.join(filter(str.isprintable, why))}): bring an MP4, WebM, GIF or WebP.")
 
 

@@ -36,6 +36,10 @@ SIDE, SIDE_MOVING = 2048, 512
 """Pixels of the longer side from which on a picture is halved, or reduced further; and what a frame of a clip is reduced to."""
 TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2))
 """What makes a picture upright, by its orientation in EXIF."""
+ORIENTATION, WHOLE = 0x0112, {1: 1, 3: 2, 4: 4}
+"""Its tag, and the bytes of whole numbers by their kind."""
+MAX_MISSING = 1000
+"""Bytes of a WebP's end that may be missing."""
 REMARK = "The end of this file is missing, but nothing of the picture."
 BRING = "bring a JPEG, PNG, WebP, GIF, AVIF or HEIC"
 
@@ -84,7 +88,7 @@ def _opened(path: str | os.PathLike[str]) -> Image.Image:
     """Pillow's file with its header read."""
     picture_heads.check(path)
     Image.init()
-    return Image.open(path, formats=[one for one in MILLIONS if one in Image.OPEN])
+    return Image.open(_filled_webp(path) or path, formats=[one for one in MILLIONS if one in Image.OPEN])
 
 
 def _check(file: Image.Image, path: str | os.PathLike[str]) -> None:
@@ -120,6 +124,9 @@ def _still(file: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
     try:
         file.load()
         if file.format in ("PNG", "GIF") and not _ends(path):
+            remark = REMARK
+        if file.format == "WEBP" and (other := _filled_webp(path, b"\x5a")):
+            _same(file, other)
             remark = REMARK
     except OSError:
         content = Path(path).read_bytes() if Path(path).stat().st_size < picture_heads.HELD["JPEG"] else b""
@@ -194,12 +201,28 @@ def _levels(strip: Image.Image) -> np.ndarray:
 
 
 def _upright(file: Image.Image, picture: Image.Image) -> Image.Image:
-    """Turned as the EXIF of its file says; one that is damaged says nothing."""
-    try:
-        turn = TURNS.get(file.getexif().get(0x0112))
-    except Exception:  # whatever damaged EXIF leads Pillow to
-        turn = None
+    """Turned as its file says: by the orientation in its EXIF, whatever is damaged beside it, else by that in its XMP."""
+    turn = TURNS.get(_orientation(file.info.get("exif")))
+    if turn is None:
+        try:
+            turn = TURNS.get(file.getexif().get(ORIENTATION))
+        except Exception:  # whatever damaged EXIF leads Pillow to
+            return picture
     return picture.transpose(Image.Transpose[turn]) if turn else picture
+
+
+def _orientation(exif: object) -> int | None:
+    """The orientation in EXIF, None where it says none. Pillow reads nothing of what follows a tag that points outside the file."""
+    if not isinstance(exif, bytes):
+        return None
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "little", b"MM": "big"}.get(tiff[:2], "big")
+    start = int.from_bytes(tiff[4:8], order)
+    for place in range(start + 2, min(start + 2 + 12 * int.from_bytes(tiff[start : start + 2], order), len(tiff)), 12):
+        tag, kind = (int.from_bytes(tiff[at : at + 2], order) for at in (place, place + 2))
+        if tag == ORIENTATION and kind in WHOLE:
+            return int.from_bytes(tiff[place + 8 : place + 8 + WHOLE[kind]], order)
+    return None
 
 
 # ---- files that are cut off
@@ -218,6 +241,24 @@ def _whole_jpeg(content: bytes) -> Image.Image | None:
             return None
         pictures.append(picture)
     return pictures[0] if pictures[0].tobytes() == pictures[1].tobytes() else None
+
+
+def _filled_webp(path: str | os.PathLike[str], filler: bytes = b"\0") -> io.BytesIO | None:
+    """A WebP that lacks some bytes of its end, as long as it says that it is: else nothing of it is decoded. None for any other file."""
+    with Path(path).open("rb") as file:
+        start, length = file.read(12), file.seek(0, io.SEEK_END)
+        missing = 8 + int.from_bytes(start[4:8], "little") - length
+        if not (start[:4] == b"RIFF" and start[8:] == b"WEBP" and 0 < missing <= MAX_MISSING):
+            return None
+        file.seek(0)
+        return io.BytesIO(file.read() + filler * missing)
+
+
+def _same(file: Image.Image, other: io.BytesIO) -> None:
+    """Raise OSError unless a picture is the same with other bytes in place of its end: then that was a part of it."""
+    with Image.open(other, formats=("WEBP",)) as copy:
+        if copy.tobytes() != file.tobytes():
+            raise OSError("its end is a part of the picture")
 
 
 def _ends(path: str | os.PathLike[str]) -> bool:
@@ -267,4 +308,6 @@ def _heic(path: str | os.PathLike[str]) -> Image.Image:
     probe = ffmpeg.probe(Path(path))
     if probe.width * probe.height > MILLIONS["WEBP"] * 10**6:
         raise MediaError(f"This HEIC has {probe.width}x{probe.height} pixels, more than {MILLIONS['WEBP']} million: save it as a JPEG.")
-    return Image.open(io.BytesIO(next(ffmpeg.frames(Path(path), probe, 1))), formats=("PPM",)).convert("RGB")
+    picture = Image.open(io.BytesIO(next(ffmpeg.frames(Path(path), probe, 1))), formats=("PPM",)).convert("RGB")
+    picture.info["remark"] = ""
+    return picture

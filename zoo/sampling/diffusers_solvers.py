@@ -50,7 +50,8 @@ def _scheduler(name: str, schedule: Schedule, steps: int, device: torch.device |
         except (ValueError, TypeError, IndexError, AssertionError, ZeroDivisionError) as error:
             if own_steps < steps:  # so few that it cannot even begin
                 break
-            raise RequestError(f"{name} cannot take {steps!r} steps: {str(error).rstrip('.')}.") from None
+            why = " ".join(str(error)[:120].split()).rstrip(".")
+            raise RequestError(f"{name} cannot take {steps!r} steps ({why}): give more, or choose another solver.") from None
         if not torch.isfinite(torch.as_tensor(scheduler.timesteps).float()).all():
             raise RequestError(f"{name} cannot take {steps!r} steps: one of its times is no number. Give more.")
         if (excess := len(scheduler.timesteps) - steps) <= 0:
