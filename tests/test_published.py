@@ -324,7 +324,7 @@ def test_a_file_that_is_not_the_model_is_not_taken_in(hub_with, says, tmp_path: 
     hub = hub_with({"mine": words("dit"), "else": words("u-vit without")})
     with says(CheckpointError, "this is a U-ViT"):
         admit(hub.store, hub.card("mine"), [file_of(hub, "else", tmp_path)])
-    with says(CheckpointError, "does not exist"):
+    with says(CheckpointError, "There is no file"):
         admit(hub.store, hub.card("mine"), [tmp_path / "nowhere.pt"])
     with says(RequestError, "extra.txt is no part of mine"):
         admit(hub.store, hub.card("mine"), [file_of(hub, "mine", tmp_path), tmp_path / "extra.txt"])

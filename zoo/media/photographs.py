@@ -10,14 +10,17 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from pi_heif import register_heif_opener
 from PIL import Image
 
 from zoo.errors import MediaError
-from zoo.media import ffmpeg, picture_heads, receipts
+from zoo.media import picture_heads, receipts
 
 ONE = threading.Lock()
 """Held while a picture or clip is decoded: many small requests shall not add up to one large one."""
-MILLIONS = {"JPEG": 80, "MPO": 80, "PNG": 32, "BMP": 32, "PPM": 32, "TIFF": 20, "GIF": 24, "WEBP": 12, "AVIF": 12, "JPEG2000": 2}
+MILLIONS = {
+    "JPEG": 80, "MPO": 80, "PNG": 32, "BMP": 32, "PPM": 32, "TIFF": 20, "GIF": 24, "HEIF": 16, "WEBP": 12, "AVIF": 12, "JPEG2000": 2,
+}  # fmt: skip
 """Formats that are read, and millions of pixels of one picture: what Pillow decodes in about a second and 200 MB. It decodes a JPEG
 reduced, and needs 16 bytes a pixel for a WebP."""
 MILLIONS_DECODED = 24
@@ -59,9 +62,9 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
         with _opened(path):
             return True
     except (MediaError, Image.DecompressionBombError):
-        return picture_heads.kind(path) != "" or _is_heic(path)
+        return picture_heads.kind(path) != ""
     except Exception:  # Pillow's readers raise whatever a damaged file leads them to; ffmpeg reads some GIFs that they do not
-        return picture_heads.kind(path) not in ("", "GIF") or _is_heic(path)
+        return picture_heads.kind(path) not in ("", "GIF")
 
 
 def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
@@ -70,8 +73,6 @@ def open_frames(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
     try:
         with ONE, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF is only not obeyed
-            if _is_heic(path):
-                return [_heic(path)] * count
             with _opened(path) as file:
                 _check(file, path)
                 moves = count > 1 and file.format not in ("MPO", "TIFF") and getattr(file, "is_animated", False)
@@ -88,6 +89,7 @@ def _opened(path: str | os.PathLike[str]) -> Image.Image:
     """Pillow's file with its header read."""
     picture_heads.check(path)
     Image.init()
+    register_heif_opener(thumbnails=False, decode_threads=1)
     return Image.open(_filled_webp(path) or path, formats=[one for one in MILLIONS if one in Image.OPEN])
 
 
@@ -289,25 +291,3 @@ def _is_whole_png(content: bytes) -> bool:
     except zlib.error:
         return False
     return length >= wanted
-
-
-# ---- HEIC
-
-
-def _is_heic(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a picture of the HEIF family that Pillow does not read and ffmpeg does."""
-    try:
-        with Path(path).open("rb") as file:
-            start = file.read(12)
-    except (OSError, ValueError):
-        return False
-    return start[4:8] == b"ftyp" and start[8:] in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc")
-
-
-def _heic(path: str | os.PathLike[str]) -> Image.Image:
-    probe = ffmpeg.probe(Path(path))
-    if probe.width * probe.height > MILLIONS["WEBP"] * 10**6:
-        raise MediaError(f"This HEIC has {probe.width}x{probe.height} pixels, more than {MILLIONS['WEBP']} million: save it as a JPEG.")
-    picture = Image.open(io.BytesIO(next(ffmpeg.frames(Path(path), probe, 1))), formats=("PPM",)).convert("RGB")
-    picture.info["remark"] = ""
-    return picture

@@ -19,7 +19,9 @@ VALUES = 100_000
 """Of the first directory of a TIFF, where a strip has two."""
 BESIDE = 20_000_000
 """Bytes of all that is not the picture."""
-HELD = {"JPEG": 60_000_000, "WebP": 30_000_000, "AVIF": 30_000_000, "JPEG 2000": 30_000_000}
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"mif1")
+"""How the brand of a still picture in HEVC may be called."""
+HELD = {"JPEG": 60_000_000, "WebP": 30_000_000, "AVIF": 30_000_000, "HEIC": 30_000_000, "JPEG 2000": 30_000_000}
 """Bytes of a file that is read into memory as a whole, some of them several times."""
 WIDTHS = {3: 2, 4: 4, 5: 8, 6: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value of a TIFF, by its type; types that are not here are bytes, kept as they are."""
@@ -49,7 +51,7 @@ def check(path: str | os.PathLike[str]) -> None:
 
 
 def kind(path: str | os.PathLike[str]) -> str:
-    """GIF, PNG, WebP, AVIF, JPEG, JPEG 2000 or TIFF, as a file begins; empty for another, and where it cannot be read."""
+    """GIF, PNG, WebP, AVIF, HEIC, JPEG, JPEG 2000 or TIFF, as a file begins; empty for another, and where it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             start = file.read(12)
@@ -63,6 +65,8 @@ def kind(path: str | os.PathLike[str]) -> str:
         return "WebP"
     if start[4:8] == b"ftyp" and start[8:11] == b"avi":
         return "AVIF"
+    if start[4:8] == b"ftyp" and start[8:] in HEIC:
+        return "HEIC"
     if start[:2] == b"\xff\xd8":
         return "JPEG"
     if start[:4] == b"\xff\x4f\xff\x51" or start[4:8] == b"jP  ":

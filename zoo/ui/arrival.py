@@ -105,8 +105,10 @@ class Arrival:
     # ---- a file
 
     @runs.always_ends
-    def drop(self, path: str) -> Iterator[dict]:
+    def drop(self, path: str | None) -> Iterator[dict]:
         """A picture or video made here goes back to its tab with all its settings; any other one to Look inside."""
+        if not path:
+            raise RequestError("No file arrived: drop a picture or a clip.")
         if receipts.carries_receipt(path):
             moving = Path(path).suffix.lower() in video.SUFFIXES
             if moving and self.film is None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from zoo.ui.parts import runs
+from zoo.ui.sessions import Mailboxes
 
 
 class Page(gr.Blocks):
@@ -19,6 +20,12 @@ class Page(gr.Blocks):
     Without this a call that fits no handler (too few values, a file that was never uploaded, a choice that is not on the list) gets an
     error without words, and the log a traceback.
     """
+
+    def queue(self, *values: Any, **words: Any) -> Page:
+        """As gradio does, with mailboxes that outlive those who leave; from the start, for somebody may call while the page is launched."""
+        super().queue(*values, **words)
+        self._queue.pending_messages_per_session = Mailboxes(self._queue.pending_messages_per_session.max_size)
+        return self
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **words: Any) -> list[Any]:
         """As gradio does. Raises gr.Error for values that the components do not take."""

@@ -105,4 +105,3 @@ def bound(page: gr.Blocks, most: int = MOST) -> None:
     page.state_session_capacity = most
     sessions.set_blocks(page)
     page.app.state_holder = sessions
-    page._queue.pending_messages_per_session = Mailboxes(page._queue.pending_messages_per_session.max_size)
