@@ -6,6 +6,7 @@ tests/test_fuzz_checkpoints.py, where the number is how many changes are tried o
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from zoo.catalog import plain_yaml
 from zoo.errors import ZooError
@@ -28,6 +31,9 @@ EXAMPLES = int(os.environ.get("PATCHWORK_FUZZ", "30"))
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
 RECEIPT = {"request": {"model": "m", "fps": 8}, "pixels": pictures.digest(FRAMES[0])}
 FILES = dict(video.files(FRAMES, 8, RECEIPT)) | {".png": pictures.png(FRAMES[0], RECEIPT)}
+HEIC = io.BytesIO()
+pillow_heif.from_pillow(Image.fromarray(FRAMES[0])).save(HEIC)
+FILES[".heic"] = HEIC.getvalue()
 STUDY = "shared: &s {steps: 5, guidance: 1.5}\ncolumns:\n - {<<: *s, model: tiny-dit}\n - {<<: *s, steps: 7}\nday: 2026-11-25\n"
 READERS: list[Callable[[Path], Any]] = [
     receipts.carries_receipt, receipts.read, photographs.is_picture, photographs.open_picture, pictures.read_png, video.read,

@@ -36,13 +36,12 @@ from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.streams import StreamEnds
-from zoo.ui.tabs.compare.components import choices
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
 from zoo.ui.tabs.compare.votes import VotesTab
 from zoo.ui.tabs.image import ImageTab, image_tab
 from zoo.ui.tabs.look.hand_over import look_tab
-from zoo.ui.tabs.models import models_tab
+from zoo.ui.tabs.models import ModelsTab
 from zoo.ui.tabs.video import VideoTab, video_tab
 
 if TYPE_CHECKING:
@@ -73,13 +72,15 @@ def build(hub: Hub) -> gr.Blocks:
                     grid = GridTab(hub, image.visitor)
                 with gr.Tab("Votes", id="votes") as votes:
                     beside.wire(VotesTab(hub, image.visitor, votes), views)
-            lists = [grid.model, *(setting[0] for setting in beside.settings)]
-            comparing.select(lambda: [gr.update(choices=choices(hub)) for _ in lists], None, lists, queue=False, **PRIVATE)
+            compared = beside.download.lists | grid.download.lists
+            comparing.select(lambda: {part: gr.update(choices=make()) for part, make in compared.items()}, None, [*compared], **PRIVATE)
             looker = Looker(hub)
             with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
                 look = look_tab(hub, looker, inside)
             with gr.Tab("Models", id="models") as models:
-                cards = models_tab(hub, page, tabs, models, image, film)
+                offers = [image.offer, *([film.offer] if film else []), look.offer, beside.download, grid.download]
+                lists = {part: make for offer in offers for part, make in offer.lists.items()}
+                cards = ModelsTab(hub, page, tabs, models, image, film, lists)
             results = [(cards.inside, look.come, [cards.list]), *((part.inside, look.take, [part.path]) for part in (beside, grid))]
             for tab, path in [(image, image.download), *([(film, film.file)] if film else [])]:
                 part = tab.settings

@@ -95,8 +95,8 @@ class AddModel(runs.RunButtons):
         ]  # fmt: skip
 
     def _wire(self) -> None:
-        gr.on([self.read.click, self.path.submit], self.open, self.path, self.outputs, **PRIVATE)
-        self.bring.upload(self.open, self.bring, self.outputs, **PRIVATE)
+        gr.on([self.read.click, self.path.submit], self.open_path, self.path, self.outputs, **PRIVATE)
+        self.bring.upload(self.open_upload, self.bring, self.outputs, **PRIVATE)
         self.weights.input(self.choose, [self.file, self.known, self.weights], self.outputs, **PRIVATE)
         self.like.input(self.change_like, [self.known, self.like], self.outputs, queue=False, **PRIVATE)
         self.adding = self.go.click(self.add, [self.file, self.known, *self.fields], self.outputs, **PRIVATE)
@@ -124,10 +124,24 @@ class AddModel(runs.RunButtons):
         return {self.halt: gr.update(visible=True), self.go: gr.update(interactive=False), self.added: ""}
 
     @runs.stoppable()
-    def open(self, file: str) -> Iterator[dict]:
-        """Read a file, and ask what its weights do not tell."""
+    def open_path(self, text: str) -> Iterator[dict]:
+        """Read a file of this machine, whose user alone may name any."""
+        if not self.downloads.local:
+            raise RequestError("A path is read where the page is open on the same machine only: upload the file instead.")
+        if not (text := (text or "").strip().strip("\"'")):
+            raise RequestError("No file is named: paste the path of a checkpoint, or upload one.")
+        yield from self._open(Path(text).expanduser())
+
+    @runs.stoppable()
+    def open_upload(self, file: str | None) -> Iterator[dict]:
+        """Read a file that was uploaded."""
+        if not file:
+            raise RequestError("No file arrived: upload a checkpoint.")
+        yield from self._open(Path(file))
+
+    def _open(self, file: Path) -> Iterator[dict]:
         yield self.busy() | {self.form: gr.update(visible=False), self.go: gr.update(visible=False), self.facts: ""}
-        yield from self._read(self._checked(file), "")
+        yield from self._read(file, "")
 
     @runs.stoppable()
     def choose(self, file: str, known: Known | None, name: str) -> Iterator[dict]:
@@ -136,17 +150,15 @@ class AddModel(runs.RunButtons):
             yield self.idle()
             return
         yield self.busy()
-        yield from self._read(self._checked(file), name)
+        yield from self._read(Path(file), name)
 
-    def _checked(self, file: str) -> Path:
-        """The file of a visitor who may add models. Raises RequestError."""
+    def _check(self) -> None:
+        """Raise RequestError where visitors may not add a model, whatever the page shows them."""
         if not self.downloads.allowed:
             raise RequestError("Only the person who runs this hub can add a model.")
-        if not (text := (file or "").strip().strip("\"'")):
-            raise RequestError("No file is named: paste the path of a checkpoint, or upload one.")
-        return Path(text).expanduser()
 
     def _read(self, file: Path, name: str) -> Iterator[dict]:
+        self._check()
         yield self.say(f"reading {file.name} ...")
         recognised = look(self.hub, file, "", name)
         yield self.idle() | self.say("") | self._form(file, recognised, fresh=not name)
@@ -194,7 +206,8 @@ class AddModel(runs.RunButtons):
     @runs.stoppable()
     def add(self, file: str, known: Known | None, *values: Any) -> Iterator[dict]:
         """Make a model of the file that was read."""
-        path, fields = self._checked(file), dict(zip(self.fields, values, strict=True))
+        self._check()
+        path, fields = Path(file), dict(zip(self.fields, values, strict=True))
         if known is None:
             raise RequestError("No file was read yet: read one first.")
         yield self.busy() | self.say(f"checking {path.name} ...")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,18 @@ HELP = {
 class ModelsTab:
     """The components of the tab and what they do; of a visitor only the flag that stops a download is kept."""
 
-    def __init__(self, hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> None:
-        self.hub, self.tabs, self.tab, self.image, self.video = hub, tabs, tab, image, video
+    def __init__(
+        self,
+        hub: Hub,
+        page: gr.Blocks,
+        tabs: gr.Tabs,
+        tab: gr.Tab,
+        image: ImageTab,
+        video: VideoTab | None,
+        lists: Mapping[Any, Callable[[], list]],
+    ) -> None:
+        """lists: of models on the other tabs, each with what makes its choices."""
+        self.hub, self.tabs, self.tab, self.image, self.video, self.lists = hub, tabs, tab, image, video, lists
         self.downloads = Downloads(hub)
         first = controls.first_generator(hub)
         with gr.Row(elem_classes="tab"):
@@ -72,7 +82,7 @@ class ModelsTab:
         self._wire(page)
 
     def _wire(self, page: gr.Blocks) -> None:
-        offer, lists = self.offer, [self.list, self.image.settings.model, *([self.video.settings.model] if self.video else [])]
+        offer, lists = self.offer, [self.list, *self.lists]
         self.card = [self.facts, self.prose, self.use, self.inside, self.remove, self.sure, self.spare, self.source, *offer.outputs]
         every = list(dict.fromkeys([*self.card, *lists, self.filter, self.add.part, self.add.path, self.add.read]))
         arrive_inputs = [self.list, self.filter, self.offer.pending_ids]
@@ -177,12 +187,9 @@ class ModelsTab:
     # ---- what it looks like
 
     def _lists(self, task: str) -> dict:
-        lists = {self.list: gr.update(choices=self._choices(task))}
-        lists[self.image.settings.model] = gr.update(choices=controls.model_choices(self.hub))
-        lists |= self.add.shown()
-        if self.video:
-            lists[self.video.settings.model] = gr.update(choices=controls.model_choices(self.hub, True))
-        return lists
+        """Every list of models on the page as things are now: a tab that is opened for the first time loses what it is sent meanwhile."""
+        lists = {part: gr.update(choices=choices()) for part, choices in self.lists.items()}
+        return {self.list: gr.update(choices=self._choices(task))} | lists | self.add.shown()
 
     def _model_updates(self, identity: str, session: gr.Request) -> dict:
         card = self.hub.card(identity)
@@ -270,8 +277,3 @@ def _prose(card: Card) -> str:
     """The card's text without its pictures, which stand above, and without commands, for which a page has buttons."""
     paragraphs = [part for part in card.prose.split("\n\n") if not part.startswith("**Import.**")]
     return "\n\n".join("\n".join(line for line in part.splitlines() if not line.startswith("![")) for part in paragraphs)
-
-
-def models_tab(hub: Hub, page: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, image: ImageTab, video: VideoTab | None) -> ModelsTab:
-    """Put the Models tab here, beside those that its models are used on."""
-    return ModelsTab(hub, page, tabs, tab, image, video)

@@ -126,7 +126,7 @@ class CompareComponents(runs.RunButtons):
 
     def _build_result(self) -> None:
         self.note = gr.HTML(elem_id="compare-note", elem_classes="first")
-        self.download.build_text()
+        self.download.build_text(lists={setting[0]: lambda: choices(self.hub) for setting in self.settings})
         with gr.Row(elem_id="compare-columns", elem_classes="first"):
             self.cells = [
                 gr.HTML(EMPTY if k == 0 else "", js_on_load=PICKING, visible=k == 0, elem_classes="column") for k in range(COLUMNS)

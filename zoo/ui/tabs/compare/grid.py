@@ -94,7 +94,7 @@ class GridTab(runs.RunButtons):
 
     def _build_result(self) -> None:
         self.note = gr.HTML(elem_id="grid-note", elem_classes="first")
-        self.download.build_text()
+        self.download.build_text(lists={self.model: lambda: choices(self.hub)})
         self.table = gr.HTML(EMPTY, js_on_load=PICKING, elem_id="grid-table", elem_classes="first")
         with gr.Row(elem_classes="actions"):
             self.save = gr.Button("Save as picture (PNG) and folder (ZIP)", size="sm", elem_id="grid-save")
