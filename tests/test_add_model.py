@@ -105,8 +105,15 @@ def test_a_checkpoint_becomes_a_model_that_is_used_on_the_image_tab_and_removed_
             page.click(box)
             expect(option).to_be_visible()
             page.click("#banner")
+        page.goto(page.url.split("?")[0] + "?tab=look&model=my-shapes")  # a link to a model that was added after the start
+        expect(page.locator("#look-model input")).to_have_value("My shapes! · generator")
+        expect(page.locator("#look-label input")).to_have_value("thing 0")
+        page.wait_for_timeout(500)
+        expect(page.locator(".toast-body")).to_have_count(0)
         page.get_by_role("tab", name="Models").click()
+        page.locator("#models label").filter(has_text="My shapes!").click()
         page.click("#remove")
+        expect(page.locator("#transfer")).to_contain_text("its card and its weights (16.8 MB)? To use it again it must be added again.")
         page.click("#remove-sure")
         expect(page.locator("#models")).not_to_contain_text("My shapes!")
     assert not list((own_hub.cache_dir / "models" / "blobs").glob("*"))
@@ -126,6 +133,7 @@ def test_what_is_wrong_is_said_and_every_answer_stays(own_hub: Hub, three: Path,
         expect(page.locator("#add-weights")).to_be_hidden()
         for name, wrong, right, words in (
             ("heads", "7", "5", "7 heads do not divide a width of 80"),
+            ("heads", "2.5", "5", "Attention heads must be a whole number above 0"),
             ("schedule", "cosine", "linear", "'cosine' is not understood"),
             ("labels", "one\ntwo", "one\ntwo\nthree", "2 class names for 3 classes"),
             ("name", "tiny dit", "three", "There is a model tiny-dit already"),

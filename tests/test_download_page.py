@@ -144,7 +144,8 @@ def test_a_failed_download_is_said_once_and_leaves_the_result(
             monkeypatch.setenv(variable, "http://127.0.0.1:1")
         page.click("#generate")
         expect(page.locator("#image-transfer .error")).to_have_text(
-            "Hugging Face and ModelScope could not be reached for Pixel model: check the network, then try again."
+            "Hugging Face and ModelScope could not be reached for Pixel model: check the network, HF_ENDPOINT and MODELSCOPE_ENDPOINT, "
+            "then try again."
         )
         for variable in ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT"):
             monkeypatch.setenv(variable, hub_server.url)

@@ -204,7 +204,9 @@ def test_a_reason_that_several_sources_have_is_said_once(remote: LoopbackHub, st
         source("huggingface", remote), source("modelscope", remote), {"from": "url", "file": FILE, "url": "http://127.0.0.1:1/m"}
     )
     with says(
-        DownloadError, "Hugging Face, ModelScope and the authors' server could not be reached for M: check the network, then try again."
+        DownloadError,
+        "Hugging Face, ModelScope and the authors' server could not be reached for M: check the network, "
+        "HF_ENDPOINT and MODELSCOPE_ENDPOINT, then try again.",
     ):
         sources.fetch(card, store)
 

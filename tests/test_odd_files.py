@@ -14,6 +14,7 @@ from PIL import Image
 from zoo.engine.hub import Hub
 from zoo.engine.request import Request
 from zoo.errors import MediaError
+from zoo.inside.inspector import Looker
 from zoo.media import clips, photographs, receipts
 
 
@@ -90,3 +91,12 @@ def test_the_same_frames_at_another_speed_take_no_earlier_video_away(tmp_path: P
         *_, result = hub.generate(Request("tiny-latte", 0, 1, steps=2, frames=4, fps=fps), preview=False)
         files += result.files
     assert [receipts.read(file)["request"]["fps"] for file in files] == [7, 24]
+
+
+def test_a_clip_for_a_model_of_pictures_is_told_from_a_file_of_something_else(hub: Hub, tmp_path: Path, says) -> None:
+    looker = Looker(hub)
+    with says(MediaError, "This is a clip, and tiny-vit looks at pictures: choose tiny-vivit"):
+        looker.picture("tiny-vit", rising(tmp_path / "12:30.mp4", 8))
+    (tmp_path / "words.png").write_text("no picture")
+    with says(MediaError, "cannot be read as a picture"):
+        looker.picture("tiny-vit", tmp_path / "words.png")

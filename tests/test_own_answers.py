@@ -82,7 +82,10 @@ def test_a_file_of_class_names_is_read_as_people_write_them(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("\n".join(TEN[:7]).encode(), "These are 7 class names for 10 classes: give 10, one a line, or 11"),
+        (
+            "\n".join(TEN[:7]).encode(),
+            "These are 7 class names for 10 classes: give 10, one a line (11 if",
+        ),
         (b"", "holds no class names"),
         ("\n".join(TEN).encode("utf-16"), "not UTF-8"),
         ("\n".join([*TEN[:2], "a\x1b[31mb", *TEN[3:]]).encode(), "Line 3 of"),

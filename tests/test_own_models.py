@@ -16,7 +16,7 @@ from zoo import backbones
 from zoo.__main__ import main
 from zoo.catalog.architectures import recognise
 from zoo.catalog.card import cards
-from zoo.catalog.own_cards import own_cards
+from zoo.catalog.own_cards import nearest, own_cards
 from zoo.engine.hub import Hub
 from zoo.engine.request import Request, Result
 
@@ -212,3 +212,18 @@ def test_a_model_of_ones_own_stands_in_every_list(own_folder: Path, tmp_path: Pa
     assert isinstance(result, Result)
     head = yaml.safe_load((own_folder / "mine.md").read_text().split("---")[1])
     assert head["zoo"]["weights"][0]["from"] == "own"
+
+
+def test_a_model_of_ones_own_answers_for_no_other_unless_it_is_named(tmp_path: Path, own_folder: Path) -> None:
+    path = mine(tmp_path)
+    assert main(["import", str(path), "--heads", "6", "--name", "first"]) == 0
+    assert main(["import", str(path), "--name", "second"]) == 1
+    assert main(["import", str(path), "--name", "third", "--like", "first"]) == 0
+    assert own_cards(own_folder)["third"].arch["num_heads"] == 6
+
+
+@pytest.mark.parametrize(("side", "vae"), [(16, "tiny-vae"), (32, "dit-xl-2-256"), (64, "dit-xl-2-512")])
+def test_the_autoencoder_is_that_of_a_model_with_latents_of_the_same_size(side: int, vae: str) -> None:
+    words = SIZES | {"hidden_size": 192, "depth": 6, "num_classes": 10, "learn_sigma": True, "input_size": side}
+    base = nearest(recognise(weights("dit", words)), cards())
+    assert base.latent.vae == (cards()[vae].latent.vae if vae in cards() and cards()[vae].latent else vae)

@@ -91,7 +91,7 @@ def test_what_a_proxy_answers_in_place_of_the_hub_is_said_of_the_proxy(
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
 def test_a_dead_proxy_is_named(far: LoopbackHub, store: Store, monkeypatch: pytest.MonkeyPatch, origin: str, name: str, says) -> None:
     monkeypatch.setenv(name, "http://me:secret@127.0.0.1:9")
-    words = f"could not be reached through the proxy http://127.0.0.1:9 of {name.lower()}", "check the network and that proxy"
+    words = f"could not be reached through the proxy http://127.0.0.1:9 of {name.lower()}", "that proxy"
     refused(secured(origin, monkeypatch), store, says, *words)
 
 

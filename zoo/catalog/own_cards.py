@@ -51,16 +51,17 @@ def nearest(found: Architecture, cards: Mapping[str, Card], like: str = "") -> C
     if channels != 3 and (found.task not in GENERATORS or channels not in decoded):
         latents = " and no autoencoder here decodes them" if found.task in GENERATORS else ""
         raise RequestError(f"This {found.family} takes {channels} channels, but pictures have 3{latents}: it cannot be used here.")
-    same = [card for card in cards.values() if card.family == found.family]
+    same = [card for card in cards.values() if card.family == found.family and (card.weights[0].origin != "own" or card.id == like)]
     if like:
         same = [card for card in same if card.id == like]
     if not same:
         raise RequestError(f"There is no model {like[:60]!r} of the family {found.family}: leave --like out, or name another.")
 
     def alike(card: Card) -> tuple:
-        words = ("in_channels", "hidden_size", "num_classes", "depth", "patch_size", "input_size")
+        words = ("in_channels", "input_size", "hidden_size", "num_classes", "depth", "patch_size")
         equal = [card.arch.get(word) == found.words.get(word) for word in words]
-        return (card.task == found.task and equal[0], equal[1], sum(equal))
+        latents = found.words["in_channels"] != 3  # by their size one autoencoder is told from another
+        return (card.task == found.task and equal[0], latents and equal[1], equal[2], sum(equal))
 
     return max(same, key=alike)
 
@@ -144,7 +145,7 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     zoo |= {"text": base.text} if base.text and found.task == "text-to-image" else {}
     zoo |= {"cost": {"params": params}, "weights": [_source(file, also)]}
     head = {"license": "unknown", "library_name": "pytorch", "zoo": zoo}
-    said = [f"{len(arch)} words of the architecture are read off the keys and shapes of `{zoo['weights'][0]['file']}`"]
+    said = [f"the architecture is read off the keys and shapes of `{zoo['weights'][0]['file']}`"]
     said += [f"what they do not tell is as on the card `{base.id}`, unless it was said at the import"]
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n\nImported on this machine: {'; '.join(said)}.\n"
@@ -166,7 +167,7 @@ def _labels(arch: dict[str, Any], found: Architecture, base: Card, names: Sequen
     if generates and arch.get("null_label", True) and len(names) == count + 1:
         arch["num_classes"], arch["null_label"] = count + 1, False
     elif len(names) != count:
-        rows = f", or {count + 1} where no row of its table means no class" if generates and arch.get("null_label", True) else ""
+        rows = f" ({count + 1} if no row of its table means no class)" if generates and arch.get("null_label", True) else ""
         raise RequestError(f"These are {len(names)} class names for {count} classes: give {count}, one a line{rows}.")
     return list(names)
 

@@ -187,8 +187,9 @@ def _failure(card: Card, reasons: Sequence[tuple[Source, UnavailableError]]) -> 
         if partial:
             return f"The download of {card.title} from {names} broke off at {partial}, which are kept: start it again to go on from there."
         proxy = next((reason.proxy for _, reason in reasons if reason.proxy), "")
-        through, what = (f" through {proxy}", "the network and that proxy") if proxy else ("", "the network")
-        return f"{names} could not be reached{through} for {card.title}: check {what}, then try again."
+        set_here = (download.ENDPOINTS.get(source.origin, ("",))[0] for source, _ in reasons)
+        what = _join_names(["the network", *["that proxy"][: bool(proxy)], *(name for name in set_here if name and environment.text(name))])
+        return f"{names} could not be reached{f' through {proxy}' if proxy else ''} for {card.title}: check {what}, then try again."
     places: dict[str, list[str]] = {}
     for source, reason in reasons:
         places.setdefault(str(reason), []).append(place(source))

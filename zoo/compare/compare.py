@@ -181,7 +181,7 @@ def _same(card: Card, other: Card, label: int) -> int:
         except RequestError:
             continue
     raise RequestError(
-        f"{card.id} has no class {short(name)} as {other.id} has: its classes are those of {card.labels}; "
+        f"{card.id} has no class {short(name)} as {other.id} has: its classes are {', '.join(card.label_names[:3])} ...; "
         "compare models that share the class."
     )
 

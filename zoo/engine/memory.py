@@ -53,7 +53,7 @@ def budget_of(device: torch.device, gigabytes: float | str | None = None) -> int
     except (TypeError, ValueError):
         size = math.nan
     if not 0 < size < 1e6:
-        raise RequestError(f"A budget of memory is a number of GB above 0, such as 8, not {short(chosen)}.")
+        raise RequestError(f"A budget of memory (PATCHWORK_MEMORY) is a number of GB above 0, such as 8, not {short(chosen)}.")
     return int(size * 1e9)
 
 

@@ -109,7 +109,13 @@ class Looker:
 
     def _pixels(self, card: Card, path: str | Path) -> tuple[Image.Image, np.ndarray, Tensor]:
         frames = card.arch.get("num_frames")
-        images = clips.open_clip(path, frames) if frames else [photographs.open_picture(path)]
+        try:
+            images = clips.open_clip(path, frames) if frames else [photographs.open_picture(path)]
+        except MediaError:
+            if frames or not clips.is_clip(path):
+                raise
+            able = next((one.id for one in self.models() if one.arch.get("num_frames") and one.task in SEEING), "")
+            raise MediaError(f"This is a clip, and {card.id} looks at pictures: choose {able or 'a model of clips'}.") from None
         inputs, pixels = zip(*(prepare(picture, card.pixels, card.side) for picture in images), strict=True)
         images[0].thumbnail((256, 256))
         return images[0], np.stack(inputs), torch.stack(pixels) if frames else pixels[0]

@@ -11,6 +11,7 @@ from zoo.engine.request import MAX_PROMPT, SOLVERS, Request, short
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup
+from zoo.ui.parts.model_dropdown import model_dropdown
 
 if TYPE_CHECKING:
     from zoo.catalog.card import Card
@@ -51,7 +52,7 @@ class Settings:
         card = controls.first_generator(hub, video)
         values = self._of(card, None)
         self.selection = gr.State((card.id, OWN))
-        self.model = gr.Dropdown(controls.model_choices(hub, video), value=card.id, label="Model", elem_id=f"{prefix}model")
+        self.model = model_dropdown(controls.model_choices(hub, video), value=card.id, label="Model", elem_id=f"{prefix}model")
         self.label = gr.Dropdown(**values["label"], label="Class", elem_id=f"{prefix}label")
         self.prompt = gr.Textbox(**values["prompt"], label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id=f"{prefix}prompt")
         self.negative = gr.Textbox(

@@ -23,7 +23,6 @@ from zoo.ui.parts.runs import PRIVATE
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
-FILES = [".pt", ".pth", ".ckpt", ".bin", ".safetensors"]
 HELP = {
     "add-path": "Where the checkpoint lies on the machine on which Patchwork runs; it is copied from there.",
     "add-read": "Find out which network the file holds; nothing is added yet, and nothing in it is executed.",
@@ -31,7 +30,7 @@ HELP = {
     "add-name": "How the model is called in the lists.",
     "add-weights": "Which of several sets of weights in the file; averaged ones usually make the better pictures.",
     "add-like": "The model that tells what weights do not: its schedule, its autoencoder and how pictures are prepared.",
-    "add-heads": "Attention heads, which no shape of a weight tells; with another number than it was trained with a model makes noise.",
+    "add-heads": "Attention heads, which no weight tells: the usual number stands here; with a wrong one a model makes noise.",
     "add-size": "Pixels to a side of the pictures that it was trained on, or of their latents.",
     "add-schedule": "How the noise grows with the time in its training; numbers may follow, between commas.",
     "add-vae": "What turns its latents into pictures.",
@@ -63,7 +62,7 @@ class AddModel(runs.RunButtons):
             with gr.Row(elem_classes="seed"):
                 self.path = gr.Textbox(label="Its path on this machine", max_lines=1, elem_id="add-path", visible=False)
                 self.read = gr.Button("Read the file", elem_id="add-read", size="sm", visible=False)
-                self.bring = gr.UploadButton("Upload a file, up to 50 MB", file_types=FILES, size="sm", elem_id="add-bring")
+                self.bring = gr.UploadButton("Upload a file, up to 50 MB", size="sm", elem_id="add-bring")
             self.facts = gr.HTML(elem_id="add-facts")
             with gr.Column(visible=False) as self.form:
                 self._build_form()
@@ -81,8 +80,8 @@ class AddModel(runs.RunButtons):
             self.weights = gr.Dropdown([], label="Weights", elem_id="add-weights")
             self.like = gr.Dropdown([], label="As on the card of", elem_id="add-like")
         with gr.Row():
-            self.heads = gr.Number(None, precision=0, label="Attention heads", elem_id="add-heads", min_width=120)
-            self.size = gr.Number(None, precision=0, label="Input size", elem_id="add-size", min_width=120)
+            self.heads = gr.Number(None, label="Attention heads", elem_id="add-heads", min_width=120)
+            self.size = gr.Number(None, label="Input size", elem_id="add-size", min_width=120)
             schedules = [",".join(map(str, (kind, *numbers))) for kind, numbers in NUMBERS.items()]
             self.schedule = gr.Dropdown(
                 schedules, value=None, label="Noise schedule", allow_custom_value=True, elem_id="add-schedule", scale=2
@@ -230,7 +229,7 @@ class AddModel(runs.RunButtons):
         if latents and not fields[self.vae]:
             raise RequestError(f"No autoencoder here has {found.words['in_channels']} channels: this model's latents cannot be decoded.")
         for part, word in ((self.heads, "num_heads"), (self.size, "input_size")):
-            if word in found.unknown and not (fields[part] and fields[part] > 0):
+            if word in found.unknown and not (fields[part] and fields[part] > 0 and fields[part] % 1 == 0):
                 raise RequestError(f"{part.label} must be a whole number above 0.")
         return Answers(
             name=(fields[self.name] or "").strip(), like=fields[self.like] or "",

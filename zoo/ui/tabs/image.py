@@ -67,7 +67,7 @@ class ImageTab(GenerationTab):
         self.cost = gr.HTML(elem_id="cost")
         with gr.Accordion("More", open=False):
             self.settings.build_more()
-        self.drop = gr.UploadButton("Restore the settings of a PNG", file_types=[".png"], size="sm", elem_id="drop")
+        self.drop = gr.UploadButton("Restore the settings of a PNG", size="sm", elem_id="drop")
 
     def _build_result(self) -> None:
         self.preview = gr.HTML(EMPTY, elem_id="preview", elem_classes="first")

@@ -164,7 +164,10 @@ class ModelsTab:
         """Ask before files are deleted."""
         card = self.hub.card(identity)
         sure = {self.sure: gr.update(visible=True), self.spare: gr.update(visible=True), self.remove: gr.update(visible=False)}
-        return sure | self.say(f"Remove the files of {card.title} ({total_size([card])})? To use it again they must be downloaded again.")
+        what, again = f"the files of {card.title} ({total_size([card])})", "they must be downloaded"
+        if card.weights[0].origin == "own":
+            what, again = f"{card.title}, its card and its weights ({self._on_disk(card).split(',')[0]})", "it must be added"
+        return sure | self.say(f"Remove {what}? To use it again {again} again.")
 
     @runs.answers
     def forget(self, identity: str) -> dict:
@@ -173,7 +176,8 @@ class ModelsTab:
         card = self.hub.card(identity)
         freed_bytes = self.hub.remove(card.id)
         gone = {} if card in self.hub.offers else {self.list: self.hub.offers[0].id}  # one of the user's own
-        return self.idle() | gone | self.say(f"{card.title} is removed: {freed_bytes / 1e6:.1f} MB are free again.")
+        shared = "" if freed_bytes else ", for another model needs its file"
+        return self.idle() | gone | self.say(f"{card.title} is removed: {freed_bytes / 1e6:.1f} MB are free again{shared}.")
 
     @runs.answers
     def choose(self, identity: str) -> dict:

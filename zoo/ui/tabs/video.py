@@ -59,9 +59,7 @@ class VideoTab(GenerationTab):
                 self.cost = gr.HTML(elem_id="video-cost")
                 with gr.Accordion("More", open=False):
                     self.settings.build_more()
-                self.drop = gr.UploadButton(
-                    "Restore the settings of a video", file_types=list(video.SUFFIXES), size="sm", elem_id="video-drop"
-                )
+                self.drop = gr.UploadButton("Restore the settings of a video", size="sm", elem_id="video-drop")
             with gr.Column(elem_classes="result"):
                 self._build_result()
         self._wire()

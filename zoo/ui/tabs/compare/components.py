@@ -12,6 +12,7 @@ from zoo.engine.request import MAX_IMAGES, SOLVERS
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer
+from zoo.ui.parts.model_dropdown import model_dropdown
 from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.parts.settings import autoencoders, labels
 from zoo.ui.tabs.compare.columns_html import PICKING
@@ -107,7 +108,7 @@ class CompareComponents(runs.RunButtons):
 
     def _build_setting(self, name: str, card: Card, solver: str, visible: bool) -> None:
         with gr.Group(visible=visible, elem_classes="setting") as group:
-            model = gr.Dropdown(choices(self.hub), value=card.id, label=f"{name}: model", elem_id=f"compare-model-{name}")
+            model = model_dropdown(choices(self.hub), value=card.id, label=f"{name}: model", elem_id=f"compare-model-{name}")
             with gr.Row(elem_classes="pairs"):
                 steps = gr.Number(card.sampling.steps, precision=0, label="Steps", elem_id=f"compare-steps-{name}", min_width=70)
                 guidance = gr.Number(

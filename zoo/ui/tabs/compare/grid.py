@@ -18,6 +18,7 @@ from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer, sizes
+from zoo.ui.parts.model_dropdown import model_dropdown
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.tabs.compare.columns_html import PICKING, grid_table
 from zoo.ui.tabs.compare.components import STATE_SECONDS, choices, classes
@@ -69,7 +70,7 @@ class GridTab(runs.RunButtons):
 
     def _build_controls(self) -> None:
         card = controls.first_generator(self.hub)
-        self.model = gr.Dropdown(choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
+        self.model = model_dropdown(choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
         names = [name for name, _ in classes(card)[:-1]]
         self.label = gr.Dropdown(names, value=names[0] if names else None, label="Class", elem_id="grid-label", visible=bool(names))
         self.prompt = gr.Textbox(label="Prompt", visible=bool(card.text), elem_id="grid-prompt")

@@ -8,6 +8,7 @@ from zoo.inside.attention_figures import COMBINATIONS, MEAN
 from zoo.inside.inspector import Looker
 from zoo.ui.parts import runs
 from zoo.ui.parts.download import Offer
+from zoo.ui.parts.model_dropdown import model_dropdown
 from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.tabs.look.views import PATCH, model_choices
 
@@ -65,8 +66,8 @@ class LookComponents(runs.RunButtons):
 
     def _build_controls(self) -> None:
         choices = model_choices(self.looker)
-        self.model = gr.Dropdown(choices, value=choices[0][1] if choices else None, label="Model", elem_id="look-model")
-        self.bring = gr.UploadButton("Upload a picture", file_types=["image", ".mp4", ".gif", ".webp"], size="sm", elem_id="look-bring")
+        self.model = model_dropdown(choices, value=choices[0][1] if choices else None, label="Model", elem_id="look-model")
+        self.bring = gr.UploadButton("Upload a picture", size="sm", elem_id="look-bring")
         self.example = gr.Dropdown([], label="Example", elem_id="look-example")
         self.label = gr.Dropdown([], label="Class (type to search)", elem_id="look-label", visible=False)
         self.prompt = gr.Textbox(label="Prompt", elem_id="look-prompt", visible=False)

@@ -87,7 +87,7 @@ class LookTab(LookComponents):
             if one.generates and one.id != card.id and (one.labels, one.text) == (card.labels, card.text) and self.hub.local(one)
         ]
         return {
-            self.model: card.id,
+            self.model: gr.update(choices=model_choices(self.looker), value=card.id),
             self.bring: gr.update(visible=seeing, label="Upload a clip" if "num_frames" in card.arch else "Upload a picture"),
             self.example: gr.update(visible=seeing, choices=ready, value=ready[0][1] if seeing else None),
             self.label: gr.update(
