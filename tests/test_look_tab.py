@@ -373,7 +373,9 @@ def test_every_control_has_a_line_of_help() -> None:
     from zoo.ui.tabs.look.components import HELP
 
     text = (Path(__file__).parent.parent / "zoo" / "ui" / "tabs" / "look" / "components.py").read_text()
-    controls = re.findall(r'gr\.(?:Dropdown|Slider|Textbox|Number|Button|UploadButton|Checkbox|Image)\(.*elem_id="([^"]+)"', text)
+    controls = re.findall(
+        r'(?:gr\.(?:Dropdown|Textbox|Number|Button|UploadButton|Checkbox|Image)|moving_slider|model_dropdown)\(.*elem_id="([^"]+)"', text
+    )
     assert len(controls) > 20
     assert [name for name in controls if name not in HELP] == []
 
