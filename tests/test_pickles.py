@@ -273,4 +273,4 @@ def test_a_file_that_is_larger_inside_than_outside_is_refused_soon_and_in_little
     command = [sys.executable, "-c", PROGRAM, *(str(tmp_path / f"{number}.pt") for number in range(len(LARGE)))]
     lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
     figures = {kind: [float(word) for word in line.split()[1:]] for kind, line in zip(LARGE, lines, strict=True)}
-    assert {kind: row for kind, row in figures.items() if row[0] > 2 or row[1] > 200 or row[2] > 600} == {}  # alone they take below 1 s
+    assert {kind: row for kind, row in figures.items() if row[0] > 4 or row[1] > 200 or row[2] > 600} == {}  # alone they take below 1 s
