@@ -170,6 +170,18 @@ def serving(hub: Hub) -> Iterator[str]:
         page.close()
 
 
+@contextmanager
+def visitor(hub: Hub, browser: Browser, width: int = 1280) -> Iterator[Page]:
+    """The page of a hub in a browser."""
+    with serving(hub) as url:
+        page = browser.new_page(viewport={"width": width, "height": 844})
+        page.set_default_timeout(20_000)
+        page.goto(url)
+        expect(page.locator("#cost")).to_contain_text("about")
+        yield page
+        page.close()
+
+
 @pytest.fixture(scope="session")
 def server(cache: Path) -> Iterator[str]:
     """The hub's page, open for all tests; its results are in `cache`."""

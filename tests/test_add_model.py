@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, serving
+from conftest import ROOT, serving, visitor
 from playwright.sync_api import Browser, Page, expect
 
 from zoo import backbones
@@ -53,15 +53,10 @@ def own_hub(tmp_path: Path) -> Hub:
 @contextmanager
 def models_tab(hub: Hub, browser: Browser, width: int = 1280) -> Iterator[Page]:
     """The Models tab with "Add a model" open."""
-    with serving(hub) as url:
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.set_default_timeout(20_000)
-        page.goto(url)
-        expect(page.locator("#cost")).to_contain_text("about")
+    with visitor(hub, browser, width) as page:
         page.get_by_role("tab", name="Models").click()
         page.get_by_role("button", name="Add a model").click()
         yield page
-        page.close()
 
 
 def read(page: Page, path: Path | str) -> None:

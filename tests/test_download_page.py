@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import serving
+from conftest import visitor
 from loopback_hub import Faults, LoopbackHub
 from playwright.sync_api import Browser, Page, expect
 
@@ -46,18 +45,6 @@ def stock(hub_server: LoopbackHub, tmp_path: Path) -> Callable[[Hub, str], int]:
         return len(hub_server.files[REPO, FILE])
 
     return put
-
-
-@contextmanager
-def visitor(hub: Hub, browser: Browser, width: int = 1280) -> Iterator[Page]:
-    """The page of a hub in a browser."""
-    with serving(hub) as url:
-        page = browser.new_page(viewport={"width": width, "height": 844})
-        page.set_default_timeout(20_000)
-        page.goto(url)
-        expect(page.locator("#cost")).to_contain_text("about")
-        yield page
-        page.close()
 
 
 def choose(page: Page, title: str, prefix: str = "") -> None:
