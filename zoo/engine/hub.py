@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import platform
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.catalog import environment, sources
 from zoo.catalog.card import Card
-from zoo.catalog.own_cards import delete, with_own, write
+from zoo.catalog.own_cards import delete
 from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.byte_cache import ByteCache
 from zoo.engine.footprint import Memory
@@ -30,7 +29,8 @@ from zoo.engine.linear_preview import LinearPreview
 from zoo.engine.memory import budget_of, is_out_of_memory
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
 from zoo.engine.modulation_tables import with_tables
-from zoo.engine.request import Progress, Request, Result, nearest, short
+from zoo.engine.offered_models import OfferedModels
+from zoo.engine.request import Progress, Request, Result
 from zoo.engine.results import Results
 from zoo.engine.run_steps import RunSteps
 from zoo.engine.scheduler import Scheduler
@@ -44,15 +44,13 @@ from zoo.sampling import Trace, guided
 
 CLOSING = 30.0
 """Seconds that closing waits for what runs to be written."""
-TICK = 100_000_000
-"""Nanoseconds within which two changes of a folder may bear the same time."""
 STEPS = 256 << 20
 """Bytes of the steps of all visitors' latest runs."""
 SMALL = 10_000_000
 """Parameters below which a second CPU thread gains nothing, and waits for the first at every layer of a busy machine."""
 
 
-class Hub:
+class Hub(OfferedModels):
     """Loads models once, lets requests take turns on the device, and writes every result to disk as it is made."""
 
     def __init__(
@@ -84,6 +82,7 @@ class Hub:
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else environment.cache_folder()
         for folder in ("", "models/pins", "models/blobs", "cards"):
             environment.check_readable(self.cache_dir / folder, "PATCHWORK_CACHE")
+        super().__init__(self.cache_dir / "cards", models)
         self._checked = False
         self.results = Results(self.cache_dir / "results", results_gb, results_days)
         self.store = Store(self.cache_dir / "models")
@@ -93,11 +92,6 @@ class Hub:
         )
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
-        self.own_folder = self.cache_dir / "cards"
-        self._own_cards_time, self._chosen = -1, None if models is None else [identity.strip() for identity in models]
-        self._read_cards()
-        for identity in self._chosen or ():
-            self._named(identity, self.cards)
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
         self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits(seconds=max_seconds))
         self._steps = ByteCache(STEPS)
@@ -106,43 +100,6 @@ class Hub:
         """That one picture took last, by autoencoder."""
         self._warm_ups: dict[str, Job] = {}
         self._rows_together: dict[str, int] = {}
-
-    @property
-    def offers(self) -> list[Card]:
-        """The models on offer, among them those of the user's own that are in his folder now, whoever put them there."""
-        self._read_cards()
-        return self._offers
-
-    def _read_cards(self) -> None:
-        """Take in what changed in the folder of the user's own cards since it was read."""
-        changed = self.own_folder.stat().st_mtime_ns if self.own_folder.is_dir() else 0
-        if changed != self._own_cards_time:
-            self.cards = with_own(self.own_folder)
-            self._offers = [card for card in self.cards.values() if self._chosen is None or card.id in self._chosen]
-            self.reachable = {part.id: part for card in self._offers for part in self.parts(card)}
-            """What may be asked for: the models on offer, and what they need to run."""
-            settled = time.time_ns() - changed > TICK
-            self._own_cards_time = changed if settled else -1
-
-    def card(self, identity: str) -> Card:
-        """The card of a model on offer, or of what one needs to run. Raises RequestError that names the nearest ones."""
-        self._read_cards()
-        return self._named(identity, self.reachable)
-
-    def _named(self, identity: str, among: Mapping[str, Card]) -> Card:
-        if isinstance(identity, str) and identity.strip() in among:
-            return among[identity.strip()]
-        near = ", ".join(nearest(short(identity), list(among)))
-        if isinstance(identity, str) and identity in self.cards:
-            raise RequestError(f"This hub does not offer {identity}: choose one of {near}.")
-        raise RequestError(f"There is no model {short(identity)}: choose one of {near}.")
-
-    def adopt(self, identity: str, text: str) -> None:
-        """Keep the card of a model of the user's own, and offer it. Raises CardError where the disk refuses."""
-        if self._chosen is not None:
-            self._chosen.append(identity)
-        write(self.own_folder, identity, text)
-        self._read_cards()
 
     def remove(self, identity: str) -> int:
         """Delete a model's files, unless others need them, and of a model of the user's own its card as well; the bytes freed on disk.
@@ -167,10 +124,6 @@ class Hub:
             for card in self.offers
         ]  # fmt: skip
 
-    def parts(self, card: Card) -> list[Card]:
-        """A model and what it needs to run: its autoencoder and its text encoder."""
-        return [card, *(self._named(part, self.cards) for part in (card.latent and card.latent.vae, card.text) if part)]
-
     def local(self, card: Card) -> bool:
         """Whether a model can run without a download."""
         return all(self.store.find(part) for part in self.parts(card))
@@ -190,12 +143,6 @@ class Hub:
         """Download those of these models that are not on this machine, as `fetch` does."""
         missing = [card for card in cards if not self.store.find(card)]
         return sources.stream(missing, self.store, prefer, self.offline, stop or threading.Event())
-
-    def decodes(self, autoencoder: Card, card: Card) -> bool:
-        """Whether an autoencoder is of the same shape as the own one of a latent model."""
-        shape_words, own_autoencoder = ("latent_channels", "block_out_channels"), self._named(card.latent.vae, self.cards)
-        fits = autoencoder.task == "autoencoder" and all(autoencoder.arch[word] == own_autoencoder.arch[word] for word in shape_words)
-        return fits and (card.video or autoencoder.family != "autoencoder-kl-temporal")
 
     def load(self, card: Card) -> Resident:
         """The model of a card, loaded once however many ask, on the hub's device and free of gradients."""
