@@ -20,7 +20,8 @@ AREA = 480 * 270
 """Pixels that a frame is reduced to."""
 FRAME, LARGE_FRAME = 30, 15
 """Millions of bytes of one frame that is decoded: 4K in 10 bits takes 25, 4K in 8 bits 12. Of more than LARGE_FRAME only key frames are
-decoded, of which telephones write one or two a second, since a decoder holds many of the others."""
+decoded, of which telephones write one or two a second, since a decoder holds many of the others; so where it runs out of memory."""
+KEYS_ALONE = ("-skip_frame", "nokey")
 MILLIONS = 500
 """Of bytes of all frames together that are decoded: 5 s of 1920x1080 in 8 bits at 30 frames a second, 48 s of 640x360."""
 MAX_DECODED = 3000
@@ -70,15 +71,21 @@ def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
         width = f"iw*{share:.6f}*clip(sar,{1 / MAX_STRETCH},{MAX_STRETCH})"  # pixels that are not square are made so
         scale = f"scale=w='max(1,round({width}))':h='max(1,round(ih*{share:.6f}))'"
         most = min(MAX_DECODED, max(1, int(MILLIONS // max(megabytes, 0.001))))
-        keys_alone = ("-skip_frame", "nokey") if megabytes > LARGE_FRAME else ()
-        with contextlib.closing(ffmpeg.frames(place, probe, most + 1, scale, keys_alone)) as decoded:
-            frames, number = _spread(itertools.islice(decoded, most))
-            more = any(decoded)
+        try:
+            frames, number, more = _decode(place, probe, most, scale, KEYS_ALONE if megabytes > LARGE_FRAME else ())
+        except ffmpeg.OutOfMemory:
+            frames, number, more = _decode(place, probe, most, scale, KEYS_ALONE)
         chosen = [frames[round(k)] for k in np.linspace(0, len(frames) - 1, count)]
         remark = f"Only the first {number:,} frames of this clip are looked at: cut it shorter to choose others." if more else ""
         pictures = [Image.open(io.BytesIO(frame), formats=("PPM",)).convert("RGB") for frame in chosen]
         pictures[0].info["remark"] = remark
         return pictures
+
+
+def _decode(place: Path, probe: ffmpeg.Probe, most: int, scale: str, decoder: tuple[str, ...]) -> tuple[list[bytes], int, bool]:
+    """What `_spread` chooses of a clip's first `most` frames, how many were decoded, and whether there are more."""
+    with contextlib.closing(ffmpeg.frames(place, probe, most + 1, scale, decoder)) as decoded:
+        return *_spread(itertools.islice(decoded, most)), any(decoded)
 
 
 def _spread(frames: Iterable[bytes]) -> tuple[list[bytes], int]:

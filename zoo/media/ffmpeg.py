@@ -21,7 +21,7 @@ SECONDS = 10
 """After which ffmpeg is stopped."""
 PROBING_SECONDS, DECODING_SECONDS = 1, 3
 """Of one core that it may take, which other work on the machine does not lengthen."""
-PROBING, DECODING = 150, 215
+PROBING, DECODING = 150, 200
 """Millions of bytes that ffmpeg may ask the machine for, the stacks of its threads (80) among them: a file makes it open a decoder for
 each of its tracks, and hold up to sixteen frames."""
 TRACKS = 16
@@ -35,6 +35,10 @@ FORMATS = "mov,matroska,avi,mpeg,mpegts,flv,ogg,asf,ivf,gif"
 VIDEO = re.compile(r"^ *Stream #\d+:\d+.*?: Video: .*?(?:, (\w+)(?:\([^)]*\))?)?, (\d+)x(\d+)", re.MULTILINE)
 SAMPLES = {"yuva": 4, "420": 1.5, "nv12": 1.5, "p010": 1.5, "411": 1.5, "422": 2, "gray": 1, "pal8": 1, "444": 3, "rgb24": 3, "gbrp": 3}
 """Samples a pixel, by a part of the pixel format's name; another has four at most."""
+
+
+class OutOfMemory(MediaError):
+    """A clip's decoder asked for more than PROBING or DECODING."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def frames(path: os.PathLike[str], video: Probe, most: int, filters: str = "null
     """The first frames of a video, each a PPM of 8 bits a channel, as they are and not by the clock; `most` at most.
 
     video: what its head says; frames that grow stop at that size, or 1920x1088; filters: applied before a frame leaves ffmpeg, such as
-    scale; decoder: its options. Raises MediaError where there is no frame, or it takes too much memory.
+    scale; decoder: its options. Raises MediaError where there is no frame, OutOfMemory where it takes too much.
     """
     padded = (video.width + 256) * (video.height + 320)  # as some decoders hold it
     pixels = min(max(padded, 1920 * 1088), MAX_PIXELS * 5 // 4)
@@ -93,9 +97,9 @@ def frames(path: os.PathLike[str], video: Probe, most: int, filters: str = "null
 
 
 def _check_memory(said: str) -> None:
-    """Raise MediaError where ffmpeg got no more memory: it then leaves frames out, or breaks off."""
+    """Raise OutOfMemory where ffmpeg got no more: it then leaves frames out, or breaks off."""
     if "max pixel count" not in said and re.search(r"annot allocate memory|ould not allocate|get_buffer\(\) failed", said):
-        raise MediaError("This clip needs more memory than one may: save it smaller, with one track, in 8 bits.")
+        raise OutOfMemory("This clip needs more memory than one may: save it smaller, with one track, in 8 bits.")
 
 
 def make(*arguments: str, stdin: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +35,8 @@ HELP = {
     "step": "Shows any step of this run, decoded now; the last one is the result.",
     "shown": "The network's prediction of x_0 at this step, or the sample x_t itself with its noise.",
 }
+KNOWN = "(name) => name || Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')"
+"""The name of this browser, or a new one: given by the browser itself, so that a run begun before the server has answered has it too."""
 EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
 
 
@@ -94,7 +95,8 @@ class ImageTab(GenerationTab):
         results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt]
         run = self._wire_run("image", self.files, self.download, results)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
-        page.load(self.arrive, self.visitor, [self.visitor, *self.history.outputs], **PRIVATE)
+        known = page.load(None, self.visitor, self.visitor, js=KNOWN, **PRIVATE)
+        known.then(self.history.update, self.visitor, self.history.outputs, **PRIVATE)
         settings = self.settings
         cost = [settings.model, settings.count, settings.steps, settings.solver, settings.guidance, settings.vae]
         self._wire_cost(run, [page.load, tab.select], cost, self.price)
@@ -195,11 +197,6 @@ class ImageTab(GenerationTab):
         title = self.hub.card(request.model).title
         words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
         return self._show([files[event.index]]) | self.steps_of(None) | {self.facts: words, self.progress: ""}
-
-    def arrive(self, visitor: str) -> dict:
-        """Know a browser again, or give it a name of its own."""
-        visitor = visitor or uuid.uuid4().hex
-        return {self.visitor: visitor} | self.history.update(visitor)
 
     def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any]:
         """Say beforehand what a run will cost, or what must be downloaded for it."""
