@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import opened, visiting
 from PIL import Image, PngImagePlugin
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from zoo.media import pictures, receipts
 
@@ -280,11 +280,11 @@ def test_the_history_of_a_browser_outlives_a_reload_and_is_nobody_elses(browser:
 
 def test_a_picture_asked_for_before_the_server_has_answered_anything_is_in_the_history(context: BrowserContext, server: str) -> None:
     page = context.new_page()
-    held: list[Route] = []
-    page.route("**/gradio_api/queue/join**", lambda route: held.append(route))
+    asked: list[str] = []  # and not answered
+    page.route("**/gradio_api/queue/join**", lambda route: asked.append(route.request.post_data or ""))
     page.goto(server)
     page.click("#generate")
-    while not any('"tiny-dit"' in (route.request.post_data or "") for route in held):
+    while not any('"tiny-dit"' in words for words in asked):
         page.wait_for_timeout(50)
     page.unroute("**/gradio_api/queue/join**")  # which lets them go
     finished(page)

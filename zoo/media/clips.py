@@ -73,7 +73,7 @@ def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
         most = min(MAX_DECODED, max(1, int(MILLIONS // max(megabytes, 0.001))))
         try:
             frames, number, more = _decode(place, probe, most, scale, KEYS_ALONE if megabytes > LARGE_FRAME else ())
-        except ffmpeg.OutOfMemory:
+        except ffmpeg.OutOfMemoryError:
             frames, number, more = _decode(place, probe, most, scale, KEYS_ALONE)
         chosen = [frames[round(k)] for k in np.linspace(0, len(frames) - 1, count)]
         remark = f"Only the first {number:,} frames of this clip are looked at: cut it shorter to choose others." if more else ""

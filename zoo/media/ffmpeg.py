@@ -37,7 +37,7 @@ SAMPLES = {"yuva": 4, "420": 1.5, "nv12": 1.5, "p010": 1.5, "411": 1.5, "422": 2
 """Samples a pixel, by a part of the pixel format's name; another has four at most."""
 
 
-class OutOfMemory(MediaError):
+class OutOfMemoryError(MediaError):
     """A clip's decoder asked for more than PROBING or DECODING."""
 
 
@@ -75,7 +75,7 @@ def frames(path: os.PathLike[str], video: Probe, most: int, filters: str = "null
     """The first frames of a video, each a PPM of 8 bits a channel, as they are and not by the clock; `most` at most.
 
     video: what its head says; frames that grow stop at that size, or 1920x1088; filters: applied before a frame leaves ffmpeg, such as
-    scale; decoder: its options. Raises MediaError where there is no frame, OutOfMemory where it takes too much.
+    scale; decoder: its options. Raises MediaError where there is no frame, OutOfMemoryError where it takes too much.
     """
     padded = (video.width + 256) * (video.height + 320)  # as some decoders hold it
     pixels = min(max(padded, 1920 * 1088), MAX_PIXELS * 5 // 4)
@@ -97,9 +97,9 @@ def frames(path: os.PathLike[str], video: Probe, most: int, filters: str = "null
 
 
 def _check_memory(said: str) -> None:
-    """Raise OutOfMemory where ffmpeg got no more: it then leaves frames out, or breaks off."""
+    """Raise OutOfMemoryError where ffmpeg got no more: it then leaves frames out, or breaks off."""
     if "max pixel count" not in said and re.search(r"annot allocate memory|ould not allocate|get_buffer\(\) failed", said):
-        raise OutOfMemory("This clip needs more memory than one may: save it smaller, with one track, in 8 bits.")
+        raise OutOfMemoryError("This clip needs more memory than one may: save it smaller, with one track, in 8 bits.")
 
 
 def make(*arguments: str, stdin: bytes) -> None:
