@@ -40,6 +40,7 @@ from zoo.catalog.store import Store  # noqa: E402
 from zoo.engine.hub import Hub  # noqa: E402
 from zoo.engine.kernel_choice import KernelChoice  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
+from zoo.settings import Serving  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -163,7 +164,7 @@ def serving(hub: Hub) -> Iterator[str]:
     from zoo import ui
 
     page, port = ui.build(hub), free_port()
-    ui.launch(page, hub, server_name="127.0.0.1", server_port=port, quiet=True)
+    ui.launch(page, hub, Serving(port=port), quiet=True)
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:

@@ -25,13 +25,14 @@ MAY_IMPORT = {
     "inside": {"backbones", "catalog", "engine", "errors", "media", "networks", "sampling"},
     "compare": {"catalog", "engine", "errors", "media", "networks", "sampling"},
     "training": {"catalog", "compare", "engine", "errors", "media", "networks", "sampling"},
-    "ui": {"catalog", "compare", "engine", "errors", "inside", "media", "backbones", "sampling"},
+    "ui": {"catalog", "compare", "engine", "errors", "inside", "media", "backbones", "sampling", "settings"},
     "__main__": {"catalog", "compare", "engine", "errors", "inside"},
-    "app": {"catalog", "ui", "engine", "errors"},
+    "app": {"settings", "ui", "engine", "errors"},
+    "settings": {"catalog", "errors"},
     "__init__": set(),
     "errors": set(),
 }
-"""The folders of zoo (and its three files), and which others each may know: the stages do not know each other, the engine knows their
+"""The folders of zoo (and its files), and which others each may know: the stages do not know each other, the engine knows their
 order, and nobody knows the page or the training."""
 
 

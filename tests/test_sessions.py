@@ -24,8 +24,9 @@ from zoo import ui
 from zoo.engine.hub import Hub
 from zoo.engine.request import Request
 from zoo.media import pictures
-from zoo.ui import sessions
+from zoo.settings import Serving
 from zoo.ui.parts import gallery_entries, runs
+from zoo.ui.server import sessions
 
 MOST = 20
 pytestmark = [  # gradio leaves its event loops to the garbage collector
@@ -36,7 +37,7 @@ pytestmark = [  # gradio leaves its event loops to the garbage collector
 @pytest.fixture
 def page(hub: Hub) -> Iterator[gr.Blocks]:
     built = ui.build(hub)
-    ui.launch(built, hub, server_name="127.0.0.1", server_port=free_port(), quiet=True)
+    ui.launch(built, hub, Serving(port=free_port()), quiet=True)
     sessions.bound(built, MOST)
     yield built
     built.close()

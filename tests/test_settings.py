@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from zoo import settings
 from zoo.catalog import environment
 from zoo.engine.hub import Hub
 from zoo.errors import VariableError
+from zoo.settings import Serving
 
 
 @pytest.mark.parametrize(("value", "port"), [("", 7860), ("  ", 7860), (" 8000\n", 8000), ('"8000"', 8000), ("'65535'\r\n", 65535)])
@@ -34,3 +37,31 @@ def test_limits_are_read_without_what_stands_around_them(monkeypatch: pytest.Mon
     environment.tidy()
     retention = Hub(device="cpu", cache_dir=tmp_path).results.retention
     assert (retention.budget, retention.age) == (5_000_000_000, 3 * 86400)
+
+
+def test_a_flag_goes_before_its_variable_and_both_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "8000")
+    monkeypatch.setenv("PATCHWORK_OFFER", "tiny-dit, tiny-vae")
+    monkeypatch.setenv("PATCHWORK_SHARE", "no")
+    assert settings.chosen(["--max-seconds", "9"]) == ({"models": ["tiny-dit", "tiny-vae"], "max_seconds": 9.0}, Serving(port=8000))
+    assert settings.chosen(["--port", "9000", "--models", "tiny-vit", "--no-downloads"]) == (
+        {"models": ["tiny-vit"], "downloads": False}, Serving(port=9000)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("PATCHWORK_MAX_SECONDS", "much", "a number above 0"),
+        ("GRADIO_SERVER_PORT", "70000", "1 to 65535"),
+        ("PATCHWORK_SHARE", "maybe", "on or off"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, says, variable: str, value: str, words: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with says(VariableError, variable, words):
+        settings.chosen([])
+
+
+def test_the_readme_names_every_setting() -> None:
+    assert settings.table() in (Path(settings.__file__).parent.parent / "README.md").read_text(encoding="utf-8")

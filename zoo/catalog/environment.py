@@ -60,10 +60,15 @@ def without_password(text: str) -> str:
     return re.sub(r"(^|//)[^/]*@", r"\1", text)
 
 
+def is_port(value: str) -> bool:
+    """Whether a text is a whole number from 1 to 65535."""
+    return re.fullmatch(r"[0-9]{1,5}", value) is not None and 0 < int(value) < 65536
+
+
 def port() -> int:
     """Where the page listens: GRADIO_SERVER_PORT, else 7860. Raises VariableError for what is no port."""
     value = text("GRADIO_SERVER_PORT") or "7860"
-    if not re.fullmatch(r"[0-9]{1,5}", value) or not 0 < int(value) < 65536:
+    if not is_port(value):
         raise VariableError(f"GRADIO_SERVER_PORT is {value[:40]!r}, which is no port: set it to a whole number from 1 to 65535.")
     return int(value)
 

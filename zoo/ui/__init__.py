@@ -23,19 +23,16 @@ from zoo.catalog import environment
 with environment.local_only():  # gradio breaks on a proxy that its client cannot name, and on an address that is none
     import gradio as gr
     from gradio.tunneling import CURRENT_TUNNELS
-from starlette.middleware import Middleware
 
 from zoo.inside.inspector import Looker
-from zoo.ui import sessions
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
-from zoo.ui.page import REFUSALS, Page
-from zoo.ui.page_cache import PageCache
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
-from zoo.ui.streams import StreamEnds
+from zoo.ui.server import doors, sessions
+from zoo.ui.server.page import REFUSALS, Page
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
 from zoo.ui.tabs.compare.votes import VotesTab
@@ -46,6 +43,7 @@ from zoo.ui.tabs.video import VideoTab, video_tab
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
+    from zoo.settings import Serving
 
 HERE = Path(__file__).parent
 EVENTS = 400
@@ -130,11 +128,14 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
     return open_result
 
 
-def launch(page: gr.Blocks, hub: Hub, **where: Any) -> None:
-    """Open the page to visitors, as launch() of gradio does, and go on. where: server_name, server_port, share ..."""
+def launch(page: gr.Blocks, hub: Hub, serving: Serving, **more: Any) -> None:
+    """Open the page to visitors, and go on. more: for launch() of gradio."""
     hub.check_folder()
-    with nullcontext() if where.get("share") else environment.local_only():  # the tunnel may need one
-        page.launch(prevent_thread_lock=True, **where, **appearance(hub))
+    with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
+        page.launch(
+            prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
+            app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving)}, **appearance(hub), **more,
+        )  # fmt: skip
     sessions.bound(page)
     hub.results.retention.prune_soon()
 
@@ -166,5 +167,4 @@ def appearance(hub: Hub) -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": "50mb",
         "max_threads": EVENTS,
-        "app_kwargs": {"exception_handlers": REFUSALS, "middleware": [Middleware(StreamEnds), Middleware(PageCache)]},
     }

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from zoo.ui.parts import runs
-from zoo.ui.sessions import Mailboxes
+from zoo.ui.server.sessions import Mailboxes
 
 
 class Page(gr.Blocks):
