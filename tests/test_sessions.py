@@ -81,6 +81,7 @@ def test_the_page_is_described_once_however_many_come_at_a_time_and_by_the_addre
     described, describe = [], route_utils.update_root_in_config
     monkeypatch.setattr(route_utils, "update_root_in_config", lambda config, root: described.append(root) or describe(config, root))
     with httpx.Client(timeout=60, base_url=page.local_url) as client:
+        assert client.head("/").status_code == 200
         for path in ("/", "/config"):
             with ThreadPoolExecutor(12) as pool:
                 answers = [pool.submit(client.get, path) for _ in range(12)]
