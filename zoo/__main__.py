@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
 from zoo.catalog.card import TASKS, Card, Source, cards
-from zoo.catalog.environment import user_path
+from zoo.catalog.environment import cache_folder, user_path
+from zoo.catalog.mounts import store_in
 from zoo.engine.request import SOLVERS, Progress, Request, Result, find_labels, parse_seeds
 from zoo.errors import RequestError, ZooError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 def list_models(arguments: argparse.Namespace) -> None:
     """Print every card, one a line, or as JSON."""
+    from zoo.engine.disk import state_of
     from zoo.engine.hub import Hub
 
     rows = (hub := Hub()).describe()
@@ -32,13 +34,14 @@ def list_models(arguments: argparse.Namespace) -> None:
         return
     for row in rows:
         card = hub.card(row["id"])
-        state = "included" if card.weights[0].origin == "bundled" else "downloaded" if hub.store.find(card) else "not downloaded"
+        state = state_of(hub.store.find(card))
         print(f"{card.id:<23} {card.title:<24} {TASKS[card.task]:<36} {card.size:>14}  {card.licence:<33} {state}")
 
 
 def show(arguments: argparse.Namespace) -> None:
     """Print one card: its data and its prose."""
     card = _card(arguments.id)
+    files = (store := store_in(cache_folder(), lambda: [card, *cards().values()])).find(card)
     facts = {
         "title": card.title, "task": card.task, "family": card.family, "licence": card.licence, "architecture": dict(card.arch),
         "schedule": dict(card.schedule), "guidance": card.guidance.default if card.generates else None,
@@ -48,6 +51,7 @@ def show(arguments: argparse.Namespace) -> None:
         "bytes": card.bytes, "size": card.size, "labels": "; ".join(card.label_names), "measured": dict(card.measured),
         "reported": dict(card.reported), "published": [entry.words for entry in card.expected],
         "sources": [_place(source) for source in card.weights],
+        "here": list(map(str, files.digests)) if files else store.mounts.remarks(card),
     }  # fmt: skip
     if arguments.json:
         print(json.dumps({"id": card.id} | facts, indent=1))
@@ -142,6 +146,7 @@ def fetch(arguments: argparse.Namespace) -> None:
 
 def cache(arguments: argparse.Namespace) -> None:
     """Print which downloads and results are on this machine and how large they are; remove a model's files, or what no model needs."""
+    from zoo.engine.disk import on_disk
     from zoo.engine.hub import Hub
 
     hub = Hub()
@@ -149,24 +154,20 @@ def cache(arguments: argparse.Namespace) -> None:
         freed_bytes = hub.remove(arguments.remove) if arguments.remove is not None else hub.store.prune()
         print(json.dumps({"freed": freed_bytes}) if arguments.json else f"{freed_bytes / 1e6:.1f} MB freed")
         return
-    rows = [
-        {"id": name, "bytes": sum(entry["bytes"] for entry in pin["files"].values()), "origin": pin["origin"], "files": list(pin["files"])}
-        for name, pin in hub.store.all_pins().items()
-    ]
-    results = hub.results.retention.facts() | {"prompts_bytes": hub.contexts.bytes}
     if arguments.json:
-        facts = {"folder": str(hub.store.folder), "models": rows, "unfinished": hub.store.unfinished_bytes()}
-        print(json.dumps(facts | {"results": results}, indent=1))
+        print(json.dumps(on_disk(hub), indent=1))
         return
-    for row in rows:
+    results = (facts := on_disk(hub))["results"]
+    for row in facts["models"]:
         print(f"{row['id']:<23} {row['bytes'] / 1e6:>9.1f} MB  {row['origin']}")
-    print(f"in {hub.store.folder}, with {hub.store.unfinished_bytes() / 1e6:.1f} MB of unfinished downloads (--prune deletes them)")
+    print(*facts["remarks"], sep="\n", end="\n" if facts["remarks"] else "")
+    print(f"in {hub.store.folder}, with {facts['unfinished'] / 1e6:.1f} MB of unfinished downloads (--prune deletes them)")
     days = f" and {results['limit_days']:g} days" if results["limit_days"] else ""
     print(
         f"results: {results['files']} files, {results['bytes'] / 1e6:.1f} MB, the oldest {results['oldest_days']:.1f} days old; "
         f"at most {results['limit_bytes'] / 1e9:.1f} GB{days}, the oldest leave first; in {results['folder']}"
     )
-    print(f"prompts: {hub.contexts.bytes / 1e6:.1f} MB in {hub.contexts.folder}")
+    print(f"prompts: {results['prompts_bytes'] / 1e6:.1f} MB in {hub.contexts.folder}")
 
 
 def take(arguments: argparse.Namespace) -> None:

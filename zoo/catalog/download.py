@@ -308,6 +308,14 @@ class _Problem:
     proxy: str = ""
 
 
+def caches() -> dict[str, Path]:
+    """Where the hubs' own clients keep what they fetch, by hub: HF_HUB_CACHE, HF_HOME and MODELSCOPE_CACHE are honoured."""
+    from huggingface_hub import constants
+
+    own = environment.user_path(environment.text("MODELSCOPE_CACHE") or "~/.cache/modelscope")
+    return {"huggingface": Path(constants.HF_HUB_CACHE), "modelscope": own}
+
+
 def in_cache(source: Source, file: str) -> tuple[Path, str] | None:
     """A file that the hub's own client has fetched before, and the sha256 that its name promises if it does."""
     if source.origin == "huggingface":

@@ -113,6 +113,11 @@ def cache_folder() -> Path:
         ) from None
 
 
+def folders(words: str) -> list[Path]:
+    """Folders as PATH names them, one after the other between colons (semicolons on Windows), each in full."""
+    return [user_path(word.strip()).absolute() for word in words.split(os.pathsep) if word.strip()]
+
+
 def check_readable(folder: Path, variable: str) -> None:
     """Raise VariableError, which names the variable that chooses a folder, where it is there and cannot be read, as another user's."""
     try:

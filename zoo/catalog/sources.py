@@ -71,7 +71,8 @@ def fetch(
             return files
     if offline:
         raise DownloadError(
-            f"{card.title} is not downloaded, and this hub is offline: choose a model that is downloaded.", command=by_hand(card)
+            f"{card.title} is not downloaded, and this hub is offline: choose a model that is downloaded.{_lying(card, store)}",
+            command=by_hand(card),
         )
     store.room(0)  # said before anybody is asked
     first = prefer or environment.text("ZOO_HUB").lower()
@@ -87,14 +88,17 @@ def fetch(
 def local_files(card: Card, store: Store) -> LocalFiles:
     """The files of a card that are on this machine, bundled ones checked. Raises DownloadError that says how to get them."""
     files, source = store.find(card), card.weights[0]
+    if files and files.folder:
+        return store.mounts.checked(card)
     if files:
         return _check_bundled(card, files) if files.origin == "bundled" else files
     if source.origin == "bundled":
         file = f"zoo/catalog/weights/{source.file}"
         raise DownloadError(f"The weights of {card.title} are missing: restore {file} from the repository.", command=f"git checkout {file}")
+    lying = _lying(card, store)
     if downloadable(card):
         raise DownloadError(
-            f"{card.title} is not downloaded ({card.size}, licence {card.licence}): download it first.",
+            f"{card.title} is not downloaded ({card.size}, licence {card.licence}): download it first.{lying}",
             command=f"python -m zoo fetch {card.id}",
         )
     if source.origin == "own":
@@ -102,9 +106,14 @@ def local_files(card: Card, store: Store) -> LocalFiles:
             f"The weights of {card.title}, which were imported here, are gone: import {source.file} once more.", command=by_hand(card)
         )
     raise DownloadError(
-        f"{card.title} is not on this machine, and no program can download it: get {source.file} from {source.url} and import it.",
+        f"{card.title} is not on this machine, and no program can download it: get {source.file} from {source.url} and import it.{lying}",
         command=by_hand(card),
     )
+
+
+def _lying(card: Card, store: Store) -> str:
+    """What else is to be said where a model is not here: which mounted file bears its name and is not it."""
+    return "".join(f" {remark}" for remark in store.mounts.remarks(card)[:2]) if store.mounts else ""
 
 
 def downloadable(card: Card) -> bool:

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
 from zoo.catalog.card import SHARD, Card
 from zoo.catalog.files import atomic_write, try_writing
 from zoo.errors import DownloadError
+
+if TYPE_CHECKING:
+    from zoo.catalog.mounts import Mounts
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The models that ship with the repository."""
@@ -47,6 +50,8 @@ class LocalFiles:
     """Which of several sets of weights in the file somebody chose; empty for the averaged ones where there are some."""
     taken: str = ""
     """Which set was taken when the file was imported, in words; empty where it holds one."""
+    folder: Path | None = None
+    """Somebody else's, in which they lie and which is only read; None where they are this program's own."""
 
     @property
     def digest(self) -> str:
@@ -65,8 +70,9 @@ class Store:
     blobs/<sha256> are whole files, parts/<key>.part unfinished ones, pins/<card id>.json what is kept of a model.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, mounts: Mounts | None = None) -> None:
+        """mounts: what is asked for files that are not in the store."""
+        self.folder, self.mounts = folder, mounts
         self.blobs, self.parts, self.pins = folder / "blobs", folder / "parts", folder / "pins"
 
     def find(self, card: Card) -> LocalFiles | None:
@@ -75,6 +81,9 @@ class Store:
             if source.origin == "bundled" and (WEIGHTS / source.file).is_file():
                 path = WEIGHTS / source.file
                 return LocalFiles(path, source.sha256, origin="bundled", bytes=source.bytes, digests={path: source.sha256})
+        return self._pinned(card) or (self.mounts.find(card) if self.mounts else None)
+
+    def _pinned(self, card: Card) -> LocalFiles | None:
         pin = self.pin(card.id)
         files = pin.get("files", {})
         paths = {name: self._place(entry) for name, entry in files.items()}
@@ -109,12 +118,18 @@ class Store:
         with atomic_write(self.pins / f"{identity}.json") as part:
             part.write_text(json.dumps(pin, indent=1), encoding="utf-8")
 
-    def annotate(self, identity: str, **more: Any) -> bool:
-        """Add to what is kept of a model that is here; whether it could be written, for a store may be somebody else's, to be read only."""
+    def notes(self, card: Card) -> dict[str, Any]:
+        """What was noted of the files of a card that are here, wherever they lie."""
+        pin, files = self.pin(card.id), self.find(card)
+        return pin if files and (not files.folder or pin.get("of") == files.digest) else {}
+
+    def annotate(self, card: Card, **more: Any) -> bool:
+        """Add to what is noted of a model that is here; whether it could be written, for a store may be somebody else's."""
         try:
             with self.changing():
-                if pin := self.pin(identity):
-                    self.note(identity, pin | more)
+                if (files := self.find(card)) and (files.folder or self.pin(card.id)):
+                    of = {"files": {}, "of": files.digest} if files.folder else {}
+                    self.note(card.id, self.pin(card.id) | of | more)
         except OSError:
             return False
         return True

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from zoo.catalog import environment, sources
 from zoo.catalog.card import Card
+from zoo.catalog.mounts import store_in
 from zoo.catalog.own_cards import delete
-from zoo.catalog.store import LocalFiles, Store
+from zoo.catalog.store import LocalFiles
 from zoo.engine.byte_cache import ByteCache
 from zoo.engine.footprint import Memory
 from zoo.engine.generation import Generation
@@ -60,6 +61,7 @@ class Hub(OfferedModels):
         cache_dir: str | Path | None = None,
         offline: bool | None = None,
         models: Sequence[str] | None = None,
+        models_dir: Sequence[str | Path] | None = None,
         downloads: bool | None = None,
         memory: float | None = None,
         results_gb: float | None = None,
@@ -70,6 +72,7 @@ class Hub(OfferedModels):
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
         cache_dir: where results and measured speeds are kept (default: PATCHWORK_CACHE, else ~/.cache/patchwork);
         offline: never open the network (default: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE); models: ids to offer (default: every card);
+        models_dir: folders that are searched for weights, and only read (default: PATCHWORK_MODELS);
         downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
         listens on this machine only); memory: GB that weights and what runs may take (default: PATCHWORK_MEMORY, else a share of what
         is free); results_gb, results_days: what results may take on disk, and how old they may become (see zoo.engine.retention);
@@ -85,7 +88,7 @@ class Hub(OfferedModels):
         super().__init__(self.cache_dir / "cards", models)
         self._checked = False
         self.results = Results(self.cache_dir / "results", results_gb, results_days)
-        self.store = Store(self.cache_dir / "models")
+        self.store = store_in(self.cache_dir, lambda: [*self.cards.values()], models_dir)
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
         self.models = ModelCache(
             self.store, self.device, dtype, budget_of(self.device, memory), KernelChoice(self.cache_dir / "kernels.json"), self.threads
@@ -104,9 +107,13 @@ class Hub(OfferedModels):
     def remove(self, identity: str) -> int:
         """Delete a model's files, unless others need them, and of a model of the user's own its card as well; the bytes freed on disk.
 
-        Raises RequestError where there is nothing to remove.
+        Raises RequestError where there is nothing to remove, or the files are somebody else's.
         """
         card = self.card(identity)
+        if (files := self.store.find(card)) and files.folder:
+            raise RequestError(
+                f"The files of {card.title} lie in {files.folder}, which this hub only reads: whoever keeps that folder removes them there."
+            )
         own = card.weights[0].origin == "own"
         freed_bytes = self.models.remove(card.id) if self.store.find(card) or not own else 0
         if own:

@@ -19,7 +19,7 @@ from zoo.catalog.store import LocalFiles, Store
 from zoo.engine.kernel_choice import PLAIN, KernelChoice
 from zoo.engine.memory import gigabytes, trim
 from zoo.engine.request import short
-from zoo.errors import OutOfMemoryError, RequestError
+from zoo.errors import CheckpointError, OutOfMemoryError, RequestError
 from zoo.networks.build import build_module, renaming
 
 LARGE = {"text-encoder": 1_000_000_000}
@@ -71,9 +71,9 @@ class ModelCache:
         """
         if (resident := self._find(card.id)) is not None:
             return resident
+        files = sources.local_files(card, self.store)  # reads all of what somebody else keeps, once
         with self._loading:
             if (resident := self._find(card.id)) is None:
-                files = sources.local_files(card, self.store)
                 self._make_room(card, self.weights(card))
                 resident = self._load(card, files)
                 with self._lock:
@@ -94,7 +94,14 @@ class ModelCache:
     def _load(self, card: Card, files: LocalFiles) -> Resident:
         with torch.device("meta"):
             module = nn.Module.to(build_module(card), self.dtype(card))  # diffusers' own `to` warns of nothing
-        taken = checkpoint.load_into(module, files.weights, renaming(card), files.chosen)
+        try:
+            taken = checkpoint.load_into(module, files.weights, renaming(card), files.chosen)
+        except CheckpointError as error:
+            if files.folder:
+                self.store.mounts.reject(files, str(error))
+            raise
+        if files.folder:  # which may go while its files are mapped, and the process with it
+            module = nn.Module._apply(module, torch.clone)
         layout = torch.channels_last if card.family == "autoencoder-kl" else torch.preserve_format  # 1.4 times as fast on a CPU
         module = nn.Module.to(module, self.device, memory_format=layout).eval().requires_grad_(False)
         size = sum(p.numel() * p.element_size() for p in module.parameters())

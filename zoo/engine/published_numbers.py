@@ -51,11 +51,11 @@ def compare(store: Store, card: Card, module: nn.Module, files: LocalFiles, path
     gaps = [_gap(own, module, files, entry, paths.get(entry.key)) for entry in card.expected if entry.key in paths or not entry.brought]
     wrong = [gap for gap in gaps if not gap.holds and not gap.entry.inferred]
     if wrong:
-        store.annotate(card.id, verified=[])
+        store.annotate(card, verified=[])
         raise CheckpointError(_difference(card, wrong[0]))
     compared = {gap.entry.key for gap in gaps}
     held = {gap.entry.key for gap in gaps if gap.holds} | (_noted(store, card) - compared)
-    store.annotate(card.id, verified=sorted(held))
+    store.annotate(card, verified=sorted(held))
     return _sentence(gaps, [entry for entry in card.expected if entry.key not in compared])
 
 
@@ -66,7 +66,7 @@ def verified(store: Store, card: Card) -> int:
 
 
 def _noted(store: Store, card: Card) -> set[str]:
-    keys = store.pin(card.id).get("verified", ())
+    keys = store.notes(card).get("verified", ())
     return {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
 
 

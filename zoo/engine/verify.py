@@ -103,23 +103,24 @@ def fingerprint(card: Card, module: nn.Module) -> tuple[float, ...]:
 def _check_digests(card: Card, files: LocalFiles) -> str:
     for path, digest in files.digests.items():
         if digest and sha256(path) != digest:
+            again = "bring the right file" if files.folder else "remove it, and download it again"
             raise ChecksumError(
                 f"{path} ({path.stat().st_size} bytes) has changed: its sha256 is {sha256(path)[:12]}..., not {digest[:12]}... as "
-                "when it was downloaded: remove it, and download it again.",
-                command=f"python -m zoo cache --remove {card.id} && python -m zoo fetch {card.id}",
+                f"when it was {'first read' if files.folder else 'downloaded'}: {again}.",
+                command="" if files.folder else f"python -m zoo cache --remove {card.id} && python -m zoo fetch {card.id}",
             )
     on_card = any(source.sha256 == files.sha256 for source in card.weights)
-    whose = "as the card says" if on_card else f"as when it was stored ({files.origin}); the card names none"
+    when = f"first read in {files.folder}" if files.folder else f"stored ({files.origin})"
+    whose = "as the card says" if on_card else f"as when it was {when}; the card names none"
     others = f"; {len(files.digests) - 1} other files as when they were stored" if len(files.digests) > 1 else ""
     return f"digest: {files.path.stat().st_size:,} bytes, sha256 {files.sha256}, {whose}{others}."
 
 
 def _compare_fingerprint(store: Store, card: Card, numbers: tuple[float, ...]) -> str:
-    pin = store.pin(card.id)
-    reference = card.fingerprint or tuple(pin.get("fingerprint", ()))
+    reference = card.fingerprint or tuple(store.notes(card).get("fingerprint", ()))
     words = "fingerprint: mean {:g}, deviation {:g}, first {:g}, last {:g} of one fixed forward in float32".format(*numbers)
     if not reference:
-        noted = store.annotate(card.id, fingerprint=numbers)  # a bundled one has its fingerprint in the card
+        noted = store.annotate(card, fingerprint=numbers)  # a bundled one has its fingerprint in the card
         where = "noted here" if noted else f"which {store.folder} has no place to note"
         return f"{words}, {where}: neither the card nor an earlier check has any to compare with."
     gap = max(abs(a - b) for a, b in zip(numbers, reference, strict=True)) / max(numbers[1], 1e-9)

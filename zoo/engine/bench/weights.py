@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zoo.catalog import checkpoint
+from zoo.catalog import checkpoint, sources
 from zoo.catalog.store import LocalFiles, Store
 from zoo.errors import RequestError
 from zoo.networks.build import build_module, renaming
@@ -50,7 +50,8 @@ def provide(card: Card, own: Store, bench: Store, dtype: torch.dtype) -> bool:
 
     Whether they are the model's own. Raises RequestError where the disk has no room for random ones.
     """
-    if files := own.find(card):
+    if own.find(card):
+        files = sources.local_files(card, own)
         if files.origin != "bundled":
             bench.keep(card, _entries(files), files.origin, chosen=files.chosen)
         return True

@@ -216,7 +216,7 @@ class ModelsTab:
             return f"{missing[0].title} not downloaded"
         if card.id in self.hub.models.sizes():
             return "in memory"
-        return "included" if files.origin == "bundled" else "downloaded"
+        return "included" if files.origin == "bundled" else files.origin if files.folder else "downloaded"
 
     def _buttons(self, card: Card) -> dict[str, dict[str, Any]]:
         files, missing = self.hub.store.find(card), self.downloads.missing(self.hub.parts(card))
@@ -227,7 +227,7 @@ class ModelsTab:
             "get": self.downloads.label(missing, "Download", "") | {"visible": bool(missing)},
             "use": {"visible": not missing and card.generates},
             "inside": {"visible": not missing and (card.task in SEEING or card.family in DIFFUSION)},
-            "remove": {"visible": allowed and files is not None and files.origin != "bundled"},
+            "remove": {"visible": allowed and files is not None and files.origin != "bundled" and not files.folder},
             "source": {"choices": sources, "value": ORDER, "visible": allowed and bool(missing) and len(origins) > 1},
         }
 
