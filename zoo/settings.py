@@ -19,6 +19,9 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    log: str | None = None
+    log_prompts: bool = False
+    metrics: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,26 @@ def amount(text: str) -> float:
     return number
 
 
+def whole(text: str) -> int:
+    """A whole number from 1 on. Raises ArgumentTypeError for what is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"this is a whole number from 1 to 999999999, not {text[:40]!r}")
+    return int(text)
+
+
+def log_form(text: str) -> str:
+    """A form of the log. Raises ArgumentTypeError for what is none."""
+    if text.lower() not in ("json", "text"):
+        raise argparse.ArgumentTypeError(f"a log is json or text, not {text[:40]!r}")
+    return text.lower()
+
+
 def words(text: str) -> list[str]:
     """What stands between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+VISITOR = "a visitor (a login, else an address)"
 SETTINGS = (
     Setting("--host", "GRADIO_SERVER_NAME", "where the page listens; 0.0.0.0 lets other machines open it; default: 127.0.0.1"),
     Setting("--port", "GRADIO_SERVER_PORT", "default: 7860", read=port),
@@ -91,9 +109,23 @@ SETTINGS = (
     Setting("--offline", "HF_HUB_OFFLINE", "never open the network", read=None, read_by_hub=True),
     Setting("--downloads", "PATCHWORK_DOWNLOADS", "let visitors download and remove models, or not", read=None, read_by_hub=True),
     Setting("--memory", "PATCHWORK_MEMORY", "what weights and what runs may take together", "GB", amount, True),
+    Setting("--models-gb", "PATCHWORK_MODELS_GB", "what downloaded weights may take on disk; default: all of it", "GB", amount, True),
     Setting("--results-gb", "PATCHWORK_RESULTS_GB", "what results may take on disk; the oldest leave first", "GB", amount, True),
     Setting("--results-days", "PATCHWORK_RESULTS_DAYS", "how old results may become", "DAYS", amount, True),
     Setting("--max-seconds", "PATCHWORK_MAX_SECONDS", "refuse a request that needs more of a core; default: none", "S", amount),
+    Setting("--queue", "PATCHWORK_QUEUE", "requests that may wait at once; default: 200", "N", whole),
+    Setting("--requests-minute", "PATCHWORK_REQUESTS_MINUTE", f"requests of {VISITOR} within a minute; default: any", "N", whole),
+    Setting(
+        "--pictures-day",
+        "PATCHWORK_PICTURES_DAY",
+        f"pictures, or frames of clips, of {VISITOR} within 24 hours, counted from 0 at each start; default: any",
+        "N",
+        whole,
+    ),
+    Setting("--limit-loopback", "PATCHWORK_LIMIT_LOOPBACK", "limit this machine's own visitors, too: where a tunnel brings all", read=None),
+    Setting("--metrics", "PATCHWORK_METRICS", "`/metrics` for all visitors, or none; default: this machine's own programs", read=None),
+    Setting("--log", "PATCHWORK_LOG", "one line an event on stderr, `json` or `text`; default: only what goes wrong", "FORM", log_form),
+    Setting("--log-prompts", "PATCHWORK_LOG_PROMPTS", "with what visitors ask for in it: prompts, classes, seeds", read=None),
 )
 """In the order of the help and of the README's table."""
 

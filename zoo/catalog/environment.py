@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tempfile
@@ -38,6 +39,19 @@ def switch(name: str) -> bool | None:
     if value and value not in ON | OFF:
         raise VariableError(f"{name} is {value[:40]!r}, and must be on or off: set it to 1 or 0.")
     return value in ON if value else None
+
+
+def amount(name: str) -> float | None:
+    """A variable that is a number above 0, None where it is not set. Raises VariableError for another value."""
+    if not (value := text(name)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise VariableError(f"{name} is {value[:40]!r}, and must be a number above 0.")
+    return number
 
 
 def offline() -> bool:

@@ -37,9 +37,12 @@ def _replace(part: Path, path: Path) -> None:
     os.replace(part, path)
 
 
-def try_writing(folder: Path) -> None:
-    """Raise OSError unless a file can be written to a folder or, where there is none, to the one in which it would be made."""
+def try_writing(folder: Path, size: int = 0) -> None:
+    """Raise OSError unless a file can be written to a folder or, where there is none, to the one in which it would be made.
+
+    size: its bytes; a disk that is full takes an empty one.
+    """
     while not os.path.lexists(folder):
         folder = folder.parent
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(size))

@@ -163,10 +163,17 @@ class Mounts:
         return digest
 
 
-def store_in(cache: Path, cards: Callable[[], Iterable[Card]], folders: Sequence[str | Path] | None = None) -> Store:
-    """The store of a cache folder, with what is mounted beside it: these folders (default: PATCHWORK_MODELS), then the hubs' caches."""
+def store_in(
+    cache: Path, cards: Callable[[], Iterable[Card]], folders: Sequence[str | Path] | None = None, gigabytes: float | None = None
+) -> Store:
+    """The store of a cache folder, with what is mounted beside it: these folders (default: PATCHWORK_MODELS), then the hubs' caches.
+
+    gigabytes: that its own files may take (default: PATCHWORK_MODELS_GB, else as many as the disk has).
+    """
+    gigabytes = environment.amount("PATCHWORK_MODELS_GB") if gigabytes is None else gigabytes
+    most = None if gigabytes is None else int(gigabytes * 1e9)
     named = environment.folders(environment.text("PATCHWORK_MODELS")) if folders is None else [Path(path).absolute() for path in folders]
-    return Store(cache / "models", Mounts(cards, named, download.caches(), cache / "models" / "mounted.json"))
+    return Store(cache / "models", Mounts(cards, named, download.caches(), cache / "models" / "mounted.json"), most)
 
 
 def exact(path: Path, source: Source) -> bool:

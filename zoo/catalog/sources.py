@@ -235,28 +235,30 @@ def _bring(card: Card, source: Source, store: Store, tell: Tell, stop: threading
     total = sum(remote.size for remote in remotes.values())
     commit = remotes[source.file].commit
     origin = f"from {place(source)}" + (f" at {commit[:12]}" if commit else "")
-    while True:
-        digests, before = {}, 0
-        for file, remote in remotes.items():
+    sizes = {remote.key: remote.size for remote in remotes.values()}
+    with store.budget.hold(sizes, card.title):
+        while True:
+            digests, before = {}, 0
+            for file, remote in remotes.items():
 
-            def report(amount: int, speed: float | None, file: str = file, before: int = before) -> None:
-                tell(Transfer(card.id, file, place(source), before + amount, total, speed, tuple(all_notes)))
+                def report(amount: int, speed: float | None, file: str = file, before: int = before) -> None:
+                    tell(Transfer(card.id, file, place(source), before + amount, total, speed, tuple(all_notes)))
 
-            try:
-                digest = digests[file] = download.bring(remote, store, report, stop)
-            except CancelledError as error:
-                raise CancelledError(
-                    f"The download of {card.title} was stopped at {error} bytes, which are kept: start it again to go on from there."
-                ) from None
-            if earlier_digests.get(file, digest) != digest:
-                note = f"{file} is not what it was: its sha256 is {digest[:12]}..., and was {earlier_digests[file][:12]}..."
-                all_notes.extend([note] if note not in all_notes else [])
-            before += remote.size
-            tell(Transfer(card.id, file, place(source), before, total, None, tuple(all_notes)))
-        with store.changing():  # who removes another model may just have deleted a file that both need: it is brought again
-            if all(store.has(digest, remotes[file].size) for file, digest in digests.items()):
-                entries = {file: store.entry(digest) for file, digest in digests.items()}
-                return store.keep(card, entries, origin, commit=commit, notes=all_notes, fetched=time.strftime("%Y-%m-%d"))
+                try:
+                    digest = digests[file] = download.bring(remote, store, report, stop)
+                except CancelledError as error:
+                    raise CancelledError(
+                        f"The download of {card.title} was stopped at {error} bytes, which are kept: start it again to go on from there."
+                    ) from None
+                if earlier_digests.get(file, digest) != digest:
+                    note = f"{file} is not what it was: its sha256 is {digest[:12]}..., and was {earlier_digests[file][:12]}..."
+                    all_notes.extend([note] if note not in all_notes else [])
+                before += remote.size
+                tell(Transfer(card.id, file, place(source), before, total, None, tuple(all_notes)))
+            with store.changing():  # who removes another model may just have deleted a file that both need: it is brought again
+                if all(store.has(digest, remotes[file].size) for file, digest in digests.items()):
+                    entries = {file: store.entry(digest) for file, digest in digests.items()}
+                    return store.keep(card, entries, origin, commit=commit, notes=all_notes, fetched=time.strftime("%Y-%m-%d"))
 
 
 def ask(source: Source, file: str) -> Remote:

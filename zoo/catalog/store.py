@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from zoo.catalog.budget import Budget
 from zoo.catalog.card import SHARD, Card
 from zoo.catalog.files import atomic_write, try_writing
 from zoo.errors import DownloadError
@@ -70,10 +71,11 @@ class Store:
     blobs/<sha256> are whole files, parts/<key>.part unfinished ones, pins/<card id>.json what is kept of a model.
     """
 
-    def __init__(self, folder: Path, mounts: Mounts | None = None) -> None:
-        """mounts: what is asked for files that are not in the store."""
+    def __init__(self, folder: Path, mounts: Mounts | None = None, most: int | None = None) -> None:
+        """mounts: what is asked for files that are not in the store; most: bytes that its own may take, None for as many as the disk has."""
         self.folder, self.mounts = folder, mounts
         self.blobs, self.parts, self.pins = folder / "blobs", folder / "parts", folder / "pins"
+        self.budget = Budget(self.blobs, self.parts, most)
 
     def find(self, card: Card) -> LocalFiles | None:
         """The files of a card, None unless all of them are here. Nothing is read but their sizes."""
@@ -151,8 +153,9 @@ class Store:
         Raises DownloadError where it cannot be read, or the disk has no room for it.
         """
         try:
-            self.room(path.stat().st_size)
-            with self.part(f"import-{os.getpid()}-{threading.get_ident()}") as part:
+            size, key = path.stat().st_size, f"import-{os.getpid()}-{threading.get_ident()}"
+            self.room(size)
+            with self.budget.hold({key: size}, path.name), self.part(key) as part:
                 try:
                     with path.open("rb") as source:
                         while piece := source.read(PIECE):

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from zoo.engine.job import Job
 
 
+KNOWN = 3
+"""Steps after which it is known what a run will take."""
+
+
 class Generation:
     """The work of one job that generates; `events` is what it says, and its steps are said by the threads that compute."""
 
@@ -127,6 +131,9 @@ class Generation:
         self.steps = list(steps)
         self.laps.append(self.step_seconds - sum(self.laps))
         number, total = steps[0].index + 1, steps[0].total
+        self.hub.engine.watchers.tell("stepped", len(self.request.seeds))
+        if number == KNOWN and self.job.seconds is None and self.hub.engine.limits.seconds is not None:
+            self._check_cost()
         if self.run_steps is not None:
             self.run_steps.add(number, steps)
         if number == total or self.job.stop.is_set():
@@ -136,6 +143,12 @@ class Generation:
         left = (total - number) / speed
         self.job.put(Progress("sampling", self.request, number, total, left, speed, preview=images, preview_step=of_step))
         return True
+
+    def _check_cost(self) -> None:
+        """What was never measured could not be refused at once: it is now. Raises RequestError."""
+        self.hub.timing.add(self.request, self.laps[1:])
+        self.job.seconds = self.hub.core_seconds(self.request)
+        self.hub.engine.limits.check_cost(self.job)
 
     def decode(self, x: Tensor, draft: bool = False) -> np.ndarray:
         """Samples of one walk as pictures, uint8; to be called as a turn."""

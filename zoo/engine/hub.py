@@ -38,6 +38,7 @@ from zoo.engine.scheduler import Scheduler
 from zoo.engine.shared_pass import most_rows
 from zoo.engine.step_timing import StepTiming
 from zoo.engine.turn import computes_here
+from zoo.engine.watcher import told
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.media import pictures
 from zoo.networks import autoencoders, text_encoders
@@ -67,6 +68,11 @@ class Hub(OfferedModels):
         results_gb: float | None = None,
         results_days: float | None = None,
         max_seconds: float | None = None,
+        models_gb: float | None = None,
+        queue: int = Limits.waiting,
+        requests_minute: int | None = None,
+        pictures_day: int | None = None,
+        limit_loopback: bool = False,
         limits: Limits | None = None,
     ) -> None:
         """device: auto | cpu | cuda | mps; dtype: auto | float32 | bfloat16 (auto: bfloat16 above 100 M parameters);
@@ -76,7 +82,8 @@ class Hub(OfferedModels):
         downloads: whether visitors of the page may download and remove models (default: PATCHWORK_DOWNLOADS, 1 or 0, else where it
         listens on this machine only); memory: GB that weights and what runs may take (default: PATCHWORK_MEMORY, else a share of what
         is free); results_gb, results_days: what results may take on disk, and how old they may become (see zoo.engine.retention);
-        max_seconds: of one core that a request may need; limits: what one visitor and all together may ask at once.
+        models_gb: what downloaded weights may take on disk (default: PATCHWORK_MODELS_GB, else as much as there is); max_seconds: of one
+        core that a request may need; queue, requests_minute, pictures_day, limit_loopback: see Limits; limits: in place of those five.
         """
         environment.endpoint("HF_ENDPOINT")  # libraries that are imported later break on what is no address
         self.device = choose_device(device)
@@ -88,7 +95,7 @@ class Hub(OfferedModels):
         super().__init__(self.cache_dir / "cards", models)
         self._checked = False
         self.results = Results(self.cache_dir / "results", results_gb, results_days)
-        self.store = store_in(self.cache_dir, lambda: [*self.cards.values()], models_dir)
+        self.store = store_in(self.cache_dir, lambda: [*self.cards.values()], models_dir, models_gb)
         self.contexts = text_encoders.Contexts(self.cache_dir / "prompts")
         self.models = ModelCache(
             self.store, self.device, dtype, budget_of(self.device, memory), KernelChoice(self.cache_dir / "kernels.json"), self.threads
@@ -96,7 +103,10 @@ class Hub(OfferedModels):
         self._memory_lock = threading.Lock()
         self.memory = Memory(self.models, self.card, lambda: self.offers)
         self.timing = StepTiming(self.cache_dir / "step-timing.json", f"{platform.node()} {self.device} {torch.get_num_threads()} cores")
-        self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits or Limits(seconds=max_seconds))
+        limits = limits or Limits(
+            waiting=queue, seconds=max_seconds, requests_minute=requests_minute, pictures_day=pictures_day, loopback=limit_loopback
+        )
+        self.engine = Scheduler(torch.get_num_threads() if self.device.type == "cpu" else 1, limits)
         self._steps = ByteCache(STEPS)
         self.linear_previews = LinearPreview(self.cache_dir / "linear-previews.json")
         self.decode_seconds: dict[str, float] = {}
@@ -149,7 +159,8 @@ class Hub(OfferedModels):
     def download(self, cards: Sequence[Card], prefer: str = "", stop: threading.Event | None = None) -> Iterator[sources.Transfer]:
         """Download those of these models that are not on this machine, as `fetch` does."""
         missing = [card for card in cards if not self.store.find(card)]
-        return sources.stream(missing, self.store, prefer, self.offline, stop or threading.Event())
+        transfers = sources.stream(missing, self.store, prefer, self.offline, stop or threading.Event())
+        return told(transfers, [card.id for card in missing], self.engine.watchers)
 
     def load(self, card: Card) -> Resident:
         """The model of a card, loaded once however many ask, on the hub's device and free of gradients."""
@@ -167,6 +178,7 @@ class Hub(OfferedModels):
         address: str = "",
         measured: bool = False,
         keep_steps: bool = True,
+        kind: str = "",
     ) -> Job:
         """Make the pictures of a request: a job whose events are Progress at every step, previews as they come, then one Result.
 
@@ -175,8 +187,8 @@ class Hub(OfferedModels):
         of which nothing is kept. preview: whether to decode clean predictions on the way. stop: a flag that cancels it, too. trace: is
         filled with what the network is asked of the first sample. account, address: who shares the machine with others, see Limits; a
         job that asks for another shares its own. measured: whether the result tells the memory of a step. keep_steps: whether
-        `step_images` can show its steps afterwards. Raises RequestError at once for what cannot be asked; reading the job raises a
-        ZooError for anything else that the user can mend.
+        `step_images` can show its steps afterwards. kind: as what it is counted, one of few words. Raises RequestError at once for what
+        cannot be asked; reading the job raises a ZooError for anything else that the user can mend.
         """
         card = self.card(request.model)
         request = request.resolved(card)
@@ -184,7 +196,8 @@ class Hub(OfferedModels):
             self.autoencoder(card, request)
         self.memory.check(card, request)
         self.check_folder()
-        job = Job(account or visitor or "", address, self.core_seconds(request), stop, request)
+        kind = kind or ("video" if card.video else "image")
+        job = Job(account or visitor or "", address, self.core_seconds(request), stop, request, kind=kind)
 
         def work(job: Job) -> Iterator[Progress | Result]:
             try:
@@ -331,7 +344,7 @@ class Hub(OfferedModels):
             card = self.card(identity)
             request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
             try:
-                self._warm_ups[identity] = self.submit(request, visitor=None, account=f"warm-up of {identity}")
+                self._warm_ups[identity] = self.submit(request, visitor=None, account=f"warm-up of {identity}", kind="warm-up")
             except ZooError:  # such as a queue that is full: whoever runs the model is told
                 return False
         return not self._warm_ups[identity].ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -34,15 +35,22 @@ class Job:
         lane: str = "run",
         pace: float = 0.0,
         join: Callable[[Any, Any], Any] | None = None,
+        kind: str = "",
+        name: str = "",
     ) -> None:
         """account: whose share of the machine it takes; address: of the client, where there is one; seconds: of one core that it will take,
         where that is known; stop: the flag that `cancel` sets, for who has one already; request: what it is about; lane: run, quick (over
         in moments) or download, which have places of their own; pace: seconds between two events for an `async for`; join: of two events
-        that nobody has read one, or None where both stay.
+        that nobody has read one, or None where both stay; kind: one of few words, as which it is counted; name: under which its visitor
+        logged in.
         """
         self.account, self.address, self.seconds = account or f"job {id(self)}", address, seconds
         self.request, self.lane, self.pace, self._join = request, lane, pace, join
+        self.kind, self.name = kind or lane, name
         self.stop = stop or threading.Event()
+        self.submitted_at, self.begun_at = time.monotonic(), math.inf
+        self.failure: BaseException | None = None
+        """What went wrong within it and was said in words, so that it ended without an error."""
         self.parent: Job | None = None
         """The job that asked for this one; what it computes is the parent's, too."""
         self.started = False
@@ -156,7 +164,17 @@ class Job:
             raise self._error
         return events
 
+    @property
+    def waited(self) -> float:
+        """Seconds from its submission until it began, or until now."""
+        return min(self.begun_at, time.monotonic()) - self.submitted_at
+
     # ---- from the engine's side
+
+    def belong_to(self, parent: Job) -> None:
+        """Another job asks for this one: it shares its place, and is counted with it."""
+        self.parent, self.kind = parent, parent.kind
+        self.account, self.address, self.name = parent.account, parent.address, parent.name
 
     def put(self, event: Any) -> None:
         """Say something to the reader; for one who is late, events are joined where they can be, and pictures of earlier steps dropped."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from zoo.errors import RequestError
@@ -26,6 +26,12 @@ class Limits:
     address_waiting: int = 32
     seconds: float | None = None
     """That one request may take, by measured steps; None: any."""
+    requests_minute: int | None = None
+    """Of a visitor within a minute; None: any. See zoo.engine.allowances."""
+    pictures_day: int | None = None
+    """Of a visitor within 24 hours, each frame of a clip being one; None: any."""
+    loopback: bool = False
+    """Whether this machine's own visitors are counted and limited by their address like others."""
 
     def admits(self, job: Job, flying: Sequence[Job]) -> bool:
         """Whether a job may begin beside those in flight."""
@@ -33,8 +39,12 @@ class Limits:
         return (
             len(flying) < self.flying
             and _of_account(job, flying) < self.visitor_flying
-            and (_local(job.address) or _of_address(job, flying) < self.address_flying)
+            and (self.counts_not(job) or _of_address(job, flying) < self.address_flying)
         )
+
+    def counts_not(self, job: Job) -> bool:
+        """Whether the address of a job has no limits of its own: there is none, or it is this machine's."""
+        return is_local(job.address) and not (self.loopback and job.address)
 
     def check_cost(self, job: Job) -> None:
         """Raise RequestError where a job takes more than one request may."""
@@ -51,7 +61,7 @@ class Limits:
             return
         for count, limit, whose in (
             (_of_account(job, waiting), self.visitor_waiting, " of yours"),
-            (0 if _local(job.address) else _of_address(job, waiting), self.address_waiting, " of your address"),
+            (0 if self.counts_not(job) else _of_address(job, waiting), self.address_waiting, " of your address"),
             (len(waiting), self.waiting, ""),
         ):
             if count >= limit:
@@ -65,12 +75,24 @@ def _of_account(job: Job, others: Sequence[Job]) -> int:
 
 
 def _of_address(job: Job, others: Sequence[Job]) -> int:
-    return sum(one.address == job.address for one in others)
+    return sum(network(one.address) == network(job.address) for one in others)
 
 
-def _local(address: str) -> bool:
+def is_local(address: str) -> bool:
     """Whether an address is of this machine, or there is none."""
+    return not address or (not isinstance(number := _number(address), str) and number.is_loopback)
+
+
+def network(address: str) -> str:
+    """An address as whose it is counted: one of IPv6 is its network's, for whoever has one has 2^64."""
+    number = _number(address)
+    return str(IPv6Address(int(number) >> 64 << 64) if isinstance(number, IPv6Address) else number)
+
+
+def _number(address: str) -> IPv4Address | IPv6Address | str:
+    """An address as a number, one of IPv4 written as IPv6 as what it is; a name that a proxy gave as it stands."""
     try:
-        return not address or ip_address(address).is_loopback
-    except ValueError:  # a name that a proxy gave
-        return False
+        number = ip_address(address)
+    except ValueError:
+        return address[:100]
+    return getattr(number, "ipv4_mapped", None) or number

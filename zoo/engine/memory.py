@@ -39,6 +39,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in WORDS)
 
 
+def is_device_error(error: BaseException) -> bool:
+    """Whether an error says that a device fails, and will go on to until the program starts anew."""
+    return isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)
+
+
 def budget_of(device: torch.device, gigabytes: float | str | None = None) -> int:
     """Bytes that weights and what runs may take together on a device.
 

@@ -157,6 +157,11 @@ class ModelCache:
             self._dropped = {name: one for name, one in self._dropped.items() if one[0]() is not None}
             return sum(self.sizes().values()) + sum(one.bytes for _, one in self._dropped.values()) + self._work
 
+    @property
+    def work(self) -> int:
+        """Bytes that are held for what is computed."""
+        return self._work
+
     def free(self) -> int:
         """Bytes that could be had for more work now, all models that nothing holds being dropped."""
         with self._lock:

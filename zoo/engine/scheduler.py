@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 
 import torch
 
+from zoo.engine.allowances import Allowances
 from zoo.engine.job import Job
 from zoo.engine.limits import Limits
 from zoo.engine.memory import trim
 from zoo.engine.request import Progress
 from zoo.engine.shared_pass import MEMBERS, Rows, together
 from zoo.engine.turn import Turn, compute_here, current_job, work_for
+from zoo.engine.watcher import Watchers
+from zoo.errors import RequestError
 
 T = TypeVar("T")
 IDLE = 10.0
@@ -35,6 +38,7 @@ class Scheduler:
     def __init__(self, cores: int, limits: Limits) -> None:
         """cores: threads that compute at once (1 on a GPU)."""
         self.cores, self.limits = cores, limits
+        self.allowances, self.watchers = Allowances(limits), Watchers()
         self._condition = threading.Condition()
         self._waiting: list[tuple[Job, Callable[[Job], Iterator[Any]]]] = []
         self._flying: list[Job] = []
@@ -55,21 +59,27 @@ class Scheduler:
     def submit(self, job: Job, work: Callable[[Job], Iterator[Any]]) -> Job:
         """Give a job its work, a generator of its events. It begins at once where there is a place, and where the asker is a job itself.
 
-        Raises RequestError where the queue is full, or the asker has too many there.
+        Raises RequestError where the queue is full, or the asker has too many there, or has had too many.
         """
         job.on_cancel = lambda: self._leave(job)
         job.place = lambda: self._place(job)
-        with self._condition:
-            if self.closed:
-                job.end()
-            elif parent := current_job():
-                job.account, job.parent = parent.account, parent
-                self.limits.check_cost(job)
-                self._begin(job, work, counted=False)
-            else:
-                self.limits.check(job, [one for one, _ in self._waiting], self._flying, self._seconds_for)
-                self._waiting.append((job, work))
-                self._admit()
+        try:
+            with self._condition:
+                if self.closed:
+                    job.end()
+                elif parent := current_job():
+                    job.belong_to(parent)
+                    self.limits.check_cost(job)
+                    self.allowances.draw(job)
+                    self._begin(job, work, counted=False)
+                else:
+                    self.limits.check(job, [one for one, _ in self._waiting], self._flying, self._seconds_for)
+                    self.allowances.ask(job)
+                    self._waiting.append((job, work))
+                    self._admit()
+        except RequestError as error:
+            self.watchers.tell("refused", job, error)
+            raise
         return job
 
     def jobs(self) -> list[Job]:
@@ -82,6 +92,12 @@ class Scheduler:
         jobs = self.jobs()
         return sum(job.started for job in jobs), sum(not job.started for job in jobs)
 
+    @property
+    def broken(self) -> bool:
+        """Whether a thread that computes has died, so that its turns never come."""
+        with self._condition:
+            return any(not thread.is_alive() for thread in self._threads.values())
+
     def _admit(self) -> None:
         """Let those who wait begin, in their order, as far as there are places. The condition is held."""
         for entry in list(self._waiting):
@@ -90,7 +106,7 @@ class Scheduler:
                 self._begin(*entry)
 
     def _begin(self, job: Job, work: Callable[[Job], Iterator[Any]], counted: bool = True) -> None:
-        job.started = True
+        job.started, job.begun_at = True, time.monotonic()
         self._used.setdefault(job.account, min(self._used.values(), default=0.0))
         self._turns[job] = deque()
         if counted:
@@ -101,6 +117,7 @@ class Scheduler:
         """Do the work of a job in flight, in a thread of its own."""
         error = None
         work_for(job)
+        self.watchers.tell("begun", job)
         try:
             for event in work(job):
                 job.put(event)
@@ -115,6 +132,12 @@ class Scheduler:
                 self._used.pop(job.account, None)
             self._admit()
             self._condition.notify_all()
+        self._end(job, error)
+
+    def _end(self, job: Job, error: Exception | None = None) -> None:
+        """Nothing more will come of a job."""
+        self.allowances.settle(job, error)
+        self.watchers.tell("ended", job, error)
         job.end(error)
 
     def _leave(self, job: Job) -> None:
@@ -124,7 +147,7 @@ class Scheduler:
             if entry is not None:
                 self._waiting.remove(entry)
         if entry is not None:
-            job.end()
+            self._end(job)
 
     def _place(self, job: Job) -> Progress:
         with self._condition:
@@ -146,7 +169,7 @@ class Scheduler:
             waiting, self._waiting = self._waiting, []
             flying = list(self._turns)
         for job, _ in waiting:
-            job.end()
+            self._end(job)
         for job in flying:
             job.stop.set()
         deadline = time.monotonic() + seconds
@@ -165,7 +188,7 @@ class Scheduler:
 
     def all(self, works: Sequence[Callable[[], T]], whole: bool = False) -> list[T]:
         """Do several pieces of work side by side, each a turn; what they give, in their order."""
-        return self.rounds([map(_called, [work]) for work in works], lambda _: False, whole)
+        return self.rounds([(one() for one in [work]) for work in works], lambda _: False, whole)
 
     def rounds(
         self,
@@ -292,6 +315,7 @@ class Scheduler:
         except Exception as error:  # of something that nobody waits for, such as a preview: it is lost, and the thread goes on
             logging.getLogger(__name__).error("a turn that nobody waits for failed", exc_info=error)
         seconds = (time.perf_counter() - begun) * cores
+        self.watchers.tell("computed", seconds, sum(turn.rows.count for turn in turns if turn.rows))
         with self._condition:
             self._busy -= cores
             shares = [turn.rows.count for turn in turns] if len(turns) > 1 else [1]
@@ -352,10 +376,6 @@ class Scheduler:
             turns.append(self._pop(self._first(fitting)))
             room -= turns[-1].rows.count
         return turns
-
-
-def _called(work: Callable[[], T]) -> T:
-    return work()
 
 
 class _Guest:

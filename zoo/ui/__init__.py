@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**12)  # after each call 
 os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+import zoo
 from zoo.catalog import environment
 
 with environment.local_only():  # gradio breaks on a proxy that its client cannot name, and on an address that is none
@@ -31,7 +33,7 @@ from zoo.ui.help import HELP
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
-from zoo.ui.server import doors, sessions
+from zoo.ui.server import doors, event_log, sessions
 from zoo.ui.server.page import REFUSALS, Page
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
@@ -113,6 +115,8 @@ def until_interrupted(hub: Hub) -> NoReturn:
     hub.close(2.0)
     for tunnel in CURRENT_TUNNELS:
         tunnel.kill()
+    event_log.say("ended by a signal")
+    logging.shutdown()
     sys.stdout.flush()
     os._exit(0)  # the server's threads would wait for every connection that is open
 
@@ -136,6 +140,10 @@ def launch(page: gr.Blocks, hub: Hub, serving: Serving, **more: Any) -> None:
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
             app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving)}, **appearance(hub), **more,
         )  # fmt: skip
+    if serving.log:
+        event_log.start(hub, serving.log, serving.log_prompts)
+        offered = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
+        event_log.say("started", version=zoo.__version__, host=serving.host, port=serving.port, **offered)
     sessions.bound(page)
     hub.results.retention.prune_soon()
 
@@ -166,5 +174,5 @@ def appearance(hub: Hub) -> dict[str, Any]:
         "enable_monitoring": False,
         "ssr_mode": False,
         "max_file_size": "50mb",
-        "max_threads": EVENTS,
+        "max_threads": max(EVENTS, 2 * hub.engine.limits.waiting),
     }

@@ -90,7 +90,7 @@ def _endpoint(hub: Hub, handler: Callable[..., Iterator[Any]], waiting: Callable
 
     @wraps(handler)
     async def answer(*values: Any) -> AsyncIterator[Any]:
-        job = runs.new_job("run", join=_joined)
+        job = runs.new_job("run", join=_joined, kind=handler.__name__)
         try:
             async for item in runs.read(hub.engine.submit(job, lambda _: handler(*values))):
                 yield waiting(_progress(item)) if isinstance(item, Progress) else item

@@ -60,7 +60,7 @@ class Downloads:
         if hand := next((card for card in missing if not downloadable(card)), None):
             source = hand.weights[0]
             return f"{hand.title} must be fetched by hand: the person who runs this hub finds {source.file} at {source.url} and imports it."
-        return ""
+        return self.hub.store.budget.refusal(sum(card.bytes for card in missing), names)
 
     def label(self, cards: Sequence[Card], plain: str, then: str) -> dict[str, Any]:
         """What a button shows that needs these models: `plain`, or the size of what is missing and what follows its download."""

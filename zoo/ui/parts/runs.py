@@ -24,6 +24,7 @@ from zoo.engine.request import Progress
 from zoo.engine.turn import current_job
 from zoo.errors import ZooError
 from zoo.ui.parts import markup
+from zoo.ui.server.metrics import count_error
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -110,6 +111,12 @@ def client() -> tuple[str, str]:
     return request.session_hash or "", request.client.host if request.client else ""
 
 
+def user() -> str:
+    """What the limits of whom this event is from go by where he is logged in, on all his browsers; empty where no login is asked for."""
+    request = LocalContext.request.get(None)
+    return getattr(getattr(request, "request", None), "scope", {}).get("visitor", "")
+
+
 async def read(job: Job) -> AsyncIterator[Any]:
     """What a job says to whom this event is from, no faster than it is fetched: else gradio would keep every update until it is. Ends
     early where he has left."""
@@ -137,7 +144,7 @@ def stoppable(seconds: Callable[..., float | None] | None = None) -> Callable:
         @wraps(handler)
         async def run(self: Tab, *values: Any) -> AsyncIterator[dict]:
             try:
-                job = new_job("run", seconds and seconds(self, *values))
+                job = new_job("run", seconds and seconds(self, *values), kind=_kind(self))
                 with self.flags.running_job(job):
                     async for item in read(self.hub.engine.submit(job, lambda _: handler(self, *values))):
                         yield self.busy() | self.say(markup.waiting(item)) if isinstance(item, Progress) else item
@@ -156,7 +163,7 @@ def always_ends(handler: Callable[..., Iterator[dict]]) -> Callable[..., AsyncIt
 
     @wraps(handler)
     async def run(self: Tab, *values: Any) -> AsyncIterator[dict]:
-        job = new_job("quick")
+        job = new_job("quick", kind=_kind(self))
         try:
             async for item in read(self.hub.engine.submit(job, lambda _: handler(self, *values))):
                 yield self.say(markup.waiting(item)) if isinstance(item, Progress) else item
@@ -168,10 +175,18 @@ def always_ends(handler: Callable[..., Iterator[dict]]) -> Callable[..., AsyncIt
     return run
 
 
-def new_job(lane: str, seconds: float | None = None, join: Callable[[Any, Any], Any] | None = None) -> Job:
-    """A job for whom this event is from, whose updates come as fast as a page can use them; join: as of Job, for others than updates."""
+def new_job(lane: str, seconds: float | None = None, join: Callable[[Any, Any], Any] | None = None, kind: str = "") -> Job:
+    """A job for whom this event is from, whose updates come as fast as a page can use them; join, kind: as of Job, join for others than
+    updates."""
     session, address = client()
-    return Job(f"{session} {lane}" if session else "", address, seconds, lane=lane, pace=EVERY, join=join or _joined)
+    account = user() or session
+    words = {"lane": lane, "pace": EVERY, "join": join or _joined, "kind": kind, "name": user()}
+    return Job(f"{account} {lane}" if account else "", address, seconds, **words)
+
+
+def _kind(tab: Any) -> str:
+    """As what the jobs of a tab are counted: ImageTab -> image."""
+    return type(tab).__name__.removesuffix("Tab").lower()
 
 
 def _joined(earlier: Any, later: Any) -> dict | None:
@@ -203,7 +218,7 @@ def computes(handler: Callable[..., dict]) -> Callable[..., Any]:
 
     @wraps(handler)
     async def answer(self: Tab, *values: Any) -> dict:
-        job = new_job("quick")
+        job = new_job("quick", kind=_kind(self))
         try:
             return await self.hub.engine.submit(job, lambda _: iter([handler(self, *values)])) or gr.skip()
         except Exception as error:
@@ -214,10 +229,12 @@ def computes(handler: Callable[..., dict]) -> Callable[..., Any]:
 
 def sentence(error: Exception) -> str:
     """What an error says to a visitor: its own words where he can mend it, else that it is a fault of this program, which is logged."""
+    if job := current_job():
+        job.failure = error
+    count_error(error)
     if isinstance(error, ZooError):
         return str(error)
     places = " < ".join(f"{Path(place.filename).name}:{place.lineno}" for place in reversed(traceback.extract_tb(error.__traceback__)))
     words = "".join(letter if letter.isprintable() else " " for letter in f"{type(error).__name__}: {error}"[:300])
-    logging.getLogger(__name__).error("a handler failed: %s, at %s", words, places[:600])
-    logging.getLogger(__name__).debug("its traceback", exc_info=error)
+    logging.getLogger(__name__).error("a handler failed: %s, at %s", words, places[:600], extra={"fault": error})
     return f"This failed through a fault of the program ({type(error).__name__}), not of yours: try again, or choose other settings."

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
 
+from zoo.ui.server.bodies import Bodies, Uploads
+from zoo.ui.server.health import Health
+from zoo.ui.server.metrics import Metrics
 from zoo.ui.server.page_cache import PageCache
+from zoo.ui.server.probes import Probes
 from zoo.ui.server.streams import StreamEnds
 
 if TYPE_CHECKING:
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.settings import Serving
 
 
-def doors(hub: Hub, serving: Serving) -> list[Middleware]:  # noqa: ARG001
+def doors(hub: Hub, serving: Serving) -> list[Middleware]:
     """What every request passes before gradio sees it, the outermost first."""
-    return [Middleware(StreamEnds), Middleware(PageCache)]
+    probes = Middleware(Probes, health=Health.of(hub), metrics=Metrics.of(hub), readable=serving.metrics)
+    return [Middleware(StreamEnds), Middleware(Bodies, uploads=Uploads.here()), probes, Middleware(PageCache)]
