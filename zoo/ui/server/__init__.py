@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
 
+from zoo.ui.server.closed import OwnFiles, close
+from zoo.ui.server.hosts import Hosts
 from zoo.ui.server.page_cache import PageCache
 from zoo.ui.server.streams import StreamEnds
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from fastapi import FastAPI
+
     from zoo.engine.hub import Hub
     from zoo.settings import Serving
 
 
 def doors(hub: Hub, serving: Serving) -> list[Middleware]:  # noqa: ARG001
     """What every request passes before gradio sees it, the outermost first."""
-    return [Middleware(StreamEnds), Middleware(PageCache)]
+    return [Middleware(OwnFiles), Middleware(StreamEnds), Middleware(PageCache)]
+
+
+def opening(serving: Serving) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """What happens to the server before its first request: the first door of all, before gradio's own, which tells every page elsewhere
+    that it may ask; and what this page has no use for is taken away."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.middleware_stack = Hosts(app.middleware_stack, serving)
+        close(app.router.routes)
+        yield
+
+    return lifespan
