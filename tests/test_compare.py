@@ -518,7 +518,7 @@ def test_samples_that_are_gone_are_said_to_be(hub_with: Callable[..., Hub], says
     columns = compare.aligned(hub, [{"model": "tiny-dit", "label": "star", "steps": 1}])
     list(compare.together(hub, columns, preview=False))
     hub.results.retention.age = -1.0
-    for path in hub.results.folder.iterdir():
+    for path in hub.results.folder.rglob("*"):
         os.utime(path, (0, 0))
     hub.results.retention.prune()
     with says(MediaError, columns[0].files[0].name, "once more"):

@@ -97,7 +97,7 @@ def test_a_video_that_ffmpeg_refuses_is_kept_as_webp(
         page.click("#video-generate")
         expect(page.locator("#video-progress .error")).to_contain_text("ffmpeg could not make the MP4 (no encoder)")
         expect(page.locator("#video-generate")).to_be_visible()
-    assert len(list(hub.results.folder.glob("*.webp"))) == 1
+    assert len(list(hub.results.folder.rglob("*.webp"))) == 1
 
 
 @pytest.mark.parametrize("endpoint", ["/generate_video", "/generate_image"])

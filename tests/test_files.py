@@ -24,7 +24,7 @@ from zoo.engine.results import Results
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(300):
-    Results(Path(sys.argv[1])).keep(IMAGE[None], [RECEIPT], "")
+    Results(Path(sys.argv[1])).keep(IMAGE[None], [RECEIPT], "a" * 32)
 """
 
 
@@ -39,8 +39,8 @@ def test_two_processes_that_make_the_same_picture_both_keep_it(tmp_path: Path) -
         writer.stdin.flush()
     said = [writer.communicate(timeout=120)[1] for writer in both]
     assert [writer.returncode for writer in both] == [0, 0], said
-    (path,) = tmp_path.glob("*.png")
-    assert sorted(tmp_path.iterdir()) == [path.with_suffix(".json"), path]
+    (path,) = tmp_path.rglob("*.png")
+    assert sorted(path.parent.iterdir()) == [path.with_suffix(".json"), path]
     image, receipt = pictures.read_png(path)
     assert (image == IMAGE).all()
     assert receipt == RECEIPT
@@ -49,7 +49,7 @@ def test_two_processes_that_make_the_same_picture_both_keep_it(tmp_path: Path) -
 def test_a_video_lies_beside_its_receipt_in_three_formats(tmp_path: Path) -> None:
     clip = np.stack([IMAGE, 255 - IMAGE])
     (path,) = Results(tmp_path).keep(clip[None], [RECEIPT | {"pixels": pictures.digest(clip)}], "")
-    assert {file.suffix for file in tmp_path.iterdir()} == {".mp4", ".gif", ".webp", ".json"}
+    assert {file.suffix for file in path.parent.iterdir()} == {".mp4", ".gif", ".webp", ".json"}
     assert path.suffix == ".mp4"
 
 

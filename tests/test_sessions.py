@@ -37,7 +37,7 @@ pytestmark = [  # gradio leaves its event loops to the garbage collector
 @pytest.fixture
 def page(hub: Hub) -> Iterator[gr.Blocks]:
     built = ui.build(hub)
-    ui.launch(built, hub, Serving(port=free_port()), quiet=True)
+    ui.launch(built, hub, Serving(port=free_port(), allowed_hosts=("a.example",)), quiet=True)
     sessions.bound(built, MOST)
     yield built
     built.close()
@@ -171,7 +171,7 @@ def test_previews_of_the_api_are_in_its_answers_and_leave_no_file(page: gr.Block
         assert pictures.digest(image) == receipt["pixels"]
     new = set(folder.rglob("*.*")) - before
     assert len(new) == 3  # the finished ones, which are those of the results and no copies
-    assert {one.stat().st_ino for one in new} == {(hub.results.folder / one.name).stat().st_ino for one in new}
+    assert {one.stat().st_ino for one in new} == {next(hub.results.folder.rglob(one.name)).stat().st_ino for one in new}
 
 
 def test_what_is_served_stays_what_it_was_while_its_file_is_written_again(tmp_path: Path) -> None:

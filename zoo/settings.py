@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -22,6 +23,8 @@ class Serving:
     log: str | None = None
     log_prompts: bool = False
     metrics: bool | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which it may be asked for, beside its own; empty: those that the machine has."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,26 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    """Names of hosts between commas, `*.` before one for all below it, `*` for any. Raises ArgumentTypeError for what is none."""
+    names = tuple(word.lower() for word in words(text))
+    for name in names:
+        if not re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|[0-9a-f:.]*:[0-9a-f:.]*", name):
+            raise argparse.ArgumentTypeError(f"a host is a name such as hub.example.org, without https:// and port, not {name[:60]!r}")
+    return tuple(name if name.isascii() else name.encode("idna").decode() for name in names)
+
+
 VISITOR = "a visitor (a login, else an address)"
 SETTINGS = (
     Setting("--host", "GRADIO_SERVER_NAME", "where the page listens; 0.0.0.0 lets other machines open it; default: 127.0.0.1"),
     Setting("--port", "GRADIO_SERVER_PORT", "default: 7860", read=port),
+    Setting(
+        "--allowed-hosts",
+        "PATCHWORK_ALLOWED_HOSTS",
+        "names under which others may open it, as behind a proxy, * for any",
+        "NAME,NAME",
+        hosts,
+    ),
     Setting("--share", "PATCHWORK_SHARE", "a public link through Gradio's servers", read=None),
     Setting("--models", "PATCHWORK_OFFER", "offer only these", "ID,ID", words),
     Setting(

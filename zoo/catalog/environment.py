@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from zoo.catalog.files import try_writing
+from zoo.catalog.files import private_folder, try_writing
 from zoo.errors import VariableError
 
 ON, OFF = {"1", "on", "yes", "true"}, {"0", "off", "no", "false"}
@@ -143,9 +143,9 @@ def check_readable(folder: Path, variable: str) -> None:
 
 
 def check_writable(folder: Path, variable: str) -> None:
-    """Make a folder; raise VariableError, which names the variable that chooses it, unless files can be written there."""
+    """Make a folder of this user alone. Raises VariableError, which names the variable that chooses it, where it takes no file."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         try_writing(folder)
     except OSError as error:
         raise VariableError(f"{folder} cannot be written ({error.strerror}): set {variable} to a folder of your own.") from None
@@ -153,9 +153,12 @@ def check_writable(folder: Path, variable: str) -> None:
 
 def choose_temporary_folder() -> None:
     """Let gradio keep uploads in GRADIO_TEMP_DIR, made whole, else in a folder of this user: the one that it shares by default belongs to
-    whoever came first. Raises VariableError where files cannot be written there."""
+    whoever came first. Others may not look into it; in a folder into which they may, it is one of its own. Raises VariableError where files
+    cannot be written there."""
     if chosen := text("GRADIO_TEMP_DIR"):
         folder, variable = Path(os.path.abspath(os.path.expanduser(chosen))), "GRADIO_TEMP_DIR"  # noqa: PTH100, PTH111 - no home is no error
+        if folder.name != "patchwork" and folder.is_dir() and folder.stat().st_mode & 0o077:
+            folder = folder / "patchwork"
     else:
         try:
             common = tempfile.gettempdir()
@@ -165,7 +168,7 @@ def choose_temporary_folder() -> None:
             Path(common, "-".join(["gradio", *([str(os.getuid())] if hasattr(os, "getuid") else [])])),
             "TMPDIR",
         )
-        if folder.exists() and hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        if os.path.lexists(folder) and hasattr(os, "getuid") and folder.lstat().st_uid != os.getuid():
             folder = Path(tempfile.mkdtemp(prefix="gradio-"))
     check_writable(folder, variable)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)

@@ -72,7 +72,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, mounts: Mounts | None = None, most: int | None = None) -> None:
-        """mounts: what is asked for files that are not in the store; most: bytes that its own may take, None for as many as the disk has."""
+        """mounts: asked for files that are not in the store; most: bytes that its own may take, None for as many as the disk has."""
         self.folder, self.mounts = folder, mounts
         self.blobs, self.parts, self.pins = folder / "blobs", folder / "parts", folder / "pins"
         self.budget = Budget(self.blobs, self.parts, most)

@@ -16,6 +16,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from zoo.catalog.files import private_file
 from zoo.errors import VotesError
 
 Z = 1.959964
@@ -76,6 +77,7 @@ class Votes:
         """The file, made if it is not there. Raises VotesError where the disk refuses or the file is damaged."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_file(self.path)
             with contextlib.closing(sqlite3.connect(self.path, timeout=10)) as file, file:
                 file.execute(TABLE)
                 yield file

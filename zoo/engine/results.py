@@ -1,4 +1,7 @@
-"""The folder of results: every picture with its receipt, and which visitor asked for it."""
+"""The folder of results: every picture with its receipt, and which visitor asked for it.
+
+A picture lies in a folder of its own, whose name only its maker is told: who makes the same one elsewhere neither finds nor rewrites it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import glob
 import platform
 import re
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from zoo.catalog.files import atomic_write, try_writing
+from zoo.catalog.files import atomic_write, private_file, try_writing
 from zoo.engine.retention import Retention, delete, lines
 from zoo.errors import MediaError
 from zoo.media import pictures, video
@@ -44,15 +49,17 @@ class Results:
 
         Raises MediaError where the disk refuses.
         """
-        files = tuple(self.folder / _name(receipt, "mp4" if images.ndim == 5 else "png") for receipt in receipts)
+        names = [_name(receipt, "mp4" if images.ndim == 5 else "png") for receipt in receipts]
+        files = tuple(self.folder / self._own_folder(visitor, name) / name for name in names)
         try:
             for image, path, receipt in zip(images, files, receipts, strict=True):
                 for suffix, content in _contents(image, receipt):
-                    with atomic_write(path.with_suffix(suffix)) as part:
+                    with atomic_write(path.with_suffix(suffix), private=True) as part:
                         part.write_bytes(content)
             if page := self._page(visitor):
+                private_file(page)
                 with page.open("a", encoding="utf-8") as lines:
-                    lines.writelines(f"{path.name}\n" for path in files)
+                    lines.writelines(f"{path.relative_to(self.folder).as_posix()}\n" for path in files)
         except OSError as error:
             raise MediaError(
                 f"The pictures cannot be written to {self.folder} ({error.strerror}): free some space, "
@@ -79,8 +86,14 @@ class Results:
                 own.difference_update(lines(other))
         page.unlink(missing_ok=True)
         for name in own:
-            delete(list(self.folder.glob(f"{glob.escape(Path(name).stem)}.*")))
+            path = self.folder / name
+            flat = path.parent == self.folder  # as an earlier version kept them
+            delete(list(self.folder.glob(f"{glob.escape(path.stem)}.*")) if flat else [path.parent])
         return len(own)
+
+    def bundle(self, files: dict[str, bytes]) -> list[Path]:
+        """Write files that were made together into a folder of their own; their paths. Raises MediaError where the disk refuses."""
+        return write_files(files, self.folder / uuid.uuid4().hex, private=True)
 
     def copy(self, files: Sequence[Path], folder: Path) -> list[Path]:
         """Copy pictures and the receipts beside them into a folder; their paths there. Raises MediaError where the disk refuses."""
@@ -95,6 +108,10 @@ class Results:
         except OSError as error:
             raise MediaError(f"The pictures cannot be copied to {folder} ({error.strerror}): they are kept in {self.folder}.") from None
         return [folder / path.name for path in files]
+
+    def _own_folder(self, visitor: str, name: str) -> str:
+        """For a picture of this name: the same for a visitor who makes it again, one that was never there for somebody without a name."""
+        return sha256(f"{visitor}/{name}".encode()).hexdigest()[:32] if self._page(visitor) else uuid.uuid4().hex
 
     def _page(self, visitor: str) -> Path | None:
         return self.folder / f"{visitor}.history" if re.fullmatch(r"[0-9a-f]{32}", str(visitor)) else None
@@ -161,14 +178,15 @@ def check_file(path: Path) -> None:
     check_folder(path.parent)
 
 
-def write_files(files: dict[str, bytes], folder: Path, spare: Path | None = None) -> list[Path]:
-    """Write files into a folder; their paths. Raises MediaError where the disk refuses, or the file to spare would be overwritten."""
+def write_files(files: dict[str, bytes], folder: Path, spare: Path | None = None, private: bool = False) -> list[Path]:
+    """Write files into a folder, which private ones have for this user alone; their paths. Raises MediaError where the disk refuses, or the
+    file to spare would be overwritten."""
     if spare is not None and spare.resolve() in {(folder / name).resolve() for name in files}:
         raise MediaError(f"{spare} would be overwritten by a figure of that name: choose another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            with atomic_write(folder / name) as part:
+            with atomic_write(folder / name, private) as part:
                 part.write_bytes(content)
     except OSError as error:
         raise MediaError(f"Nothing can be written to {folder} ({error.strerror}): choose another folder.") from None

@@ -22,9 +22,9 @@ SHARE, MOST = 0.1, 10e9
 YOUNG, EVERY = 3600.0, 600.0
 """Seconds that everything stays at least, as somebody may be looking at it; and between two prunings."""
 BUNDLE = re.compile(r"[0-9a-f]{32}")
-"""Names of folders that hold what was made together: a report, a grid, an export."""
-NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
-"""Names of files of results."""
+"""Names of folders that hold what was made together: a picture with its receipt, a report, a grid, an export."""
+NAME = re.compile(r"([0-9a-f]{32}/)?[^/\\\x00-\x1f]{1,200}")
+"""Names of files of results, in their folders."""
 
 
 @dataclass(frozen=True)

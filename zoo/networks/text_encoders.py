@@ -145,7 +145,7 @@ class Contexts:
             return tensors["context"], int(tensors["filled"])
         context, length = encode()
         with suppress(OSError, SafetensorError):  # a full disk costs the encoding next time, not the picture
-            with atomic_write(path) as part:
+            with atomic_write(path, private=True) as part:
                 save_file({"context": context.contiguous(), "filled": torch.tensor(length)}, part)
             for old in sorted(self.folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-MAX_CONTEXTS]:
                 old.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ from zoo.ui.help import HELP
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
-from zoo.ui.server import doors, event_log, sessions
+from zoo.ui.server import doors, event_log, opening, sessions
 from zoo.ui.server.page import REFUSALS, Page
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
@@ -135,10 +135,12 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
 def launch(page: gr.Blocks, hub: Hub, serving: Serving, **more: Any) -> None:
     """Open the page to visitors, and go on. more: for launch() of gradio."""
     hub.check_folder()
+    page.allowed_hosts = serving.allowed_hosts
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
-            app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving)}, **appearance(hub), **more,
+            app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving), "lifespan": opening(serving)},
+            **appearance(hub), **more,
         )  # fmt: skip
     if serving.log:
         event_log.start(hub, serving.log, serving.log_prompts)

@@ -12,7 +12,6 @@ import gradio as gr
 from zoo.compare.compare import aligned, from_json, together
 from zoo.compare.report import entries
 from zoo.engine.request import Progress, Result
-from zoo.engine.results import write_files
 from zoo.errors import RequestError
 from zoo.inside import attention_figures
 from zoo.media import figures
@@ -203,7 +202,7 @@ def _looks(hub: Hub, looker: Looker) -> Callable[..., Any]:
             query = item.query(patch)
             overlay = attention_figures.overlay(item, chosen, query, attention_figures.ONE if one else attention_figures.MEAN, heads)
             name = f"{card.id}-looks-{hashlib.sha256(overlay.tobytes()).hexdigest()[:10]}.png"
-            [file] = write_files({name: figures.png(overlay)}, hub.results.folder)
+            [file] = hub.results.bundle({name: figures.png(overlay)})
             yield str(file), attention_figures.facts(item) | {"layer": chosen, "head": head, "query": query}
 
     return look_inside

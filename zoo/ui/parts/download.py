@@ -42,8 +42,9 @@ class Downloads:
 
     @property
     def local(self) -> bool:
-        """Whether only this machine can reach the page."""
-        return getattr(self.page, "server_name", "") in LOOPBACK and not self.page.share
+        """Whether only this machine can reach the page, and no proxy brings others."""
+        others = ("share", "allowed_hosts", "root_path", "proxied")  # ways in which they come
+        return getattr(self.page, "server_name", "") in LOOPBACK and not any(getattr(self.page, way, False) for way in others)
 
     def missing(self, cards: Sequence[Card]) -> list[Card]:
         """Which of these are not on this machine."""

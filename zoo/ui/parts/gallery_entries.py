@@ -13,6 +13,7 @@ import gradio as gr
 import numpy as np
 from gradio.utils import get_upload_folder
 
+from zoo.catalog.files import atomic_write, private_folder
 from zoo.errors import MediaError
 from zoo.ui.parts import markup
 
@@ -50,12 +51,13 @@ def served(path: Path) -> Path:
     folder = Path(get_upload_folder()) / sha256(f"{path} {state.st_ino} {state.st_mtime_ns}".encode()).hexdigest()
     link = folder / path.name
     if not link.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         try:
             os.link(path, link)
         except FileExistsError:  # somebody asked at the same time
             pass
         except OSError:  # another disk
-            shutil.copyfile(path, link)
+            with atomic_write(link, private=True) as part:
+                shutil.copyfile(path, part)
     SERVED.add(str(link))
     return link

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
 
 from zoo.ui.server.bodies import Bodies, Uploads
+from zoo.ui.server.closed import OwnFiles, close
 from zoo.ui.server.health import Health
+from zoo.ui.server.hosts import Hosts
 from zoo.ui.server.metrics import Metrics
 from zoo.ui.server.page_cache import PageCache
 from zoo.ui.server.probes import Probes
 from zoo.ui.server.streams import StreamEnds
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from fastapi import FastAPI
+
     from zoo.engine.hub import Hub
     from zoo.settings import Serving
 
@@ -21,4 +29,17 @@ if TYPE_CHECKING:
 def doors(hub: Hub, serving: Serving) -> list[Middleware]:
     """What every request passes before gradio sees it, the outermost first."""
     probes = Middleware(Probes, health=Health.of(hub), metrics=Metrics.of(hub), readable=serving.metrics)
-    return [Middleware(StreamEnds), Middleware(Bodies, uploads=Uploads.here()), probes, Middleware(PageCache)]
+    return [Middleware(OwnFiles), Middleware(StreamEnds), Middleware(Bodies, uploads=Uploads.here()), probes, Middleware(PageCache)]
+
+
+def opening(serving: Serving) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """What happens to the server before its first request: the first door of all, before gradio's own, which tells every page elsewhere
+    that it may ask; and what this page has no use for is taken away."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.middleware_stack = Hosts(app.middleware_stack, serving)
+        close(app.router.routes)
+        yield
+
+    return lifespan

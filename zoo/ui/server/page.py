@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
+from gradio_client.utils import is_file_obj, is_http_url_like, traverse
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -21,6 +22,11 @@ class Page(gr.Blocks):
     error without words, and the log a traceback.
     """
 
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which others may open it."""
+    proxied = False
+    """Whether a request came through a proxy, which brings others to where only this machine could come."""
+
     def queue(self, *values: Any, **words: Any) -> Page:
         """As gradio does, with mailboxes that outlive those who leave; from the start, for somebody may call while the page is launched."""
         super().queue(*values, **words)
@@ -30,6 +36,7 @@ class Page(gr.Blocks):
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **words: Any) -> list[Any]:
         """As gradio does. Raises gr.Error for values that the components do not take."""
         try:
+            traverse(inputs, _refuse_address, _is_address)
             return await super().preprocess_data(block_fn, inputs, *more, **words)
         except Exception as error:  # gradio's components raise whatever a foreign value leads them to
             wanted = len(block_fn.inputs)
@@ -52,6 +59,15 @@ class Page(gr.Blocks):
             raise
         except Exception as error:
             raise _refusal(runs.sentence(error)) from None
+
+
+def _is_address(value: Any) -> bool:
+    """Whether a value is a file that lies elsewhere: gradio would fetch it, from here."""
+    return is_file_obj(value) and is_http_url_like(value["path"].strip().lower())
+
+
+def _refuse_address(value: dict[str, Any]) -> None:
+    raise InvalidPathError(value["path"])
 
 
 def _refusal(text: str) -> gr.Error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from zoo.catalog.card import Card
 from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
 from zoo.engine.request import Progress, Result, first_seed
-from zoo.engine.results import write_files
 from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, markup, runs
@@ -262,7 +260,7 @@ class GridTab(runs.RunButtons):
         if current is None or not any(cell.file for cell in current.all_cells):
             raise RequestError("There is no grid to save yet: press Run.")
         contents = {"grid.png": figures.png(current.picture()), "grid.zip": current.archive()}
-        files = write_files(contents, self.hub.results.folder / uuid.uuid4().hex)
+        files = self.hub.results.bundle(contents)
         return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
     @runs.answers

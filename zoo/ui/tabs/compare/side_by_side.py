@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from zoo.catalog.card import Card
 from zoo.compare import compare, report
 from zoo.compare.setting import Setting
 from zoo.engine.request import MAX_IMAGES, Progress, Request, Result, first_seed
-from zoo.engine.results import write_files
 from zoo.errors import RequestError, ZooError
 from zoo.media import receipts
 from zoo.sampling import takes_eta
@@ -321,7 +319,7 @@ class CompareTab(CompareComponents):
         """The report as files."""
         if comparison is None or comparison.blind:
             raise RequestError("There is nothing to report yet: press Compare and let it finish.")
-        files = write_files(report.files(comparison.columns), self.hub.results.folder / uuid.uuid4().hex)
+        files = self.hub.results.bundle(report.files(comparison.columns))
         return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
 
     @runs.answers

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import html
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from zoo.compare.votes import Rate, Votes, rates
-from zoo.engine.results import write_files
 from zoo.errors import VotesError
 from zoo.ui.parts import markup, runs
 from zoo.ui.parts.runs import PRIVATE
@@ -78,7 +76,7 @@ class VotesTab:
         """This visitor's choices as files."""
         if not self.store.all(str(visitor)):
             raise VotesError("There are no choices of this browser to export.")
-        files = write_files(self.store.export(str(visitor)), self.hub.results.folder / uuid.uuid4().hex)
+        files = self.hub.results.bundle(self.store.export(str(visitor)))
         return {self.files: gr.update(value=[str(path) for path in files], visible=True), self.note: ""}
 
     @runs.answers

@@ -312,7 +312,9 @@ class LookTab(LookComponents):
     @runs.computes
     def save(self, *view: Any) -> dict:
         """All arrays of this recording as one file."""
-        return {self.file: gr.update(value=self.views.arrays(View.of(*view), self.hub.results.folder), visible=True), self.note: ""}
+        name, content = self.views.arrays(View.of(*view))
+        [file] = self.hub.results.bundle({name: content})
+        return {self.file: gr.update(value=str(file), visible=True), self.note: ""}
 
 
 def _request(card: Card, subject: Any, seed: str, steps: Any, origin: dict | None) -> Request:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import html
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ from torch import Tensor
 from zoo.catalog.card import SEEING, Card
 from zoo.catalog.labels import DATA
 from zoo.engine.request import Request
-from zoo.engine.results import write_files
 from zoo.errors import RequestError
 from zoo.inside import attention, attention_figures
 from zoo.inside.attention_figures import CHOSEN, MEAN, ONE, RELEVANCE, ROLLOUT
@@ -178,12 +176,11 @@ class Views:
         cells = [markup.picture(figures.enlarged(one, 200, smooth=True), *words) for one, *words in pictures]
         return f'<div class="plates">{"".join(cells)}</div>'
 
-    def arrays(self, view: View, folder: Path) -> str:
-        """Write all arrays of a recording into a file; its path."""
+    def arrays(self, view: View) -> tuple[str, bytes]:
+        """All arrays of a recording as a file: its name and content."""
         recording = self.recording(view.subject, view.layer, view.step, view.free)
         content = attention_figures.arrays(recording)
-        name = f"{recording.card.id}-inside-{hashlib.sha256(content).hexdigest()[:10]}.npz"
-        return str(write_files({name: content}, folder)[0])
+        return f"{recording.card.id}-inside-{hashlib.sha256(content).hexdigest()[:10]}.npz", content
 
 
 def price(card: Card, patch: int) -> str:
