@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
 
+from zoo.ui.server import openai_api
+from zoo.ui.server.branch import Branch
+from zoo.ui.server.file_tickets import FileTickets
 from zoo.ui.server.page_cache import PageCache
 from zoo.ui.server.streams import StreamEnds
 
@@ -16,4 +19,6 @@ if TYPE_CHECKING:
 
 def doors(hub: Hub, serving: Serving) -> list[Middleware]:  # noqa: ARG001
     """What every request passes before gradio sees it, the outermost first."""
-    return [Middleware(StreamEnds), Middleware(PageCache)]
+    tickets = FileTickets()
+    beside = [Middleware(Branch, path=openai_api.PATH, branch=openai_api.OpenAiApi(hub, tickets))]
+    return [*beside, Middleware(StreamEnds), Middleware(PageCache)]
