@@ -115,7 +115,7 @@ class OpenAiApi(Starlette):
         job = Job(f"openai {user}" if user else "", request.client.host if request.client else "")
         try:
             self.hub.engine.submit(job, lambda _: self._made(values, lambda path: f"{root}{PATH}/files/{self.tickets.give(path)}"))
-            events = _bytes(job, asyncio.create_task(_cancel_when_left(request, job)))
+            events = _bytes(job, asyncio.create_task(cancel_when_left(request, job)))
             if values.get("stream") is True:
                 await anext(events)  # what is not in order is refused before the answer begins
                 return StreamingResponse(_streamed(events), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -256,7 +256,7 @@ async def _streamed(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield f"event: error\ndata: {json.dumps({'type': 'error'} | refusal(error).body)}\n\n".encode()
 
 
-async def _cancel_when_left(request: Request, job: Job) -> None:
+async def cancel_when_left(request: Request, job: Job) -> None:
     """End a job when who asked for it is gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
@@ -13,6 +13,9 @@ from starlette.responses import JSONResponse
 from zoo.ui.parts import runs
 from zoo.ui.server.sessions import Mailboxes
 
+if TYPE_CHECKING:
+    from zoo.inside.inspector import Looker
+
 
 class Page(gr.Blocks):
     """Blocks whose every event, public or private, is answered: by its own answer, or by an error in one sentence.
@@ -20,6 +23,9 @@ class Page(gr.Blocks):
     Without this a call that fits no handler (too few values, a file that was never uploaded, a choice that is not on the list) gets an
     error without words, and the log a traceback.
     """
+
+    looker: Looker
+    """What looks inside, for the page and for all other ways in."""
 
     def queue(self, *values: Any, **words: Any) -> Page:
         """As gradio does, with mailboxes that outlive those who leave; from the start, for somebody may call while the page is launched."""
