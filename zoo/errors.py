@@ -3,6 +3,7 @@
 ZooError
 ├── CardError (ValueError)        a model card is missing, malformed, or asks for something unknown
 ├── RequestError (ValueError)     what was asked does not fit the model
+│   └── BusyError                 more was asked than one may ask at a time
 ├── CheckpointError               a file is not the weights that it should be
 ├── DownloadError (OSError)       weights are not on this machine, or could not be downloaded
 │   ├── ChecksumError             they were downloaded, but are not what was announced
@@ -33,6 +34,17 @@ class CardError(ZooError, ValueError):
 
 class RequestError(ZooError, ValueError):
     """What was asked does not fit the model."""
+
+
+class BusyError(RequestError):
+    """More was asked than one may ask at a time, or in a while: the same may be asked later.
+
+    seconds: after which to try again, None where nobody knows.
+    """
+
+    def __init__(self, text: str, seconds: float | None = None) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
 class CheckpointError(ZooError):

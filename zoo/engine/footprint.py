@@ -93,10 +93,9 @@ class Memory:
         if self.models.device.type == "mps":
             work += attention_bytes(card.arch, rows, frames, dtype.itemsize)
         arch = DEFAULTS | dict(card.arch)
-        weights, side = {card.id: self._weights(card, dtype)}, arch["input_size"]
+        weights, side = {card.id: self._weights(card, dtype)}, self.side(card, request)
         if card.latent:
             autoencoder = self._card(request.vae or card.latent.vae)
-            side *= 2 ** (len(autoencoder.arch["block_out_channels"]) - 1)
             weights[autoencoder.id] = self.models.weights(autoencoder)
             work += decode_bytes(autoencoder, side, frames, self.models.dtype(autoencoder).itemsize)  # the allocator keeps pieces of a pass
         latents = 4 * arch["in_channels"] * arch["input_size"] ** 2
@@ -104,6 +103,14 @@ class Memory:
         if cpu:  # elsewhere they are no memory of the device
             work += min(run_steps.MOST, 2 * request.steps * count * frames * latents)
         return Need(weights, work, self._encoder(card))
+
+    def side(self, card: Card, request: Request) -> int:
+        """Pixels a side of what a request makes."""
+        latents = (DEFAULTS | dict(card.arch))["input_size"]
+        if not card.latent:
+            return latents
+        autoencoder = self._card(request.vae or card.latent.vae)
+        return latents * 2 ** (len(autoencoder.arch["block_out_channels"]) - 1)
 
     def _weights(self, card: Card, dtype: torch.dtype) -> int:
         here = self.models.dtype(card)

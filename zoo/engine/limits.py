@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from zoo.errors import RequestError
+from zoo.errors import BusyError, RequestError
 
 if TYPE_CHECKING:
     from zoo.engine.job import Job
@@ -55,7 +55,7 @@ class Limits:
             )
 
     def check(self, job: Job, waiting: Sequence[Job], flying: Sequence[Job], seconds_for: Callable[[Sequence[Job]], float | None]) -> None:
-        """Raise RequestError where a job asks for too much, or cannot even wait."""
+        """Raise RequestError where a job asks for too much, BusyError where it cannot even wait."""
         self.check_cost(job)
         if self.admits(job, flying):
             return
@@ -67,7 +67,7 @@ class Limits:
             if count >= limit:
                 seconds = seconds_for([*flying, *waiting])
                 when = "" if seconds is None else f" in about {max(1, round(seconds))} s"
-                raise RequestError(f"{count} requests{whose} wait already, and no more are taken: try again{when}.")
+                raise BusyError(f"{count} requests{whose} wait already, and no more are taken: try again{when}.", seconds)
 
 
 def _of_account(job: Job, others: Sequence[Job]) -> int:

@@ -53,7 +53,7 @@ EVENTS = 400
 __all__ = ["build", "first_generator", "launch", "until_interrupted"]
 
 
-def build(hub: Hub) -> gr.Blocks:
+def build(hub: Hub) -> Page:
     """The whole page around one hub, with the public API."""
     with Page(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
@@ -74,7 +74,7 @@ def build(hub: Hub) -> gr.Blocks:
                     beside.wire(VotesTab(hub, image.visitor, votes), views)
             compared = beside.download.lists | grid.download.lists
             comparing.select(lambda: {part: gr.update(choices=make()) for part, make in compared.items()}, None, [*compared], **PRIVATE)
-            looker = Looker(hub)
+            page.looker = looker = Looker(hub)
             with gr.Tab("Look inside", id="look", visible=bool(looker.models())) as inside:
                 look = look_tab(hub, looker, inside)
             with gr.Tab("Models", id="models") as models:
@@ -132,14 +132,14 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
     return open_result
 
 
-def launch(page: gr.Blocks, hub: Hub, serving: Serving, **more: Any) -> None:
+def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
     """Open the page to visitors, and go on. more: for launch() of gradio."""
     hub.check_folder()
     page.allowed_hosts = serving.allowed_hosts
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
-            app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving), "lifespan": opening(serving)},
+            app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving, page.looker), "lifespan": opening(serving)},
             **appearance(hub), **more,
         )  # fmt: skip
     if serving.log:

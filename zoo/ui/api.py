@@ -30,6 +30,7 @@ def endpoints(hub: Hub, looker: Looker) -> None:
         return hub.describe()
 
     gr.api(list_models, api_name="list_models")
+    work = handlers(hub, looker)
     first = controls.first_generator(hub)
     with gr.Row(visible=False):
         inputs = [
@@ -43,7 +44,7 @@ def endpoints(hub: Hub, looker: Looker) -> None:
         ]
         outputs = [gr.Gallery(label="gallery", format="png"), gr.JSON(label="receipt")]
         plain = {"preprocess": False, "postprocess": False}
-        images = _endpoint(hub, _images(hub), lambda place: ([], place))
+        images = _endpoint(hub, work["generate_image"], lambda place: ([], place))
         gr.Button("generate_image").click(images, inputs, outputs, api_name="generate_image", **plain)
         inputs = [
             gr.Textbox(label="model"),
@@ -58,7 +59,7 @@ def endpoints(hub: Hub, looker: Looker) -> None:
             gr.Textbox("", label="negative_prompt"),
         ]
         outputs = [gr.File(label="video"), gr.JSON(label="receipt")]
-        videos = _endpoint(hub, _videos(hub), lambda place: (None, place))
+        videos = _endpoint(hub, work["generate_video"], lambda place: (None, place))
         gr.Button("generate_video").click(videos, inputs, outputs, api_name="generate_video", **plain)
         inputs = [
             gr.File(label="image"),
@@ -70,14 +71,14 @@ def endpoints(hub: Hub, looker: Looker) -> None:
         outputs = [gr.File(label="overlay"), gr.JSON(label="facts")]
         settings = gr.JSON(label="settings")
         gr.Button("compare").click(
-            _endpoint(hub, _compares(hub), lambda place: [{"receipt": [], "files": [], "figures": place}]),
+            _endpoint(hub, work["compare"], lambda place: [{"receipt": [], "files": [], "figures": place}]),
             settings,
             gr.JSON(label="columns"),
             api_name="compare",
             preprocess=False,
         )
         gr.Button("look_inside").click(
-            _endpoint(hub, _looks(hub, looker), lambda place: (None, place)), inputs, outputs, api_name="look_inside", preprocess=False
+            _endpoint(hub, work["look_inside"], lambda place: (None, place)), inputs, outputs, api_name="look_inside", preprocess=False
         )
 
 
@@ -113,7 +114,17 @@ def _progress(item: Progress) -> dict[str, Any]:
     return {"stage": item.stage, "ahead": item.ahead, "step": item.step, "total": item.total, "seconds_left": item.seconds_left}
 
 
-def _images(hub: Hub) -> Callable[..., Any]:
+def handlers(hub: Hub, looker: Looker, preview: bool = True) -> dict[str, Callable[..., Iterator[Any]]]:
+    """What the endpoints do that run as jobs, by name: generators of their answers. preview: whether pictures show how far they are."""
+    return {
+        "generate_image": _images(hub, preview),
+        "generate_video": _videos(hub),
+        "compare": _compares(hub),
+        "look_inside": _looks(hub, looker),
+    }
+
+
+def _images(hub: Hub, preview: bool) -> Callable[..., Any]:
     def generate_image(model, label, count, seed, steps, solver, guidance) -> Iterator[tuple[list, Any]]:
         """Generate images: earlier answers say how far the run is, some with previews; the last one holds the finished pictures and one
         receipt an image. A job that is cancelled ends within one step.
@@ -125,7 +136,7 @@ def _images(hub: Hub) -> Callable[..., Any]:
         if card.video:
             raise RequestError(f"{card.id} makes videos: ask /generate_video.")
         request = controls.make_request(card, label, count, seed, steps, solver, guidance)
-        for item in hub.generate(request, stop=runs.stop_flag(), keep_steps=False):
+        for item in hub.generate(request, preview=preview, stop=runs.stop_flag(), keep_steps=False):
             if isinstance(item, Result):
                 yield gallery_entries.files(item.files), list(item.receipts)
             else:

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
 
+from zoo.ui.server import mcp_api, openai_api
 from zoo.ui.server.bodies import Bodies, Uploads
+from zoo.ui.server.branch import Branch
 from zoo.ui.server.closed import OwnFiles, close
+from zoo.ui.server.file_tickets import FileTickets
 from zoo.ui.server.health import Health
 from zoo.ui.server.hosts import Hosts
+from zoo.ui.server.mcp_tools import Tools
 from zoo.ui.server.metrics import Metrics
 from zoo.ui.server.page_cache import PageCache
 from zoo.ui.server.probes import Probes
@@ -23,13 +27,24 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from zoo.engine.hub import Hub
+    from zoo.inside.inspector import Looker
     from zoo.settings import Serving
 
 
-def doors(hub: Hub, serving: Serving) -> list[Middleware]:
+def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:
     """What every request passes before gradio sees it, the outermost first."""
-    probes = Middleware(Probes, health=Health.of(hub), metrics=Metrics.of(hub), readable=serving.metrics)
-    return [Middleware(OwnFiles), Middleware(StreamEnds), Middleware(Bodies, uploads=Uploads.here()), probes, Middleware(PageCache)]
+    tickets = FileTickets()
+    beside = [Middleware(Branch, path=openai_api.PATH, branch=openai_api.OpenAiApi(hub, tickets))]
+    if mcp_api.is_there():
+        beside.append(Middleware(Branch, path=mcp_api.PATH, branch=mcp_api.McpApi(Tools(hub, looker, tickets))))
+    return [
+        Middleware(OwnFiles),
+        Middleware(StreamEnds),
+        Middleware(Bodies, uploads=Uploads.here()),
+        Middleware(Probes, health=Health.of(hub), metrics=Metrics.of(hub), readable=serving.metrics),
+        *beside,
+        Middleware(PageCache),
+    ]
 
 
 def opening(serving: Serving) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
@@ -13,6 +13,9 @@ from starlette.responses import JSONResponse
 
 from zoo.ui.parts import runs
 from zoo.ui.server.sessions import Mailboxes
+
+if TYPE_CHECKING:
+    from zoo.inside.inspector import Looker
 
 
 class Page(gr.Blocks):
@@ -26,6 +29,8 @@ class Page(gr.Blocks):
     """Names under which others may open it."""
     proxied = False
     """Whether a request came through a proxy, which brings others to where only this machine could come."""
+    looker: Looker
+    """What looks inside, for the page and for all other ways in."""
 
     def queue(self, *values: Any, **words: Any) -> Page:
         """As gradio does, with mailboxes that outlive those who leave; from the start, for somebody may call while the page is launched."""
