@@ -19,6 +19,14 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    auth_file: str | None = None
+    login: str | None = None
+    members: Sequence[str] = ()
+
+    @property
+    def with_login(self) -> bool:
+        """Whether visitors have to log in."""
+        return bool(self.auth_file or self.login)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,13 @@ def amount(text: str) -> float:
     return number
 
 
+def login(text: str) -> str:
+    """Whose logins count. Raises ArgumentTypeError for what is not known here."""
+    if text.lower() != "huggingface":
+        raise argparse.ArgumentTypeError(f"this is huggingface or nothing, not {text[:40]!r}")
+    return text.lower()
+
+
 def words(text: str) -> list[str]:
     """What stands between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
@@ -85,6 +100,9 @@ SETTINGS = (
     Setting("--memory", "PATCHWORK_MEMORY", "what weights and what runs may take together", "GB", amount, True),
     Setting("--results-gb", "PATCHWORK_RESULTS_GB", "what results may take on disk; the oldest leave first", "GB", amount, True),
     Setting("--results-days", "PATCHWORK_RESULTS_DAYS", "how old results may become", "DAYS", amount, True),
+    Setting("--auth-file", "PATCHWORK_AUTH_FILE", "let in only users of this file; `python -m zoo password NAME` makes its lines", "FILE"),
+    Setting("--login", "PATCHWORK_LOGIN", "`huggingface`: let in users of Hugging Face, on a Space with `hf_oauth: true`", "WHO", login),
+    Setting("--members", "PATCHWORK_MEMBERS", "of these only the users and members of organisations named", "NAME,NAME", words),
     Setting("--max-seconds", "PATCHWORK_MAX_SECONDS", "refuse a request that needs more of a core; default: none", "S", amount),
 )
 """In the order of the help and of the README's table."""

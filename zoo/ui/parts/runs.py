@@ -110,6 +110,12 @@ def client() -> tuple[str, str]:
     return request.session_hash or "", request.client.host if request.client else ""
 
 
+def user() -> str:
+    """What the limits of whom this event is from go by where he is logged in, on all his browsers; empty where no login is asked for."""
+    request = LocalContext.request.get(None)
+    return getattr(getattr(request, "request", None), "scope", {}).get("visitor", "")
+
+
 async def read(job: Job) -> AsyncIterator[Any]:
     """What a job says to whom this event is from, no faster than it is fetched: else gradio would keep every update until it is. Ends
     early where he has left."""
@@ -171,7 +177,8 @@ def always_ends(handler: Callable[..., Iterator[dict]]) -> Callable[..., AsyncIt
 def new_job(lane: str, seconds: float | None = None, join: Callable[[Any, Any], Any] | None = None) -> Job:
     """A job for whom this event is from, whose updates come as fast as a page can use them; join: as of Job, for others than updates."""
     session, address = client()
-    return Job(f"{session} {lane}" if session else "", address, seconds, lane=lane, pace=EVERY, join=join or _joined)
+    account = user() or session
+    return Job(f"{account} {lane}" if account else "", address, seconds, lane=lane, pace=EVERY, join=join or _joined)
 
 
 def _joined(earlier: Any, later: Any) -> dict | None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
 
+from zoo.ui.server.login import guard_of
+from zoo.ui.server.login.door import LoginDoor
 from zoo.ui.server.page_cache import PageCache
 from zoo.ui.server.streams import StreamEnds
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from zoo.settings import Serving
 
 
-def doors(hub: Hub, serving: Serving) -> list[Middleware]:  # noqa: ARG001
-    """What every request passes before gradio sees it, the outermost first."""
-    return [Middleware(StreamEnds), Middleware(PageCache)]
+def doors(hub: Hub, serving: Serving) -> list[Middleware]:
+    """What every request passes before gradio sees it, the outermost first. Raises LoginError."""
+    guard = guard_of(hub, serving)
+    login = [Middleware(LoginDoor, guard=guard)] if guard else []
+    return [Middleware(StreamEnds), *login, Middleware(PageCache)]
