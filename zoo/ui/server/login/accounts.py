@@ -58,15 +58,17 @@ class Accounts:
         device: of a browser on which this user has logged in before. Raises TooOftenError, without looking at the password.
         """
         digest = hmac.digest(self._key, f"{name}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
-        if (kept := self._known.get(digest)) and kept == self.users.hash_of(name):
-            self._known.move_to_end(digest)
-            return kept
         if not (task := self._asked.get(digest)):  # else the same is being asked: a program that sends many requests at once
             keys = [(("device", device), OF_DEVICE)] if device else [(("address", network(address)), OF_ADDRESS), (("name", name), OF_NAME)]
-            if len(self._asked) >= WAITING:
-                raise TooOftenError(5)
-            if wait := self._tries.take(keys):
+            if wait := self._tries.take(keys):  # also for what is known: else one could guess on, and wait for another answer than this
                 raise TooOftenError(wait)
+            if (kept := self._known.get(digest)) and kept == self.users.hash_of(name):
+                self._known.move_to_end(digest)
+                self._tries.give_back(keys)
+                return kept
+            if len(self._asked) >= WAITING:
+                self._tries.give_back(keys)
+                raise TooOftenError(5)
             task = self._asked[digest] = asyncio.create_task(self._compare(digest, name, password, keys))
             task.add_done_callback(lambda _: self._asked.pop(digest))
         return await asyncio.shield(task)
