@@ -15,7 +15,7 @@ def main() -> int:
         from zoo import ui
         from zoo.engine.hub import Hub
 
-        page = ui.build(hub := Hub(**for_hub))
+        page = ui.build(hub := Hub(**for_hub), login=serving.with_login)
         ui.launch(page, hub, serving)
     except (ZooError, OSError, OverflowError) as error:
         refused = f"cannot listen {where}; choose a free --port (1024 to 65535) or another --host."

@@ -162,12 +162,13 @@ def running(folder: Path, cache: Path, *arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def serving(hub: Hub) -> Iterator[str]:
-    """The URL of the page of a hub that this process holds, as app.py launches it."""
+def serving(hub: Hub, **how: object) -> Iterator[str]:
+    """The URL of the page of a hub that this process holds, as app.py launches it; how: other values of Serving."""
     from zoo import ui
 
-    page, port = ui.build(hub), free_port()
-    ui.launch(page, hub, Serving(port=port), quiet=True)
+    served = Serving(port=(port := free_port()), **how)
+    page = ui.build(hub, login=served.with_login)
+    ui.launch(page, hub, served, quiet=True)
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import __version__
-from zoo.catalog.card import TASKS, Card, Source, cards
+from zoo.catalog.card import TASKS, Card, cards
+from zoo.catalog.card_facts import facts_of
 from zoo.catalog.environment import cache_folder, user_path
 from zoo.catalog.mounts import store_in
+from zoo.engine import passwords
 from zoo.engine.request import SOLVERS, Progress, Request, Result, find_labels, parse_seeds
 from zoo.errors import RequestError, ZooError
 
@@ -42,17 +44,7 @@ def show(arguments: argparse.Namespace) -> None:
     """Print one card: its data and its prose."""
     card = _card(arguments.id)
     files = (store := store_in(cache_folder(), lambda: [card, *cards().values()])).find(card)
-    facts = {
-        "title": card.title, "task": card.task, "family": card.family, "licence": card.licence, "architecture": dict(card.arch),
-        "schedule": dict(card.schedule), "guidance": card.guidance.default if card.generates else None,
-        "sampling": f"{card.sampling.solver}, {card.sampling.steps} steps" if card.sampling else None,
-        "presets": {name: asdict(preset) for name, preset in card.presets.items()},
-        "autoencoder": card.latent.vae if card.latent else None, "text encoder": card.text, "parameters": card.cost.params,
-        "bytes": card.bytes, "size": card.size, "labels": "; ".join(card.label_names), "measured": dict(card.measured),
-        "reported": dict(card.reported), "published": [entry.words for entry in card.expected],
-        "sources": [_place(source) for source in card.weights],
-        "here": list(map(str, files.digests)) if files else store.mounts.remarks(card),
-    }  # fmt: skip
+    facts = facts_of(card) | {"here": list(map(str, files.digests)) if files else store.mounts.remarks(card)}
     if arguments.json:
         print(json.dumps({"id": card.id} | facts, indent=1))
         return
@@ -73,10 +65,6 @@ def _line(value: Any) -> str:
     if isinstance(value, dict):
         value = ", ".join(f"{key}: {f'({_line(one)})' if isinstance(one, dict) else one}" for key, one in value.items() if one is not None)
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _place(source: Source) -> str:
-    return f"{source.origin}: {source.url or '/'.join(filter(None, (source.repo, source.revision, source.file)))}"
 
 
 def sample(arguments: argparse.Namespace) -> None:
@@ -269,6 +257,14 @@ def bench(arguments: argparse.Namespace) -> None:
         write_files({arguments.json.name: json.dumps(report, indent=1).encode()}, arguments.json.parent)
 
 
+def password(arguments: argparse.Namespace) -> None:
+    """Print the line of a user for --auth-file of app.py, or put it into that file."""
+    line = passwords.ask(arguments.name)
+    if arguments.auth_file:
+        passwords.put(arguments.auth_file, line)
+    print(arguments.auth_file or line)
+
+
 def _card(identity: str) -> Card:
     from zoo.engine.hub import Hub
 
@@ -364,6 +360,10 @@ def parser() -> argparse.ArgumentParser:
     benching.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     benching.add_argument("--json", type=user_path, metavar="FILE", help="also write everything measured as JSON")
     benching.set_defaults(run=bench)
+    naming = commands.add_parser("password", help="make the line of a user who may log in; the password is asked for, or read from a pipe")
+    naming.add_argument("name", metavar="NAME")
+    naming.add_argument("--auth-file", type=user_path, metavar="FILE", help="add the line to this file, in place of an earlier one")
+    naming.set_defaults(run=password)
     for command in (showing, sampling, fetching, verifying):
         command.add_argument("id", metavar="ID")
     for command in (sampling, looking, comparing, benching):

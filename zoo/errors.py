@@ -10,6 +10,7 @@ ZooError
 │   └── CancelledError            somebody stopped them
 ├── MediaError (ValueError)       a picture, video or receipt cannot be read or written
 ├── VotesError                    blind choices cannot be read or kept
+├── LoginError                    who may log in cannot be read or written, or is nobody
 ├── VariableError (ValueError)    a variable of the environment is set to what cannot be used
 └── OutOfMemoryError              the device is too small for this request
 """
@@ -69,6 +70,10 @@ class MediaError(ZooError, ValueError):
 
 class VotesError(ZooError):
     """Blind choices cannot be read or kept."""
+
+
+class LoginError(ZooError):
+    """Who may log in cannot be read or written, or is nobody."""
 
 
 class VariableError(ZooError, ValueError):

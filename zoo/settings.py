@@ -25,6 +25,14 @@ class Serving:
     metrics: bool | None = None
     allowed_hosts: tuple[str, ...] = ()
     """Names under which it may be asked for, beside its own; empty: those that the machine has."""
+    auth_file: str | None = None
+    login: str | None = None
+    members: Sequence[str] = ()
+
+    @property
+    def with_login(self) -> bool:
+        """Whether visitors have to log in."""
+        return bool(self.auth_file or self.login)
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,13 @@ def log_form(text: str) -> str:
     return text.lower()
 
 
+def login(text: str) -> str:
+    """Whose logins count. Raises ArgumentTypeError for what is not known here."""
+    if text.lower() != "huggingface":
+        raise argparse.ArgumentTypeError(f"this is huggingface or nothing, not {text[:40]!r}")
+    return text.lower()
+
+
 def words(text: str) -> list[str]:
     """What stands between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
@@ -131,6 +146,9 @@ SETTINGS = (
     Setting("--models-gb", "PATCHWORK_MODELS_GB", "what downloaded weights may take on disk; default: all of it", "GB", amount, True),
     Setting("--results-gb", "PATCHWORK_RESULTS_GB", "what results may take on disk; the oldest leave first", "GB", amount, True),
     Setting("--results-days", "PATCHWORK_RESULTS_DAYS", "how old results may become", "DAYS", amount, True),
+    Setting("--auth-file", "PATCHWORK_AUTH_FILE", "let in only users of this file; `python -m zoo password NAME` makes its lines", "FILE"),
+    Setting("--login", "PATCHWORK_LOGIN", "`huggingface`: let in users of Hugging Face, on a Space with `hf_oauth: true`", "WHO", login),
+    Setting("--members", "PATCHWORK_MEMBERS", "of these only the users and members of organisations named", "NAME,NAME", words),
     Setting("--max-seconds", "PATCHWORK_MAX_SECONDS", "refuse a request that needs more of a core; default: none", "S", amount),
     Setting("--queue", "PATCHWORK_QUEUE", "requests that may wait at once; default: 200", "N", whole),
     Setting("--requests-minute", "PATCHWORK_REQUESTS_MINUTE", f"requests of {VISITOR} within a minute; default: any", "N", whole),

@@ -34,6 +34,7 @@ from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.server import doors, event_log, opening, sessions
+from zoo.ui.server.login.greeting import greet
 from zoo.ui.server.page import REFUSALS, Page
 from zoo.ui.tabs.compare.grid import GridTab
 from zoo.ui.tabs.compare.side_by_side import CompareTab
@@ -53,14 +54,16 @@ EVENTS = 400
 __all__ = ["build", "first_generator", "launch", "until_interrupted"]
 
 
-def build(hub: Hub) -> Page:
-    """The whole page around one hub, with the public API."""
+def build(hub: Hub, *, login: bool = False) -> Page:
+    """The whole page around one hub, with the public API; login: whether it says who is logged in."""
     with Page(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
+        who = gr.HTML(elem_id="who", visible=login)
         message = gr.HTML(elem_id="message")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Image", id="image") as stills:
                 image = image_tab(hub, page, stills)
+                page.visitor = image.visitor
             film = None
             if any(card.video for card in hub.offers):
                 with gr.Tab("Video", id="video") as video:
@@ -97,6 +100,9 @@ def build(hub: Hub) -> Page:
             dropped = gr.UploadButton("Drop a file", size="sm")
         Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
         endpoints(hub, looker)
+        if login:
+            titles = [image.history.title, *([film.history.title] if film else [])]
+            page.load(greet(len(titles)), None, [who, *titles], queue=False, **PRIVATE)
         page.temp_file_sets.append(gallery_entries.SERVED)
     return page.queue(max_size=None, default_concurrency_limit=None)  # the engine has a queue of its own, which says how long it is
 
@@ -136,6 +142,7 @@ def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
     """Open the page to visitors, and go on. more: for launch() of gradio."""
     hub.check_folder()
     page.allowed_hosts = serving.allowed_hosts
+    page.expects_oauth = serving.login == "huggingface"
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
@@ -146,6 +153,7 @@ def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
         event_log.start(hub, serving.log, serving.log_prompts)
         offered = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
         event_log.say("started", version=zoo.__version__, host=serving.host, port=serving.port, **offered)
+    page.app.state.launched = True
     sessions.bound(page)
     hub.results.retention.prune_soon()
 

@@ -1,3 +1,11 @@
+// Where a login is asked for and has ended, this address is opened again: it asks for the login, and leads back here.
+const ask = window.fetch;
+window.fetch = async (...values) => {
+  const answer = await ask(...values);
+  if (answer.status === 401 && new URL(answer.url).origin === location.origin) { location.reload(); }
+  return answer;
+};
+
 // The open tab: keys, drops and the address belong to it. The innermost open one is that of a tab inside a tab.
 const panels = () => [...document.querySelectorAll("[role=tabpanel]")].filter((panel) => panel.offsetParent);
 const openPanel = () => panels().at(-1) ?? document;

@@ -14,6 +14,8 @@ from zoo.ui.server.closed import OwnFiles, close
 from zoo.ui.server.file_tickets import FileTickets
 from zoo.ui.server.health import Health
 from zoo.ui.server.hosts import Hosts
+from zoo.ui.server.login import guard_of
+from zoo.ui.server.login.door import LoginDoor
 from zoo.ui.server.mcp_tools import Tools
 from zoo.ui.server.metrics import Metrics
 from zoo.ui.server.page_cache import PageCache
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 
 def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:
-    """What every request passes before gradio sees it, the outermost first."""
+    """What every request passes before gradio sees it, the outermost first. Raises LoginError."""
+    guard = guard_of(hub, serving)
     tickets = FileTickets()
     beside = [Middleware(Branch, path=openai_api.PATH, branch=openai_api.OpenAiApi(hub, tickets))]
     if mcp_api.is_there():
@@ -41,6 +44,7 @@ def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:
         Middleware(OwnFiles),
         Middleware(StreamEnds),
         Middleware(Bodies, uploads=Uploads.here()),
+        *([Middleware(LoginDoor, guard=guard)] if guard else []),
         Middleware(Probes, health=Health.of(hub), metrics=Metrics.of(hub), readable=serving.metrics),
         *beside,
         Middleware(PageCache),

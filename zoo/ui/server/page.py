@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -31,6 +32,10 @@ class Page(gr.Blocks):
     """Whether a request came through a proxy, which brings others to where only this machine could come."""
     looker: Looker
     """What looks inside, for the page and for all other ways in."""
+    visitor: gr.BrowserState | None = None
+    """Names the browser to the events that keep something of it; where a login is asked for, it is the user, whatever a browser says."""
+    expects_oauth = False
+    """Whether gradio brings its routes to Hugging Face and back; by itself it does so only for its own button."""
 
     def queue(self, *values: Any, **words: Any) -> Page:
         """As gradio does, with mailboxes that outlive those who leave; from the start, for somebody may call while the page is launched."""
@@ -53,17 +58,25 @@ class Page(gr.Blocks):
                 what = f"a value that one of its parameters does not take ({type(error).__name__})"
             raise _refusal(f"This call of {_name(block_fn)} has {what}: see /gradio_api/info.") from None
 
-    async def process_api(self, block_fn: Any, *values: Any, **words: Any) -> dict[str, Any]:
-        """As gradio does. Raises gr.Error for everything that goes wrong."""
+    async def process_api(self, block_fn: Any, inputs: list[Any], *values: Any, **words: Any) -> dict[str, Any]:
+        """As gradio does, for nobody but whom the login door let in. Raises gr.Error for everything that goes wrong."""
         if getattr(block_fn, "fn", block_fn) is None:
             raise _refusal("This event runs in the browser alone: call one of /gradio_api/info.")
         try:
-            return await super().process_api(block_fn, *values, **words)
+            return await super().process_api(block_fn, self._known(block_fn, inputs, words.get("request")), *values, **words)
         except gr.Error as error:
             error.print_exception = False
             raise
         except Exception as error:
             raise _refusal(runs.sentence(error)) from None
+
+    def _known(self, block_fn: Any, inputs: list[Any], request: gr.Request | None) -> list[Any]:
+        """The values of an event, with the user's identity where it asks for the browser's."""
+        scope = getattr(getattr(request, "request", None), "scope", {})
+        if "visitor" not in scope:
+            return inputs
+        asked = [part is self.visitor for part in getattr(block_fn, "inputs", ())]
+        return [scope["visitor"] if known else value for value, known in zip_longest(inputs, asked[: len(inputs)], fillvalue=False)]
 
 
 def _is_address(value: Any) -> bool:
