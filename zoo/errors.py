@@ -10,6 +10,7 @@ ZooError
 ├── MediaError (ValueError)       a picture, video or receipt cannot be read or written
 ├── VotesError                    blind choices cannot be read or kept
 ├── VariableError (ValueError)    a variable of the environment is set to what cannot be used
+├── LentGPUError                  a GPU that is lent for a request was not to be had, or was taken back
 └── OutOfMemoryError              the device is too small for this request
 """
 
@@ -65,3 +66,7 @@ class VariableError(ZooError, ValueError):
 
 class OutOfMemoryError(ZooError):
     """The device is too small for this request."""
+
+
+class LentGPUError(ZooError):
+    """A GPU that is lent for a request, as on ZeroGPU, was not to be had, or was taken back before the end."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,8 @@ class Job:
         self.account, self.address, self.seconds = account or f"job {id(self)}", address, seconds
         self.request, self.lane, self.pace, self._join = request, lane, pace, join
         self.stop = stop or threading.Event()
+        self.context = copy_context()
+        """Of who asked, in which its work is done: there the page knows its visitor, and so does what the work calls."""
         self.parent: Job | None = None
         """The job that asked for this one; what it computes is the parent's, too."""
         self.started = False
