@@ -12,6 +12,7 @@ ZooError
 ├── VotesError                    blind choices cannot be read or kept
 ├── LoginError                    who may log in cannot be read or written, or is nobody
 ├── VariableError (ValueError)    a variable of the environment is set to what cannot be used
+├── LentGPUError                  a GPU that is lent for a request was not to be had, or was taken back
 └── OutOfMemoryError              the device is too small for this request
 """
 
@@ -82,3 +83,7 @@ class VariableError(ZooError, ValueError):
 
 class OutOfMemoryError(ZooError):
     """The device is too small for this request."""
+
+
+class LentGPUError(ZooError):
+    """A GPU that is lent for a request, as on ZeroGPU, was not to be had, or was taken back before the end."""

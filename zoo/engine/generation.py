@@ -16,9 +16,10 @@ from zoo.engine.request import Progress, Request, Result
 from zoo.engine.results import receipts_of
 from zoo.engine.run_steps import RunSteps
 from zoo.engine.shared_pass import Network, Rows, seconds_of_others
+from zoo.engine.walk import parts_of, walk
 from zoo.media import pictures
 from zoo.networks import autoencoders
-from zoo.sampling import Schedule, Step, Trace, sample, seeded, solver_options
+from zoo.sampling import Step, Trace
 
 if TYPE_CHECKING:
     from zoo.catalog.card import Card
@@ -79,7 +80,7 @@ class Generation:
         self.autoencoder = autoencoder and autoencoder.module
         self.dear = decoder is not None and hub.whole(decoder)
         self.started = time.monotonic()
-        parts = self._parts()
+        parts = parts_of(request, hub.device)
         self._seconds = [0.0] * len(parts)
         self.network = Network(model.module)
         module = with_tables(card, request, model.module, self.network)
@@ -96,21 +97,9 @@ class Generation:
         images = self._decode([one.x if last else one.x0 for one in self.steps])
         yield self._result(images, None if last else step.index + 1)
 
-    def _parts(self) -> list[Request]:
-        """What walks on its own. Matrix products round differently with the number of rows: on a CPU, where a batch gains little, each
-        sample walks alone, and so it is the same alone and in company; elsewhere all go together."""
-        return [self.request.sample(k) for k in range(len(self.request.seeds))] if self.hub.device.type == "cpu" else [self.request]
-
     def _walk(self, k: int, request: Request, module: torch.nn.Module, context: Tensor | None) -> Iterator[Step]:
         """From noise to the clean sample, a step at a time."""
-        card, device = self.card, self.hub.device
-        noise = seeded(request.seeds, request.shape(card), device)
-        predict = self.hub.predict(card, request, module, context)
-        if self.trace is not None and k == 0:
-            self.trace.context, predict = context, self.trace.watch(predict)
-        schedule = Schedule.from_card(card.schedule)
-        options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
-        steps = sample(predict, noise(-1), schedule, request.solver, request.steps, noise=noise, **options)
+        steps = walk(self.card, request, module, context, self.hub.device, self.trace if k == 0 else None)
         while True:
             peak = self.hub.models.peak() if k == 0 and self._measures(len(self.laps)) else None
             begun = time.perf_counter() - seconds_of_others()
@@ -175,7 +164,23 @@ class Generation:
             "kernels": self.kernels, "stopped_at": stopped_at, "shared_passes": self.network.joined,
         }  # fmt: skip
         conditions |= {"weights_taken_from": self.taken} if self.taken else {}
-        receipts = receipts_of(self.card, self.request, images, conditions, seconds)
-        files = () if self.visitor is None else hub.results.keep(images, receipts, self.visitor)
-        run = "" if self.run_steps is None else hub.keep_steps(self.run_steps)
-        return Result(self.request, images, files, tuple(receipts), seconds, stopped_at, self.step_seconds, self.memory, run)
+        how = {"compute_seconds": self.step_seconds, "memory": self.memory}
+        return result_of(hub, self.card, self.request, images, conditions, seconds, self.visitor, self.run_steps, **how)
+
+
+def result_of(
+    hub: Hub,
+    card: Card,
+    request: Request,
+    images: np.ndarray,
+    conditions: dict[str, Any],
+    seconds: float,
+    visitor: str | None,
+    run_steps: RunSteps | None,
+    **how: Any,
+) -> Result:
+    """Write what a run came to, with its receipts; conditions: what of the machine decides its pixels; how: of the Result itself."""
+    receipts = receipts_of(card, request, images, conditions, seconds)
+    files = () if visitor is None else hub.results.keep(images, receipts, visitor)
+    run = "" if run_steps is None else hub.keep_steps(run_steps)
+    return Result(request, images, files, tuple(receipts), seconds, conditions["stopped_at"], run=run, **how)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from zoo.engine.limits import Limits
 from zoo.engine.linear_preview import LinearPreview
 from zoo.engine.memory import budget_of, is_out_of_memory
 from zoo.engine.model_cache import ModelCache, Resident, choose_device
-from zoo.engine.modulation_tables import with_tables
 from zoo.engine.offered_models import OfferedModels
 from zoo.engine.request import Progress, Request, Result
 from zoo.engine.results import Results
@@ -38,11 +37,15 @@ from zoo.engine.scheduler import Scheduler
 from zoo.engine.shared_pass import most_rows
 from zoo.engine.step_timing import StepTiming
 from zoo.engine.turn import computes_here
+from zoo.engine.walk import predictor
 from zoo.engine.watcher import told
 from zoo.errors import OutOfMemoryError, RequestError, ZooError
 from zoo.media import pictures
 from zoo.networks import autoencoders, text_encoders
-from zoo.sampling import Trace, guided
+from zoo.sampling import Trace
+
+if TYPE_CHECKING:
+    from zoo.engine.elsewhere import Elsewhere
 
 CLOSING = 30.0
 """Seconds that closing waits for what runs to be written."""
@@ -111,6 +114,8 @@ class Hub(OfferedModels):
         self.linear_previews = LinearPreview(self.cache_dir / "linear-previews.json")
         self.decode_seconds: dict[str, float] = {}
         """That one picture took last, by autoencoder."""
+        self.elsewhere: Elsewhere | None = None
+        """What generates in the place of this process, where something does."""
         self._warm_ups: dict[str, Job] = {}
         self._rows_together: dict[str, int] = {}
 
@@ -194,12 +199,16 @@ class Hub(OfferedModels):
         request = request.resolved(card)
         if card.latent:
             self.autoencoder(card, request)
-        self.memory.check(card, request)
+        elsewhere = self.elsewhere if self.elsewhere and self.elsewhere.takes(card, request) else None
+        (elsewhere or self.memory).check(card, request)
         self.check_folder()
         kind = kind or ("video" if card.video else "image")
         job = Job(account or visitor or "", address, self.core_seconds(request), stop, request, kind=kind)
 
         def work(job: Job) -> Iterator[Progress | Result]:
+            if elsewhere:
+                yield from elsewhere.events(job, card, request, visitor, preview, trace, measured, keep_steps)
+                return
             try:
                 with ExitStack() as held:
                     while not self._hold(held, card, request):  # others compute with what it needs
@@ -281,6 +290,8 @@ class Hub(OfferedModels):
     def close(self, seconds: float = CLOSING) -> None:
         """End all that runs, what is there being written, within so many seconds."""
         self.engine.close(seconds)
+        if self.elsewhere:
+            self.elsewhere.close()
 
     def context(self, card: Card, request: Request, decoder: Card | None) -> tuple[Tensor, LocalFiles]:
         """What the prompts of a request say to its model, and the encoder's files, in its turn."""
@@ -314,11 +325,7 @@ class Hub(OfferedModels):
 
     def predict(self, card: Card, request: Request, module: nn.Module, context: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
         """The network as a solver of this request asks it: (x, t) -> raw output, guided."""
-        count, null, module = len(request.seeds), card.arch.get("num_classes"), with_tables(card, request, module)
-        labels = torch.tensor(request.labels, device=self.device) if request.labels else None
-        if context is not None:
-            labels, null = context[:1].expand(count, -1, -1), context[1:]
-        return guided(module, labels, request.guidance, card.guidance.channels, null)
+        return predictor(card, request, module, context, self.device)
 
     def seconds(self, request: Request) -> float | None:
         """What a request will take here alone, once its model is loaded, from measured steps; None before any was measured."""
@@ -329,6 +336,8 @@ class Hub(OfferedModels):
     def core_seconds(self, request: Request) -> float | None:
         """What it takes of one core."""
         request = request.resolved(card := self.card(request.model))
+        if self.elsewhere and self.elsewhere.takes(card, request):
+            return self.elsewhere.seconds(card, request)
         seconds = self.timing.seconds(request)
         return None if seconds is None else seconds * (self.engine.cores if self.whole(card) else 1)
 
@@ -338,7 +347,7 @@ class Hub(OfferedModels):
         So the first visitor does not wait, and is told the cost. What is wrong with a model is said to whoever runs it; a large one
         is measured as it runs, for its first steps would keep others waiting.
         """
-        if self.card(identity).cost.params >= SMALL:
+        if self.elsewhere or self.card(identity).cost.params >= SMALL:
             return False
         if identity not in self._warm_ups:
             card = self.card(identity)

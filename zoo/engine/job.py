@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +52,8 @@ class Job:
         self.submitted_at, self.begun_at = time.monotonic(), math.inf
         self.failure: BaseException | None = None
         """What went wrong within it and was said in words, so that it ended without an error."""
+        self.context = copy_context()
+        """Of who asked, in which its work is done: there the page knows its visitor, and so does what the work calls."""
         self.parent: Job | None = None
         """The job that asked for this one; what it computes is the parent's, too."""
         self.started = False

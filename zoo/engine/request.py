@@ -261,7 +261,7 @@ class Progress:
     """One thing that happened on the way. `preview` holds the clean predictions, (b, h, w, 3) or (b, f, h, w, 3) uint8."""
 
     stage: str
-    """waiting | loading | sampling"""
+    """waiting | asking (for a GPU that is lent) | loading | sampling"""
     request: Request
     step: int = 0
     total: int = 0

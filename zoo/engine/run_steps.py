@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,3 +49,14 @@ class RunSteps:
         """The step that is kept and nearest to `number`, and its clean predictions (b, ...), or its samples with their noise."""
         nearest = min(self._steps, key=lambda k: abs(k - number))
         return nearest, self._steps[nearest][0 if noisy else 1]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is kept, by name, for another process."""
+        return {f"{kind} {k}": part for k, pair in self._steps.items() for kind, part in zip(("x", "x0"), pair, strict=True)}
+
+    @classmethod
+    def of(cls, request: Request, tensors: Mapping[str, Tensor]) -> RunSteps:
+        """What `tensors` gave in another process; those of other names are left out."""
+        numbers = sorted(int(name.split()[1]) for name in tensors if name.startswith("x0 "))
+        steps = {k: (tensors[f"x {k}"], tensors[f"x0 {k}"]) for k in numbers}
+        return cls(request, sum(part.nbytes for pair in steps.values() for part in pair), _steps=steps)

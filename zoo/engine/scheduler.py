@@ -111,7 +111,7 @@ class Scheduler:
         self._turns[job] = deque()
         if counted:
             self._flying.append(job)
-        threading.Thread(target=self._fly, args=(job, work), name="job", daemon=True).start()
+        threading.Thread(target=job.context.run, args=(self._fly, job, work), name="job", daemon=True).start()
 
     def _fly(self, job: Job, work: Callable[[Job], Iterator[Any]]) -> None:
         """Do the work of a job in flight, in a thread of its own."""

@@ -7,9 +7,13 @@ import math
 import statistics
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.catalog.files import atomic_write
 from zoo.engine.request import Request
+
+if TYPE_CHECKING:
+    from zoo.catalog.card import Card
 
 
 class StepTiming:
@@ -47,3 +51,15 @@ class StepTiming:
     @staticmethod
     def _passes(request: Request) -> int:
         return 1 if request.guidance == 1 else 2
+
+
+def multiply_adds(card: Card, request: Request, autoencoder: Card | None = None) -> float:
+    """Billions of multiply-adds of all steps of a resolved request, or of decoding its pictures by an autoencoder, as the cards count them."""
+    count, frames = len(request.seeds), request.frames if card.video else 1
+    size = card.arch["input_size"]
+    if autoencoder is not None:
+        side = size * 2 ** (len(autoencoder.arch["block_out_channels"]) - 1)
+        return autoencoder.cost.gmacs * count * frames * (side / autoencoder.arch.get("sample_size", side)) ** 2
+    passes = 1 if request.guidance == 1 else 2
+    of_one = card.cost.gmacs / card.arch.get("num_frames", 1) or card.cost.params / 1e9 * (size / card.arch.get("patch_size", 2)) ** 2
+    return of_one * passes * count * frames * request.steps

@@ -104,7 +104,7 @@ def build(hub: Hub, *, login: bool = False) -> Page:
             titles = [image.history.title, *([film.history.title] if film else [])]
             page.load(greet(len(titles)), None, [who, *titles], queue=False, **PRIVATE)
         page.temp_file_sets.append(gallery_entries.SERVED)
-    return page.queue(max_size=None, default_concurrency_limit=None)  # the engine has a queue of its own, which says how long it is
+    return page.queue(max_size=sys.maxsize, default_concurrency_limit=None)  # the engine has a queue of its own; None means 1 on ZeroGPU
 
 
 def until_interrupted(hub: Hub) -> NoReturn:

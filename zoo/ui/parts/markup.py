@@ -54,6 +54,8 @@ def waiting(item: Progress) -> str:
 def progress_line(item: Progress, card: Card) -> str:
     """A thin line with words under it: waiting, loading, or step k of n and the time left."""
     words = waiting(item) if item.stage == "waiting" else f"loading {card.title}, {card.size}"
+    if item.stage == "asking":
+        words = "waiting for a GPU"
     if item.stage == "sampling":
         words = f"step {item.step} of {item.total}, {item.seconds_left:.1f} s left, {item.steps_per_second:.1f} steps/s"
     return bar(item.step / item.total if item.total else 0.0, words)
