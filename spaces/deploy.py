@@ -14,7 +14,6 @@ sys.path.append(str(ROOT))  # for zoo; at the end, so that nothing in the checko
 from deploying import hugging_face, modelscope, places, tree  # noqa: E402
 from deploying.asking import MARK, Plan, say, secret  # noqa: E402
 from deploying.places import FLAVOURS, MEMORY, DeployError  # noqa: E402
-
 from zoo.errors import ZooError  # noqa: E402
 from zoo.settings import words  # noqa: E402
 

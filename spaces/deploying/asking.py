@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deploying.places import DeployError, Flavour
-
 from zoo.catalog import environment
 from zoo.errors import ZooError
 
@@ -21,6 +20,8 @@ OURS = (MARK, "PATCHWORK_OFFER", "PATCHWORK_MODELS")
 """Variables that a deploy sets, and takes away where they are not wanted any more."""
 WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further attempt."""
+SILENCE = 60.0
+"""Seconds without an answer after which a connection counts as dropped."""
 POLL, PATIENCE = 5.0, 45 * 60.0
 """Seconds between two looks at a place that builds, and until it is given up."""
 PASSING = {408, 412, 425, 429, 500, 502, 503, 504}

@@ -8,10 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploying.asking import MARK, OURS, Plan, passes, patiently, say, secret, status, until, words_of
+from deploying.asking import MARK, OURS, SILENCE, Plan, passes, patiently, say, secret, status, until, words_of
 from deploying.places import FREE_OF_CHARGE, DeployError
 from deploying.tree import README, check_token, content
-
 from zoo.catalog import environment
 from zoo.errors import ZooError
 
@@ -34,10 +33,11 @@ def token() -> str:
 
 def deploy(plan: Plan) -> str:
     """Bring a plan to its Space; the address. Raises DeployError."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, get_session
 
     held = token()
     check_token(plan.tree, [held, *plan.secrets.values()])
+    get_session().timeout = SILENCE  # the client itself would wait for ever
     api = HfApi(endpoint=environment.endpoint("HF_ENDPOINT"), token=held, library_name="patchwork")
     return _Space(api, plan).deploy()
 

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from deploying.asking import MARK, OURS, Plan, patiently, say, secret, status, until, words_of
 from deploying.places import DeployError
 from deploying.tree import check_token, content
-
 from zoo.catalog import environment
 from zoo.errors import ZooError
 
@@ -168,9 +167,7 @@ class _Studio:
         settings = ("credential.helper=", f"credential.helper={HELPER}", "user.name=Patchwork", "user.email=patchwork@localhost")
         command = ["git", *(word for setting in settings for word in ("-c", setting)), *words]
         quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", TOKEN: self.token}
-        done = subprocess.run(
-            command, check=False, cwd=folder, env=os.environ | quiet, capture_output=True, text=True, encoding="utf-8"
-        )
+        done = subprocess.run(command, check=False, cwd=folder, env=os.environ | quiet, capture_output=True, text=True, encoding="utf-8")
         if done.returncode == 0:
             return done.stdout
         text = environment.without_password(" ".join(done.stderr.split()))[:300].rstrip(". ")
