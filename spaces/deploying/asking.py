@@ -94,7 +94,8 @@ def passes(error: BaseException) -> bool:
 
 
 def words_of(error: BaseException) -> str:
-    """What a server or a client says, in one line without addresses of requests."""
+    """What a server or a client says at the bottom of it, in one line."""
+    *_, error = causes(error)
     text = getattr(error, "server_message", None) or getattr(error, "message", None) or str(error)
     return environment.without_password(" ".join(str(text).split()))[:300].rstrip(". ")
 

@@ -26,8 +26,11 @@ ENDED = ("fail", "error", "stop", "sleep", "expire")
 """Parts of the states in which nothing happens by itself."""
 HELPER = '!f() { echo username=oauth2; echo "password=$MODELSCOPE_API_TOKEN"; }; f'
 """How git gets the token: from the environment, so that it stands in no file and no command."""
-FAULTS = ("could not resolve host", "timed out", "connection", "early eof", "rpc failed", "returned error: 5", "returned error: 429")
-"""What git says where the line or the server failed."""
+FAULTS = (
+    "could not resolve host", "timed out", "connection", "early eof", "rpc failed", "returned error: 5", "returned error: 429",
+    "cannot lock ref", "fetch first", "non-fast-forward",
+)  # fmt: skip
+"""What git says where the line or the server failed, or somebody pushed meanwhile, perhaps ourselves."""
 T = TypeVar("T")
 
 
@@ -50,17 +53,18 @@ class _Studio:
     """One studio, asked through ModelScope's client and git."""
 
     def __init__(self, api: Any, plan: Plan, token: str) -> None:
-        self.api, self.plan, self.token = api, plan, token
+        self.api, self.plan, self.token, self.pushed = api, plan, token, False
         self.endpoint = environment.endpoint("MODELSCOPE_ENDPOINT") or "https://modelscope.cn"
-        self.repo = plan.name if "/" in plan.name else f"{self._ask('ask who you are', api.whoami).username}/{plan.name}"
+        user = self._ask("ask who you are", api.whoami).username
+        self.repo = plan.name if "/" in plan.name else f"{user}/{plan.name}"
 
     def deploy(self) -> str:
         """Make it or set it up, fill it, wait; its address."""
         if not self._is_ours():
             self._ask("make studios", self._create)
         self._ask("set up studios", self._set_up)
-        changed = self._ask("fill studios", self._fill)
-        if changed or self._status() != "running":
+        self._ask("fill studios", self._fill)
+        if self.pushed or self._status() != "running":
             self._ask("start studios", lambda: self.api.deploy_repo(self.repo, "studio"))
         self._wait()
         return f"{self.endpoint}/studios/{self.repo}"
@@ -141,8 +145,8 @@ class _Studio:
         for key, value in plan.secrets.items():
             (api.update_secret if key in known else api.add_secret)(self.repo, key, value)
 
-    def _fill(self) -> bool:
-        """The files by one commit of git, which sends what changed; whether anything did."""
+    def _fill(self) -> None:
+        """The files by one commit of git, which sends what changed."""
         with tempfile.TemporaryDirectory(prefix="patchwork-studio-") as name:
             folder = Path(name, "studio")
             self._git(Path(name), "clone", "--quiet", "--depth", "1", f"{self.endpoint}/studios/{self.repo}.git", folder.name)
@@ -156,11 +160,11 @@ class _Studio:
             self._git(folder, "add", "--all", "--force")
             if not self._git(folder, "status", "--porcelain"):
                 say("nothing to send: it is there as it is here")
-                return False
+                return
             self._git(folder, "commit", "--quiet", "--message", self.plan.message)
             say(f"sending {self._git(folder, 'show', '--stat', '--format=', 'HEAD').strip().splitlines()[-1].strip()}")
+            self.pushed = True  # perhaps, where the answer is lost
             self._git(folder, "push", "--quiet", "origin", f"HEAD:{BRANCH}")
-            return True
 
     def _git(self, folder: Path, *words: str) -> str:
         """What git prints. Raises GitConnectionError where the line failed, DeployError where it was refused."""

@@ -17,8 +17,8 @@ from deploying.places import DeployError
 LARGEST, TOTAL = 10_000_000, 1_000_000_000
 """Bytes of the largest file that a Space takes without LFS, and of a whole repository of a Space."""
 FRONT_MATTER, REQUIREMENTS, README = "front-matter.yaml", "requirements.txt", "README.md"
-SHORT = 60
-"""Letters that the hub takes as a short_description."""
+SHORT, SECRET = 60, 8
+"""Letters that the hub takes as a short_description, and from which on a secret is looked for in the files."""
 
 
 @dataclass
@@ -121,7 +121,7 @@ def check(tree: Mapping[str, Path | bytes]) -> None:
 def check_token(tree: Mapping[str, Path | bytes], tokens: list[str]) -> None:
     """Raise DeployError for a file that holds a token or a secret."""
     for path in tree:
-        if any(token.encode() in content(tree[path]) for token in tokens if token):
+        if any(token.encode() in content(tree[path]) for token in tokens if len(token) >= SECRET):
             raise DeployError(f"{path} holds the token or a secret, which everybody would read there: take it out of the file.")
 
 
