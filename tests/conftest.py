@@ -159,12 +159,12 @@ def running(folder: Path, cache: Path, *arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def serving(hub: Hub) -> Iterator[str]:
-    """The URL of the page of a hub that this process holds, as app.py launches it."""
+def serving(hub: Hub, **words: object) -> Iterator[str]:
+    """The URL of the page of a hub that this process holds, as app.py launches it; words: of Serving."""
     from zoo import ui
 
     page, port = ui.build(hub), free_port()
-    ui.launch(page, hub, Serving(port=port), quiet=True)
+    ui.launch(page, hub, Serving(port=port, **words), quiet=True)
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:

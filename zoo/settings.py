@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -19,6 +20,7 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    root_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ def amount(text: str) -> float:
     return number
 
 
+def root_path(text: str) -> str:
+    """A path as /patchwork, without the slash behind it; empty for the root itself. Raises ArgumentTypeError for what is none."""
+    path = text.strip().strip("/")
+    if path and not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
+        raise argparse.ArgumentTypeError(f"this is the path under which a proxy offers the page, such as /patchwork, not {text[:40]!r}")
+    return f"/{path}" if path else ""
+
+
 def words(text: str) -> list[str]:
     """What stands between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
@@ -78,6 +88,7 @@ def words(text: str) -> list[str]:
 SETTINGS = (
     Setting("--host", "GRADIO_SERVER_NAME", "where the page listens; 0.0.0.0 lets other machines open it; default: 127.0.0.1"),
     Setting("--port", "GRADIO_SERVER_PORT", "default: 7860", read=port),
+    Setting("--root-path", "GRADIO_ROOT_PATH", "the path under which a proxy offers the page, such as /patchwork", "PATH", root_path),
     Setting("--share", "PATCHWORK_SHARE", "a public link through Gradio's servers", read=None),
     Setting("--models", "PATCHWORK_OFFER", "offer only these", "ID,ID", words),
     Setting(

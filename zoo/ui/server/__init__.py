@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.middleware import Middleware
 
 from zoo.ui.server.page_cache import PageCache
+from zoo.ui.server.prefix import Prefix
 from zoo.ui.server.streams import StreamEnds
 
 if TYPE_CHECKING:
@@ -16,4 +17,5 @@ if TYPE_CHECKING:
 
 def doors(hub: Hub, serving: Serving) -> list[Middleware]:  # noqa: ARG001
     """What every request passes before gradio sees it, the outermost first."""
-    return [Middleware(StreamEnds), Middleware(PageCache)]
+    prefix = [Middleware(Prefix, serving.root_path)] if serving.root_path else []
+    return [*prefix, Middleware(StreamEnds), Middleware(PageCache)]
