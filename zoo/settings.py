@@ -20,6 +20,7 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    root_path: str = ""
     log: str | None = None
     log_prompts: bool = False
     metrics: bool | None = None
@@ -105,6 +106,14 @@ def login(text: str) -> str:
     return text.lower()
 
 
+def root_path(text: str) -> str:
+    """A path as /patchwork, without the slash behind it; empty for the root itself. Raises ArgumentTypeError for what is none."""
+    path = text.strip().strip("/")
+    if path and not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
+        raise argparse.ArgumentTypeError(f"this is the path under which a proxy offers the page, such as /patchwork, not {text[:40]!r}")
+    return f"/{path}" if path else ""
+
+
 def words(text: str) -> list[str]:
     """What stands between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
@@ -130,6 +139,7 @@ SETTINGS = (
         "NAME,NAME",
         hosts,
     ),
+    Setting("--root-path", "GRADIO_ROOT_PATH", "the path under which a proxy offers the page, such as /patchwork", "PATH", root_path),
     Setting("--share", "PATCHWORK_SHARE", "a public link through Gradio's servers", read=None),
     Setting("--models", "PATCHWORK_OFFER", "offer only these", "ID,ID", words),
     Setting(

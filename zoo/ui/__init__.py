@@ -145,7 +145,7 @@ def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
     page.expects_oauth = serving.login == "huggingface"
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
-            prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
+            prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share, root_path=serving.root_path,
             app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving, page.looker), "lifespan": opening(serving)},
             **appearance(hub), **more,
         )  # fmt: skip

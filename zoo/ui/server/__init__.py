@@ -19,6 +19,7 @@ from zoo.ui.server.login.door import LoginDoor
 from zoo.ui.server.mcp_tools import Tools
 from zoo.ui.server.metrics import Metrics
 from zoo.ui.server.page_cache import PageCache
+from zoo.ui.server.prefix import Prefix
 from zoo.ui.server.probes import Probes
 from zoo.ui.server.streams import StreamEnds
 
@@ -41,6 +42,7 @@ def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:
     if mcp_api.is_there():
         beside.append(Middleware(Branch, path=mcp_api.PATH, branch=mcp_api.McpApi(Tools(hub, looker, tickets))))
     return [
+        *([Middleware(Prefix, serving.root_path)] if serving.root_path else []),
         Middleware(OwnFiles),
         Middleware(StreamEnds),
         Middleware(Bodies, uploads=Uploads.here()),

@@ -17,6 +17,8 @@ PATHS = ("/", "/config", "/config/")
 """What describes the page: to a browser, and to a program."""
 NAMES = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
 """Headers that say under which address the page was asked for, which stands in it."""
+BASE = b'<base href="./" />'
+"""To which the page's links are relative: wrong where a proxy offers it under a path, and it was asked for without the slash behind it."""
 MOST = 16
 """Descriptions that are kept, of as many addresses and queries, the least recently used leaving first."""
 
@@ -59,7 +61,17 @@ class PageCache:
 
         await self.app(scope, receive, note)
         if answer and answer[0].get("status") == 200:
+            if scope["path"] == "/" and (root := scope.get("root_path", "")):
+                answer = _based(answer, f'<base href="{root}/" />'.encode())
             self._answers[key] = answer
             while len(self._answers) > MOST:
                 self._answers.popitem(last=False)
         return answer
+
+
+def _based(answer: list[Message], base: bytes) -> list[Message]:
+    """A page whose links are relative to the path under which it is offered."""
+    body = b"".join(message.get("body", b"") for message in answer[1:]).replace(BASE, base, 1)
+    headers = [(name, value) for name, value in answer[0]["headers"] if name != b"content-length"]
+    headers.append((b"content-length", str(len(body)).encode()))
+    return [answer[0] | {"headers": headers}, {"type": "http.response.body", "body": body}]

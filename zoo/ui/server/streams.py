@@ -1,4 +1,4 @@
-"""Streams of events whose session is gone, or never was."""
+"""Streams of events: each event at once, and an end where the session is gone, or never was."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class StreamEnds:
-    """Middleware that lets such a stream end.
+    """Middleware that lets a stream end whose session is gone, and asks proxies not to hold back the events of any.
 
     Gradio says in it what is wrong, and then raises a 404, which nobody can be told any more: the answer has begun with 200, and what was
     raised would fill the log, whoever asks.
@@ -26,7 +26,10 @@ class StreamEnds:
 
         async def note(message: Message) -> None:
             nonlocal begun
-            begun |= message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                begun = True
+                if any(name == b"content-type" and kind.startswith(b"text/event-stream") for name, kind in message["headers"]):
+                    message = message | {"headers": [*message["headers"], (b"x-accel-buffering", b"no")]}  # nginx would collect them
             await send(message)
 
         try:
