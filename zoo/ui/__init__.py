@@ -115,7 +115,7 @@ def until_interrupted(hub: Hub) -> NoReturn:
     hub.close(2.0)
     for tunnel in CURRENT_TUNNELS:
         tunnel.kill()
-    event_log.say("ended by a signal")
+    event_log.say("stopped")
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)  # the server's threads would wait for every connection that is open
@@ -135,15 +135,17 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
 def launch(page: gr.Blocks, hub: Hub, serving: Serving, **more: Any) -> None:
     """Open the page to visitors, and go on. more: for launch() of gradio."""
     hub.check_folder()
+    if serving.log:
+        event_log.start(hub, serving.log, serving.log_prompts)
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
             app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving)}, **appearance(hub), **more,
         )  # fmt: skip
     if serving.log:
-        event_log.start(hub, serving.log, serving.log_prompts)
-        offered = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
-        event_log.say("started", version=zoo.__version__, host=serving.host, port=serving.port, **offered)
+        event_log.take_over("uvicorn", "uvicorn.error")
+    facts = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
+    event_log.say("started", version=zoo.__version__, host=serving.host, port=serving.port, **facts)
     sessions.bound(page)
     hub.results.retention.prune_soon()
 

@@ -184,9 +184,13 @@ def start(hub: Hub, form: str, prompts: bool, stream: TextIO | None = None) -> W
     logging.getLogger().addHandler(writer)
     EVENTS.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
     threading.excepthook = lambda one: logging.getLogger(__name__).error("a thread ended by an error", extra={"fault": one.exc_value})
     hub.engine.watchers.append(EventLog(hub, prompts))
     return writer
+
+
+def take_over(*names: str) -> None:
+    """Write what these libraries log in the same form, which have set up a way of their own by now."""
+    for name in names:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
