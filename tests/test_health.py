@@ -25,16 +25,15 @@ from loopback_hub import LoopbackHub
 from prometheus_client.parser import text_string_to_metric_families
 from test_downloads import card_of, source
 
-from zoo import ui
+from zoo import settings
 from zoo.engine.generation import Generation
 from zoo.engine.hub import Hub
 from zoo.engine.job import Job
 from zoo.engine.limits import Limits
 from zoo.engine.request import Request
 from zoo.errors import RequestError
-from zoo.settings import Serving
 from zoo.ui.parts import runs
-from zoo.ui.server import event_log, health
+from zoo.ui.server import doors, event_log, health
 from zoo.ui.server.metrics import Metrics
 from zoo.ui.server.probes import Probes, own_path
 
@@ -82,6 +81,15 @@ def own(tmp_path: Path) -> Hub:
     return Hub(device="cpu", cache_dir=tmp_path / "cache", limits=Limits(visitor_flying=100))
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Hub]]:
+    """A hub in a folder of its own, its page open and ready."""
+    hub = Hub(device="cpu", cache_dir=tmp_path_factory.mktemp("served"))
+    with serving(hub) as url:
+        assert becomes(url, "ready")[0] == 200
+        yield url, hub
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Health that believes what it saw for moments only."""
@@ -106,50 +114,46 @@ def test_it_says_loading_until_the_first_model_is_prepared_and_then_ready(own: H
         assert own.engine.jobs() == []
 
 
-def test_it_answers_while_sixteen_jobs_run_and_others_wait(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(hub) as url:
-        becomes(url, "ready")
-        jobs = [hub.submit(Request("tiny-dit", 0, steps=900), visitor=None, preview=False) for _ in range(20)]
-        try:
-            for _ in range(5):
-                assert state(url) == (200, {"state": "ready"})
-            said = numbers(url)
-            assert (said["patchwork_running", "run"], said["patchwork_queue_length", "run"]) == (16, 4)
-            assert hub.engine.counts() == (16, 4)
-        finally:
-            for job in jobs:
-                job.cancel()
-            for job in jobs:
-                assert job.wait(60)
-        assert numbers(url)["patchwork_running", "run"] == 0
+def test_it_answers_while_sixteen_jobs_run_and_others_wait(served: tuple[str, Hub]) -> None:
+    url, hub = served
+    jobs = [hub.submit(Request("tiny-dit", 0, steps=900), visitor=None, preview=False) for _ in range(20)]
+    try:
+        for _ in range(5):
+            assert state(url) == (200, {"state": "ready"})
+        said = numbers(url)
+        assert (said["patchwork_running", "run"], said["patchwork_queue_length", "run"]) == (16, 4)
+        assert hub.engine.counts() == (16, 4)
+    finally:
+        for job in jobs:
+            job.cancel()
+        for job in jobs:
+            assert job.wait(60)
+    assert numbers(url)["patchwork_running", "run"] == 0
 
 
-def test_it_fails_while_results_cannot_be_written_and_recovers(own: Hub, quick: None) -> None:
-    with serving(own) as url:
-        becomes(url, "ready")
-        folder = own.results.folder
-        folder.rename(folder.with_name("away"))
-        folder.write_text("no folder")
-        assert becomes(url, "failing") == (503, {"state": "failing", "reason": "results cannot be written"})
-        folder.unlink()
-        folder.with_name("away").rename(folder)
-        assert becomes(url, "ready") == (200, {"state": "ready"})
+def test_it_fails_while_results_cannot_be_written_and_recovers(served: tuple[str, Hub], quick: None) -> None:
+    url, hub = served
+    folder = hub.results.folder
+    folder.rename(folder.with_name("away"))
+    folder.write_text("no folder")
+    assert becomes(url, "failing") == (503, {"state": "failing", "reason": "results cannot be written"})
+    folder.unlink()
+    folder.with_name("away").rename(folder)
+    assert becomes(url, "ready") == (200, {"state": "ready"})
 
 
-def test_a_disk_that_does_not_answer_keeps_nobody_waiting(own: Hub, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    going = threading.Event()
-    with serving(own) as url:
-        becomes(url, "ready")
-        monkeypatch.setattr(health, "PATIENCE", 0.05)
-        monkeypatch.setattr(health, "try_writing", lambda *_: going.wait(60))
-        assert state(url) == (200, {"state": "ready"})  # what was seen last
-        assert sum(thread.name == "health" for thread in threading.enumerate()) == 1
-        monkeypatch.setattr(health, "HUNG", 0.0)
-        assert state(url) == (503, {"state": "failing", "reason": "the disk of the results does not answer"})
-        assert sum(thread.name == "health" for thread in threading.enumerate()) == 1
-        monkeypatch.setattr(health, "HUNG", 60.0)
-        going.set()
-        assert becomes(url, "ready")[0] == 200
+def test_a_disk_that_does_not_answer_keeps_nobody_waiting(served: tuple[str, Hub], quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    going, (url, _) = threading.Event(), served
+    monkeypatch.setattr(health, "PATIENCE", 0.05)
+    monkeypatch.setattr(health, "try_writing", lambda *_: going.wait(60))
+    assert state(url) == (200, {"state": "ready"})  # what was seen last
+    assert sum(thread.name == "health" for thread in threading.enumerate()) == 1
+    monkeypatch.setattr(health, "HUNG", 0.0)
+    assert state(url) == (503, {"state": "failing", "reason": "the disk of the results does not answer"})
+    assert sum(thread.name == "health" for thread in threading.enumerate()) == 1
+    monkeypatch.setattr(health, "HUNG", 60.0)
+    going.set()
+    assert becomes(url, "ready")[0] == 200
 
 
 def test_a_thread_that_died_a_device_that_fails_and_a_hub_that_closes_are_told_apart(
@@ -199,41 +203,42 @@ def test_only_get_and_head_of_these_two_paths_are_answered(own: Hub) -> None:
 # ---- metrics
 
 
-def test_metrics_count_what_was_asked_and_hold_nothing_of_anybody(own: Hub, remote: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(own) as url:
-        becomes(url, "ready")
-        client, before = Client(url, verbose=False), numbers(url)
-        ask_for = {"api_name": "/generate_image"}
-        client.predict("tiny-dit", "star", 2, 0, 3, "ddim", 2.0, **ask_for)
-        for values in [(SECRET, "star"), ("tiny-dit", SECRET)]:
-            with pytest.raises(AppError):
-                client.predict(*values, 1, 0, 3, "ddim", 2.0, **ask_for)
-        with monkeypatch.context() as patch:
-            patch.setattr(Generation, "_parts", lambda _: {}[SECRET])
-            with pytest.raises(AppError, match="fault of the program"):
-                client.predict("tiny-dit", "star", 1, 0, 3, "ddim", 2.0, **ask_for)
-        job = own.submit(Request("tiny-dit", 0, steps=900), visitor=None, preview=False)
-        job.cancel()
-        job.wait(60)
-        list(own.download([card_of(source("huggingface", remote))]))
-        after = numbers(url)
-        gained = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
-        assert gained["patchwork_requests_total", "generate_image", "run", "done"] == 1
-        assert gained["patchwork_requests_total", "generate_image", "run", "failed"] == 3
-        assert gained["patchwork_requests_total", "image", "run", "cancelled"] == 1
-        assert gained["patchwork_pictures_total", "generate_image"] == 2
-        assert gained["patchwork_steps_total",] >= 6
-        assert gained["patchwork_wait_seconds_count", "run"] >= 4
-        assert gained["patchwork_compute_seconds_total",] > 0
-        assert (gained["patchwork_errors_total", "RequestError"], gained["patchwork_errors_total", "fault"]) == (2, 1)
-        assert (gained["patchwork_downloads_total", "done"], gained["patchwork_downloaded_bytes_total",]) == (1, 3_000_000)
-        assert after["patchwork_memory_bytes", "weights"] == sum(own.models.sizes().values()) > 0
-        assert after["patchwork_memory_bytes", "budget"] == own.models.budget
-        assert after["patchwork_disk_limit_bytes", "results"] == own.results.retention.budget
-        assert after["process_resident_memory_bytes",] > 1e8
-        assert SECRET not in ask(url, "metrics")[1]
-        assert str(own.cache_dir) not in ask(url, "metrics")[1]
-        client.close()
+def test_metrics_count_what_was_asked_and_hold_nothing_of_anybody(
+    served: tuple[str, Hub], remote: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, hub = served
+    client, before = Client(url, verbose=False), numbers(url)
+    ask_for = {"api_name": "/generate_image"}
+    client.predict("tiny-dit", "star", 2, 0, 3, "ddim", 2.0, **ask_for)
+    for values in [(SECRET, "star"), ("tiny-dit", SECRET)]:
+        with pytest.raises(AppError):
+            client.predict(*values, 1, 0, 3, "ddim", 2.0, **ask_for)
+    with monkeypatch.context() as patch:
+        patch.setattr(Generation, "_parts", lambda _: {}[SECRET])
+        with pytest.raises(AppError, match="fault of the program"):
+            client.predict("tiny-dit", "star", 1, 0, 3, "ddim", 2.0, **ask_for)
+    job = hub.submit(Request("tiny-dit", 0, steps=900), visitor=None, preview=False)
+    job.cancel()
+    job.wait(60)
+    list(hub.download([card_of(source("huggingface", remote))]))
+    after = numbers(url)
+    gained = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
+    assert gained["patchwork_requests_total", "generate_image", "run", "done"] == 1
+    assert gained["patchwork_requests_total", "generate_image", "run", "failed"] == 3
+    assert gained["patchwork_requests_total", "image", "run", "cancelled"] == 1
+    assert gained["patchwork_pictures_total", "generate_image"] == 2
+    assert gained["patchwork_steps_total",] >= 6
+    assert gained["patchwork_wait_seconds_count", "run"] >= 4
+    assert gained["patchwork_compute_seconds_total",] > 0
+    assert (gained["patchwork_errors_total", "RequestError"], gained["patchwork_errors_total", "fault"]) == (2, 1)
+    assert (gained["patchwork_downloads_total", "done"], gained["patchwork_downloaded_bytes_total",]) == (1, 3_000_000)
+    assert after["patchwork_memory_bytes", "weights"] == sum(hub.models.sizes().values()) > 0
+    assert after["patchwork_memory_bytes", "budget"] == hub.models.budget
+    assert after["patchwork_disk_limit_bytes", "results"] == hub.results.retention.budget
+    assert after["process_resident_memory_bytes",] > 1e8
+    assert SECRET not in ask(url, "metrics")[1]
+    assert str(hub.cache_dir) not in ask(url, "metrics")[1]
+    client.close()
 
 
 def test_what_is_on_disk_is_measured_while_nobody_waits_for_it(own: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,19 +272,22 @@ def test_rows_of_shared_passes_are_counted(own: Hub) -> None:
     assert (said["patchwork_pass_rows_bucket", "4.0"], said["patchwork_pass_rows_bucket", "8.0"]) == (0, 1)
 
 
-def test_metrics_are_for_this_machine_unless_the_operator_says_otherwise(hub: Hub) -> None:
-    with serving(hub) as url:
-        assert ask(url, "metrics")[0] == 200
-        host = url.split("/")[2]
-        for headers in ({"X_Forwarded_For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}, {"Host": "hub.example"}):
-            assert ask(url, "metrics", **headers)[0] == 404
-        assert ask(url, "metrics", Host=host.replace("127.0.0.1", "localhost"))[0] == 200
-    for readable, status in ((True, 200), (False, 404)):
-        page, port = ui.build(hub), int(host.split(":")[1])
-        ui.launch(page, hub, Serving(port=port, metrics=readable), quiet=True)
-        assert ask(url, "metrics", Host="hub.example")[0] == status
-        assert ask(url, "metrics")[0] == status
-        page.close()
+def test_metrics_are_for_this_machine_unless_the_operator_says_otherwise(served: tuple[str, Hub]) -> None:
+    url, hub = served
+    assert ask(url, "metrics")[0] == 200
+    for headers in ({"X_Forwarded_For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}, {"Host": "hub.example"}):
+        assert ask(url, "metrics", **headers)[0] == 404
+    assert ask(url, "metrics", Host=url.split("/")[2].replace("127.0.0.1", "localhost"))[0] == 200
+    for flag, status in (("--metrics", 200), ("--no-metrics", 404)):
+        probes = next(one for one in doors(hub, settings.chosen([flag])[1]) if one.cls is Probes)
+        sent: list[dict] = []
+
+        async def send(message: dict, sent: list[dict] = sent) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/metrics", "headers": [(b"host", b"hub.example")], "client": ("192.0.2.1", 9)}
+        asyncio.run(probes.cls(None, **probes.kwargs)(scope, None, send))
+        assert sent[0]["status"] == status
 
 
 def test_a_watcher_that_fails_disturbs_nobody(own: Hub, caplog: pytest.LogCaptureFixture) -> None:
@@ -295,6 +303,12 @@ def test_a_watcher_that_fails_disturbs_nobody(own: Hub, caplog: pytest.LogCaptur
 # ---- the log
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines that run tests are busy."""
+    monkeypatch.setattr(event_log, "PATIENCE", 60.0)
+
+
 @pytest.fixture
 def logged(own: Hub, tmp_path: Path) -> Iterator[Callable[..., Callable[[], list[str]]]]:
     """logged(form, prompts): what is logged from now on goes to a file; what it gives, its lines so far."""
@@ -305,11 +319,7 @@ def logged(own: Hub, tmp_path: Path) -> Iterator[Callable[..., Callable[[], list
         writers.append((event_log.start(own, form, prompts, stream), stream))
 
         def lines() -> list[str]:
-            writer = writers[-1][0]
-            deadline = time.monotonic() + 60
-            while not writer._lines.empty() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(0.05)
+            writers[-1][0].flush()
             return (tmp_path / "log").read_text(encoding="utf-8").splitlines()
 
         return lines
@@ -392,9 +402,9 @@ def test_whoever_logs_never_waits_for_whoever_reads(monkeypatch: pytest.MonkeyPa
         writer.emit(logging.LogRecord("x", logging.INFO, "", 0, f"line {k}", None, None))
     monkeypatch.setattr(logging.getLogger(event_log.__name__), "warning", lambda words, *values: stream.write(words % values))
     stream.going.set()
-    while writer._lost or not writer._lines.empty():
-        time.sleep(0.01)
     writer.close()
+    while "lost" not in stream.text:
+        writer.flush()
     kept = stream.text.count("line ")
     assert 10 <= kept <= 11
     assert f"{50 - kept} lines were lost" in stream.text
@@ -408,5 +418,5 @@ def test_the_program_itself_says_how_it_is_from_its_start_to_its_end(tmp_path: P
         client.predict("tiny-dit", "star", 1, 0, 2, "ddim", 2.0, api_name="/generate_image")
         client.close()
     lines = [json.loads(line) for line in (tmp_path / "app.log").read_text().splitlines() if line.startswith("{")]
-    assert [one["event"] for one in lines] == ["started", "begun", "ended", "begun", "ended", "ended", "stopped"]
+    assert [one["event"] for one in lines] == ["starting", "begun", "ended", "begun", "ended", "ended", "stopped"]
     assert (lines[0]["host"], lines[2]["kind"], lines[5]["kind"]) == ("127.0.0.1", "warm-up", "generate_image")

@@ -170,10 +170,10 @@ def test_pictures_are_counted_when_they_are_made_and_given_back_when_they_are_no
         with pytest.raises(ZeroDivisionError):
             submit(3).result()
     assert left() == 4
-    clip = counted.submit(Request("tiny-latte", 0, steps=2, frames=4), address="192.0.2.1", preview=False)
-    assert clip.result().files
+    assert submit(4).result().files
     with says(RequestError, "none is left: try again in"):
         submit(1)
+    assert allowances.pictures(Job(request=Request("tiny-latte", 0, (0, 1), frames=4))) == 8
 
 
 def _set() -> threading.Event:
@@ -301,12 +301,12 @@ def post(url: str, path: str, content: bytes | Iterator[bytes], kind: str) -> tu
 FORM = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n%s\r\n--b--\r\n'
 
 
-@pytest.fixture
-def small(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def small(hub: Hub) -> Iterator[str]:
     """A page that takes little in one request."""
-    monkeypatch.setattr(bodies, "MOST", 3000)
-    monkeypatch.setattr(bodies, "MOST_UPLOAD", 5000)
-    with serving(hub) as url:
+    with pytest.MonkeyPatch.context() as patch, serving(hub) as url:
+        patch.setattr(bodies, "MOST", 3000)
+        patch.setattr(bodies, "MOST_UPLOAD", 5000)
         yield url
 
 

@@ -116,7 +116,8 @@ def until_interrupted(hub: Hub) -> NoReturn:
     for tunnel in CURRENT_TUNNELS:
         tunnel.kill()
     event_log.say("stopped")
-    logging.shutdown()
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     sys.stdout.flush()
     os._exit(0)  # the server's threads would wait for every connection that is open
 
@@ -137,6 +138,8 @@ def launch(page: gr.Blocks, hub: Hub, serving: Serving, **more: Any) -> None:
     hub.check_folder()
     if serving.log:
         event_log.start(hub, serving.log, serving.log_prompts)
+        facts = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
+        event_log.say("starting", version=zoo.__version__, host=serving.host, port=serving.port, **facts)
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
@@ -144,8 +147,6 @@ def launch(page: gr.Blocks, hub: Hub, serving: Serving, **more: Any) -> None:
         )  # fmt: skip
     if serving.log:
         event_log.take_over("uvicorn", "uvicorn.error")
-    facts = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
-    event_log.say("started", version=zoo.__version__, host=serving.host, port=serving.port, **facts)
     sessions.bound(page)
     hub.results.retention.prune_soon()
 
