@@ -21,6 +21,8 @@ from zoo.errors import VotesError
 
 Z = 1.959964
 """Standard deviations that hold 95 % of a normal distribution."""
+MOST = 100_000
+"""Choices that are kept, of all visitors together; the oldest leave first."""
 TABLE = """create table if not exists votes (id integer primary key, made text not null, visitor text not null, subject text not null,
 seeds text not null, settings text not null, chosen integer)"""
 
@@ -93,6 +95,7 @@ class Votes:
         row = (time, visitor, subject, json.dumps(list(seeds)), json.dumps(list(settings)), choice)
         with self._open() as file:
             file.execute("insert into votes (made, visitor, subject, seeds, settings, chosen) values (?, ?, ?, ?, ?, ?)", row)
+            file.execute("delete from votes where id <= (select max(id) from votes) - ?", (MOST,))
 
     def all(self, visitor: str | None = None) -> list[Vote]:
         """Choices in their order, of one visitor or of all. Raises VotesError."""

@@ -28,8 +28,8 @@ class Taken:
 
     def __init__(self, window: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.window, self.clock = window, clock
-        self._taken: OrderedDict[str, deque[list[int]]] = OrderedDict()
-        """By visitor, in the order in which they took something last: [part, amount], the earliest first."""
+        self._taken: OrderedDict[str, deque[list[float]]] = OrderedDict()
+        """By visitor, in the order in which they took something last: [when, amount] of each part, the earliest first."""
         self._lock = threading.Lock()
 
     def take(self, who: str, amount: int, most: int) -> float:
@@ -39,10 +39,9 @@ class Taken:
             surplus = sum(count for _, count in parts) + amount - most
             if surplus > 0:
                 return self._wait(parts, surplus, now)
-            part = int(now * PARTS / self.window)
-            if not parts or parts[-1][0] != part:
-                parts.append([part, 0])
-            parts[-1][1] += amount
+            if not parts or self._part(parts[-1][0]) != self._part(now):
+                parts.append([now, 0])
+            parts[-1] = [now, parts[-1][1] + amount]
             self._taken[who] = parts
             self._taken.move_to_end(who)
             while len(self._taken) > VISITORS:
@@ -52,7 +51,7 @@ class Taken:
     def left(self, who: str, most: int) -> int:
         """What may still be taken of `most`."""
         with self._lock:
-            return max(0, most - sum(count for _, count in self._of(who)))
+            return max(0, most - int(sum(count for _, count in self._of(who))))
 
     def give_back(self, who: str, amount: int) -> None:
         """As if so much of what was taken last had not been."""
@@ -70,28 +69,27 @@ class Taken:
     def __len__(self) -> int:
         return len(self._taken)
 
-    def _until(self, part: int) -> float:
-        """When what was taken in a part no longer counts."""
-        return (part + 1) * self.window / PARTS + self.window
+    def _part(self, when: float) -> int:
+        return int(when * PARTS / self.window)
 
-    def _wait(self, parts: deque[list[int]], surplus: int, now: float) -> float:
-        for part, count in parts:
-            surplus -= count
+    def _wait(self, parts: deque[list[float]], surplus: float, now: float) -> float:
+        for when, amount in parts:
+            surplus -= amount
             if surplus <= 0:
-                return max(self._until(part) - now, 0.001)
+                return when + self.window - now + 0.001
         return math.inf
 
-    def _of(self, who: str) -> deque[list[int]]:
+    def _of(self, who: str) -> deque[list[float]]:
         """What one visitor has taken; what no longer counts is let go of, all of it of those who have taken nothing since. The lock is
         held."""
         now = self.clock()
         while self._taken:
             other, parts = next(iter(self._taken.items()))
-            if parts and self._until(parts[-1][0]) > now:
+            if parts and parts[-1][0] + self.window > now:
                 break
             del self._taken[other]
         parts = self._taken.get(who, deque())
-        while parts and self._until(parts[0][0]) <= now:
+        while parts and parts[0][0] + self.window <= now:
             parts.popleft()
         return parts
 
@@ -118,7 +116,8 @@ class Allowances:
             return
         if wait := self.pictures.take(who, count, most):
             left = self.pictures.left(who, most)
-            ways = [f"ask for {left} at most"] * bool(left) + [f"try again in {_about(wait)}"] * (wait < math.inf)
+            ways = [f"ask for {left} at most"] if left else []
+            ways += [f"try again in {_about(wait)}"] if wait < math.inf else []
             what = "picture is" if count == 1 else "pictures are"
             raise RequestError(
                 f"{count} {what} too many: of {most} in 24 hours, which one visitor may make here, "

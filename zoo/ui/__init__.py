@@ -121,8 +121,9 @@ def until_interrupted(hub: Hub) -> NoReturn:
     hub.close(2.0)
     for tunnel in CURRENT_TUNNELS:
         tunnel.kill()
-    event_log.say("ended by a signal")
-    logging.shutdown()
+    event_log.say("stopped")
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     sys.stdout.flush()
     os._exit(0)  # the server's threads would wait for every connection that is open
 
@@ -143,6 +144,10 @@ def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
     hub.check_folder()
     page.allowed_hosts = serving.allowed_hosts
     page.expects_oauth = serving.login == "huggingface"
+    if serving.log:
+        event_log.start(hub, serving.log, serving.log_prompts)
+        facts = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
+        event_log.say("starting", version=zoo.__version__, host=serving.host, port=serving.port, **facts)
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share, root_path=serving.root_path,
@@ -150,9 +155,7 @@ def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
             **appearance(hub), **more,
         )  # fmt: skip
     if serving.log:
-        event_log.start(hub, serving.log, serving.log_prompts)
-        offered = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
-        event_log.say("started", version=zoo.__version__, host=serving.host, port=serving.port, **offered)
+        event_log.take_over("uvicorn", "uvicorn.error")
     page.app.state.launched = True
     sessions.bound(page)
     hub.results.retention.prune_soon()

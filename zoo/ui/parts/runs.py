@@ -186,7 +186,7 @@ def new_job(lane: str, seconds: float | None = None, join: Callable[[Any, Any], 
 
 def _kind(tab: Any) -> str:
     """As what the jobs of a tab are counted: ImageTab -> image."""
-    return type(tab).__name__.removesuffix("Tab").lower()
+    return type(tab).__name__.removesuffix("Tab").removeprefix("Reachable").lower()
 
 
 def _joined(earlier: Any, later: Any) -> dict | None:

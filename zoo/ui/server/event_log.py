@@ -143,9 +143,8 @@ class Writer(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream, self._lost = stream, 0
-        self._lines: queue.Queue[str | None] = queue.Queue(MOST)
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
-        self._thread.start()
+        self._lines: queue.Queue[str | threading.Event] = queue.Queue(MOST)
+        threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record."""
@@ -156,17 +155,22 @@ class Writer(logging.Handler):
         except Exception:
             self.handleError(record)
 
-    def close(self) -> None:
-        """Write what there is, for as long as that may take."""
+    def flush(self) -> None:
+        """Wait for what there is to be written, for as long as that may take. Uvicorn, when it starts, flushes and closes every handler
+        that there is: this one writes on."""
+        written = threading.Event()
         try:
-            self._lines.put_nowait(None)
+            self._lines.put_nowait(written)
         except queue.Full:
-            pass
-        self._thread.join(PATIENCE)
-        super().close()
+            return
+        written.wait(PATIENCE)
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while True:
+            line = self._lines.get()
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
             try:
                 self._stream.write(f"{line}\n")
                 self._stream.flush()
@@ -184,9 +188,13 @@ def start(hub: Hub, form: str, prompts: bool, stream: TextIO | None = None) -> W
     logging.getLogger().addHandler(writer)
     EVENTS.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
     threading.excepthook = lambda one: logging.getLogger(__name__).error("a thread ended by an error", extra={"fault": one.exc_value})
     hub.engine.watchers.append(EventLog(hub, prompts))
     return writer
+
+
+def take_over(*names: str) -> None:
+    """Write what these libraries log in the same form, which have set up a way of their own by now."""
+    for name in names:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
