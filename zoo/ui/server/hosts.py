@@ -93,9 +93,9 @@ class Hosts:
         forwarded = [name.strip() for value in headers.getlist("x-forwarded-host") for name in value.split(",")]
         hosts = [*headers.getlist("host"), *forwarded]  # only a program asks without any
         names = [host_name(host) for host in hosts]
-        if foreign := next((host for host, name in zip(hosts, names, strict=True) if not self.names.answers(name, shared)), None):
+        if foreign := [host for host, name in zip(hosts, names, strict=True) if not self.names.answers(name, shared)]:
             return (
-                f"This hub does not answer to the name {_printable(foreign)}: open it by an address of its machine, or whoever runs it "
+                f"This hub does not answer to the name {_printable(foreign[0])}: open it by an address of its machine, or whoever runs it "
                 f"names it with --allowed-hosts (PATCHWORK_ALLOWED_HOSTS)."
             )
         pages = headers.getlist("origin")
@@ -103,9 +103,9 @@ class Hosts:
             pages = headers.getlist("referer")
             if not pages and headers.get("sec-fetch-site") == "cross-site":
                 pages = ["null"]
-        if foreign := next((page for page in pages if not self.names.trusts(page, names, shared)), None):
+        if foreign := [origin for origin in pages if not self.names.trusts(origin, names, shared)]:
             return (
-                f"This hub does not take orders from a page of {_printable(foreign)}: open its own page, or whoever runs it names that "
+                f"This hub does not take orders from a page of {_printable(foreign[0])}: open its own page, or whoever runs it names that "
                 f"host with --allowed-hosts (PATCHWORK_ALLOWED_HOSTS)."
             )
         return ""

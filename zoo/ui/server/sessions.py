@@ -12,6 +12,7 @@ import copy
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+from gradio import mcp, route_utils
 from gradio.state_holder import SessionState, StateHolder
 from gradio.utils import LRUCache
 
@@ -100,7 +101,9 @@ class Mailboxes(LRUCache):
 
 
 def bound(page: gr.Blocks, most: int = MOST) -> None:
-    """Keep at most so many sessions of a page that was just launched."""
+    """Keep at most so many sessions of a page that was just launched; those without a name, which end with their call, are lean as well."""
+    for module in (route_utils, mcp):
+        module.SessionState = LeanSession
     sessions = Sessions()
     page.state_session_capacity = most
     sessions.set_blocks(page)
