@@ -68,7 +68,7 @@ def test_every_block_is_of_a_language_that_is_run_here_and_every_line_of_a_shell
 @pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"], ids=lambda code: code.split("\n")[2][:40])
 def test_every_python_block_runs_in_a_fresh_process(code: str, folder: Path, request: pytest.FixtureRequest) -> None:
     if "127.0.0.1:7860" in code:
-        code = code.replace("http://127.0.0.1:7860", request.getfixturevalue("server"))
+        code = code.replace("http://127.0.0.1:7860", request.getfixturevalue("server").rstrip("/"))
     done = run(folder, sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import logging
 import os
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 EVENTS = 400
 """Events that gradio handles at once: more than may wait in the engine and run, else who waits would keep the others out."""
+NEWER = ("run_history",)
+"""Arguments of launch() that gradio 6.2, the oldest that serves this page, does not have yet."""
 __all__ = ["build", "first_generator", "launch", "until_interrupted"]
 
 
@@ -177,7 +180,7 @@ def appearance(hub: Hub) -> dict[str, Any]:
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
     )
-    return {
+    options = {
         "theme": theme,
         "css": (HERE / "page.css").read_text(encoding="utf-8"),
         "head": f"<script>const HELP = {json.dumps(HELP)};\n{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
@@ -189,3 +192,4 @@ def appearance(hub: Hub) -> dict[str, Any]:
         "max_file_size": "50mb",
         "max_threads": max(EVENTS, 2 * hub.engine.limits.waiting),
     }
+    return {name: value for name, value in options.items() if name not in NEWER or name in inspect.signature(gr.Blocks.launch).parameters}

@@ -97,9 +97,9 @@ class McpApi:
         context, answer = server.request_context, None
         request: Request = context.request
         root = get_root_url(request, request.url.path, request.scope.get("root_path"))
-        session = request.headers.get("mcp-session-id", "")
         address, lane = request.client.host if request.client else "", "quick" if name == "list_models" else "run"
-        job = Job(f"mcp {session} {lane}" if session else "", address, lane=lane, pace=runs.EVERY)
+        account = openai_api.account(request, request.headers.get("mcp-session-id"), lane)
+        job = Job(account, address, lane=lane, pace=runs.EVERY)
         work = self.tools.call(name, words, lambda ticket: f"{root}{openai_api.PATH}/files/{ticket}")
         self.tools.hub.engine.submit(job, lambda _: work)
         leaving = asyncio.create_task(openai_api.cancel_when_left(request, job))

@@ -111,8 +111,7 @@ class OpenAiApi(Starlette):
         """Pictures of a class or of a text: at once when all are done, or as a stream."""
         values = await _values(request)
         root = get_root_url(request, request.url.path, request.scope.get("root_path"))
-        user = str(values.get("safety_identifier") or values.get("user") or "")[:100]
-        job = Job(f"openai {user}" if user else "", request.client.host if request.client else "")
+        job = Job(account(request, values.get("safety_identifier") or values.get("user")), request.client.host if request.client else "")
         try:
             self.hub.engine.submit(job, lambda _: self._made(values, lambda path: f"{root}{PATH}/files/{self.tickets.give(path)}"))
             events = _bytes(job, asyncio.create_task(cancel_when_left(request, job)))
@@ -261,6 +260,12 @@ async def cancel_when_left(request: Request, job: Job) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     job.cancel()
+
+
+def account(request: Request, word: Any, lane: str = "run") -> str:
+    """Whose share of the machine a job takes: that of who is logged in, else of the word by which a client names itself, if it does."""
+    whose = request.scope.get("visitor") or (word and f"program {str(word)[:100]}")
+    return f"{whose} {lane}" if whose else ""
 
 
 async def _refused(_: Request, error: Exception) -> Response:
