@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
     from zoo.settings import Serving
 
-OF_A_SPACE = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
+OF_A_SPACE = ("SPACE_ID", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
 """What Hugging Face sets on a Space whose front matter has `hf_oauth: true`."""
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import URL, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -102,7 +101,7 @@ class LoginDoor:
         if old := request.cookies.get(self.guard.cookie):
             self.guard.sessions.close(old)
         answer = (
-            RedirectResponse(f"{form.root(request.scope)}/login?{urlencode({'next': to, 'came': 1})}", 303, form.HEADERS)
+            RedirectResponse(URL(f"{form.root(request.scope)}/login").include_query_params(next=to, came=1), 303, form.HEADERS)
             if browser
             else JSONResponse({"success": True}, headers=form.HEADERS)
         )
@@ -133,7 +132,8 @@ class LoginDoor:
             nonlocal begun, refused
             if message["type"] == "http.response.start":
                 begun = True
-                if info := request.scope.get("session", {}).pop("oauth_info", None):
+                info = request.scope["session"].pop("oauth_info", None)
+                if info and form.path(request.scope) == HUB[1]:
                     user = self.guard.member(info.get("userinfo") or {})
                     if user:
                         answer = Response()

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
 
+from starlette.datastructures import URL
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ NEEDED = "Log in to open this page."
 
 def root(scope: Scope) -> str:
     """Under which path a browser finds this server: empty, or like /patchwork."""
-    return urlsplit(scope.get("root_path", "")).path.rstrip("/")
+    return URL(scope.get("root_path", "")).path.rstrip("/")
 
 
 def path(scope: Scope) -> str:
@@ -56,7 +56,7 @@ def local(address: str) -> str:
 def address(request: Request) -> str:
     """Where somebody wanted to go."""
     query = request.scope["query_string"].decode("latin-1")
-    return local(quote(path(request.scope), safe="/%:@!$&'()*+,;=~") + (f"?{query}" if query else ""))
+    return local(path(request.scope) + (f"?{query}" if query else ""))
 
 
 def page_wanted(request: Request) -> bool:
@@ -90,8 +90,8 @@ def login_page(
             "<button>Log in</button></form>"
         )
     if guard.huggingface:
-        query = urlencode({"_target_url": to})
-        form += f'<a class="go" href="{html.escape(base)}/login/huggingface?{html.escape(query)}">Log in with Hugging Face</a>'
-    theme = re.search(r"(?:^|&)__theme=(dark|light)(?:&|$)", urlsplit(to).query)
+        there = URL(f"{base}/login/huggingface").include_query_params(_target_url=to)
+        form += f'<a class="go" href="{html.escape(str(there))}">Log in with Hugging Face</a>'
+    theme = re.search(r"(?:^|&)__theme=(dark|light)(?:&|$)", URL(to).query)
     content = PAGE.substitute(theme=f' data-theme="{theme[1]}"' if theme else "", message=message, form=form, script=FRAMED)
     return HTMLResponse(content, status, HEADERS | dict(more or {}))

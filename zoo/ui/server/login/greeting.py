@@ -19,6 +19,6 @@ def greet(histories: int) -> Callable[[gr.Request], list[Any]]:
         scope = asked.request.scope
         name = html.escape(scope["user"].removeprefix(FROM_HUB))
         out = f'<form method="post" action="{html.escape(root(scope))}/logout"><button>Log out</button></form>'
-        return [f"<span>{name}</span> {out}", *[gr.update(label="Your history")] * histories]
+        return [f'<div class="who"><span>{name}</span>{out}</div>', *[gr.update(label="Your history")] * histories]
 
     return say

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 
 AGE = 7 * 24 * 3600
 """Seconds after which somebody has to log in again."""
-MOST = 10_000
+MOST, OF_USER = 10_000, 50
+"""Sessions of all, and of one user, of which the oldest leave first."""
 
 
 @dataclass(frozen=True)
@@ -24,25 +24,24 @@ class Session:
 
 
 class LoginSessions:
-    """The sessions by the digest of their word, so that who reads the memory has no word; the oldest leave first."""
+    """The sessions by the digest of their word, so that who reads the memory has no word."""
 
     def __init__(self) -> None:
-        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._sessions: dict[bytes, Session] = {}
 
     def open(self, user: str, proof: str = "") -> str:
         """A new session's word."""
         word = secrets.token_urlsafe(32)
         self._sessions[_digest(word)] = Session(user, proof, time.time() + AGE)
-        while len(self._sessions) > MOST:
-            self._sessions.popitem(last=False)
+        own = [digest for digest, session in self._sessions.items() if session.user == user]
+        for digest in [*own[:-OF_USER], *list(self._sessions)[:-MOST]]:
+            self._sessions.pop(digest, None)
         return word
 
     def find(self, word: str) -> Session | None:
         """The session of a word, None where there is none or it is over."""
         session = self._sessions.get(_digest(word))
-        if session and session.until < time.time():
-            return self.close(word)
-        return session
+        return session if session and session.until > time.time() else None
 
     def close(self, word: str) -> None:
         """End a session."""
