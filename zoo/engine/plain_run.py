@@ -1,4 +1,4 @@
-"""A generation as one plain generator, for another process: what it takes and what it yields can be pickled, and it needs no thread of ours.
+"""A generation as one plain generator, for another process: what it takes and yields can be pickled, and it needs no thread of ours.
 
 The other process is a fork of this one, made while our threads run: there they are gone, and a lock that one of them held stays locked for
 ever. So nothing here asks the hub, its cache of models or its scheduler: the models were put in place before, and one loop does the rest.
@@ -125,9 +125,7 @@ def _events(work: Work) -> Iterator[Progress | Outcome]:
     context = _context(card, request, device)
     network, trace, run_steps = Network(model.module), Trace() if work.trace else None, RunSteps(request) if work.keep_steps else None
     module = with_tables(card, request, model.module, network)
-    walks = [
-        walk(card, part, module, context, device, trace if k == 0 else None) for k, part in enumerate(parts_of(request, device))
-    ]
+    walks = [walk(card, part, module, context, device, trace if k == 0 else None) for k, part in enumerate(parts_of(request, device))]
     decode = _Decoder(card, autoencoder)
     started, laps, steps = time.monotonic(), [], []
     while not _Here.stops[work.place]:

@@ -54,7 +54,7 @@ class StepTiming:
 
 
 def multiply_adds(card: Card, request: Request, autoencoder: Card | None = None) -> float:
-    """Billions of multiply-adds of all steps of a resolved request, or of decoding its pictures by an autoencoder, as the cards count them."""
+    """Billions of multiply-adds of all steps of a resolved request, or of decoding its pictures, as the cards count them."""
     count, frames = len(request.seeds), request.frames if card.video else 1
     size = card.arch["input_size"]
     if autoencoder is not None:

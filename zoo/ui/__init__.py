@@ -96,7 +96,7 @@ def build(hub: Hub) -> gr.Blocks:
         Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
         endpoints(hub, looker)
         page.temp_file_sets.append(gallery_entries.SERVED)
-    return page.queue(max_size=sys.maxsize, default_concurrency_limit=None)  # the engine has a queue of its own; None means 1 on ZeroGPU
+    return page.queue(default_concurrency_limit=None)  # the engine has a queue of its own, which says how long it is
 
 
 def until_interrupted(hub: Hub) -> NoReturn:
