@@ -1,4 +1,4 @@
-"""ZeroGPU as far as a machine without a GPU can be it: the service that lends GPUs, on loopback, and PyPI `spaces` as it is, with its forks.
+"""ZeroGPU as far as a machine without a GPU can be it: the service that lends GPUs, on loopback, and PyPI `spaces` as it is.
 
 As a script, `python zero_gpu_place.py FILE ...` runs a file there: `spaces` emulates CUDA in this process, where a call that really
 needs it raises, and in the forked ones tensors come to the memory of the CPU, not of a GPU. Nothing else of it is changed.

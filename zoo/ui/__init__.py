@@ -66,10 +66,10 @@ def build(hub: Hub) -> gr.Blocks:
             with gr.Tab("Compare", id="compare") as comparing, gr.Tabs() as views:
                 with gr.Tab("Side by side", id="side-by-side"):
                     beside = CompareTab(hub, image.visitor)
-                with gr.Tab("X/Y grid", id="grid"):
-                    grid = GridTab(hub, image.visitor)
+                with gr.Tab("X/Y grid", id="grid") as table:
+                    grid = GridTab(hub, image.visitor, table)
                 with gr.Tab("Votes", id="votes") as votes:
-                    beside.wire(VotesTab(hub, image.visitor, votes), views)
+                    beside.wire(VotesTab(hub, image.visitor, votes), views, comparing)
             compared = beside.download.lists | grid.download.lists
             comparing.select(lambda: {part: gr.update(choices=make()) for part, make in compared.items()}, None, [*compared], **PRIVATE)
             looker = Looker(hub)
