@@ -29,6 +29,7 @@ from zoo.engine.hub import Hub
 from zoo.engine.plain_run import Outcome, Work
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import OutOfMemoryError, RequestError
+from zoo.ui.server.page import Page
 
 TOKEN = "a.e30.b"
 """What ZeroGPU's own page sends of its visitor: a JWT with nothing in it."""
@@ -126,8 +127,7 @@ def test_videos_comparisons_and_looks_at_a_step_come_of_it_too(client: Client, l
     assert [len(column["files"]) for column in columns] == [1, 1]
     for column in columns:
         assert column["receipt"][0]["pixels"] == pixels(here, Request.from_dict(column["receipt"][0]["request"]))[0]
-    file = columns[0]["files"][0]
-    overlay, facts = client.predict(handle_file(file["path"]), "tiny-dit", 3, None, "5", api_name="/look_inside")
+    overlay, facts = client.predict(handle_file(columns[0]["files"][0]), "tiny-dit", 3, None, "5", api_name="/look_inside")
     assert Path(overlay).read_bytes().startswith(b"\x89PNG")
     assert facts["layer"] == 3
 
@@ -176,12 +176,13 @@ def test_who_leaves_while_a_gpu_is_waited_for_frees_his_place_and_no_gpu_compute
     lender.holds.set()
     asked, released = len(lender.of("schedule")), len(lender.of("release"))
     try:
-        job = client.submit(*LONG, api_name="/generate_image")
-        until(lambda: len(lender.of("schedule")) > asked)
-        job.cancel()
-        until(lambda: lender.of("left") or len(lender.of("release")) > released)
+        for k in range(1, 4):  # two of a visitor may run at a time
+            job = client.submit(*LONG, api_name="/generate_image")
+            until(lambda: len(lender.of("schedule")) == asked + k)
+            job.cancel()
     finally:
         lender.holds.clear()
+    until(lambda: len(lender.of("release")) == released + 3)  # each would take minutes
 
 
 # ---- forks as the package makes them, in this process
@@ -282,7 +283,7 @@ def test_a_shorter_run_asks_for_less_and_none_for_more_than_anybody_has(lent: Hu
         return elsewhere.duration(Work(Request("tiny-dit", 4, 0, **words).resolved(card)))
 
     assert 1 <= duration(steps=5) < duration(steps=250) < duration(steps=1000)
-    elsewhere._timing.add(Request("tiny-dit", 4, 0, 1000, "ddim").resolved(card), [0.11] * 3)  # 110 s and the start: margin to 120
+    elsewhere._timing.seconds_per_step["tiny-dit 2"] = 0.11  # 110 s and the start: the margin is cut at 120
     assert duration(steps=1000, solver="ddim", guidance=2.0) == 120
     elsewhere._timing.seconds_per_step["tiny-dit 2"] = 10.0
     with says(RequestError, "about 167 minutes of a GPU", "choose fewer"):
@@ -312,7 +313,7 @@ def test_a_model_that_came_after_the_start_runs_here(lent: Hub) -> None:
 
 
 def test_elsewhere_the_package_changes_nothing_and_only_the_flavour_knows_it() -> None:
-    code = "import spaces, sys; f = lambda: (yield 1); assert spaces.GPU(duration=lambda: 3, size='large')(f) is f; assert 'torch' not in sys.modules"
+    code = "import spaces, sys; f = lambda: (yield 1); assert spaces.GPU(duration=lambda: 3)(f) is f; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env={**os.environ, "SPACES_ZERO_GPU": ""})
     knowing = []
     for path in [*(ROOT / "zoo").rglob("*.py"), *(ROOT / "spaces").rglob("*.py"), ROOT / "app.py"]:
@@ -323,8 +324,7 @@ def test_elsewhere_the_package_changes_nothing_and_only_the_flavour_knows_it() -
     assert [path.relative_to(ROOT).as_posix() for path in knowing] == ["spaces/zerogpu/app.py"]
 
 
-def test_gradio_lets_more_than_one_visitor_wait_there(here: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo import ui
-
+def test_gradio_lets_more_than_one_visitor_wait_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    assert ui.build(here)._queue.max_size > 10_000
+    with Page() as page:
+        assert page.queue(default_concurrency_limit=None)._queue.max_size > 10_000

@@ -1,7 +1,7 @@
-"""ZeroGPU as far as a machine without a GPU can be it: the service that lends GPUs, on loopback, and PyPI `spaces` as it is, forks included.
+"""ZeroGPU as far as a machine without a GPU can be it: the service that lends GPUs, on loopback, and PyPI `spaces` as it is.
 
-As a script, `python zero_gpu_place.py FILE ...` runs a file there: `spaces` emulates CUDA in this process, where a call that really needs it
-raises, and in the forked ones tensors come to the memory of the CPU in the place of a GPU's. Nothing else of it is changed.
+As a script, `python zero_gpu_place.py FILE ...` runs a file there: `spaces` emulates CUDA in this process, where a call that really
+needs it raises, and in the forked ones tensors come to the memory of the CPU, not of a GPU. Nothing else of it is changed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Generations that run in another process, as on ZeroGPU, where a GPU is lent for a request: what is put in place for them, what they will
-take, and how their events come back. All else of the hub stays here, on the CPU: passes that Look inside records, judges, steps decoded later.
+"""Generations in another process, as on ZeroGPU, where a GPU is lent for a request: what is put in place, what they take, what they say.
+
+All else of the hub stays here, on the CPU: the passes that Look inside records, the judges of Compare, steps decoded after a run.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ SHARE = 0.9
 ROOM = 5e9
 """Bytes that the models must leave free for what is computed with them, else the larger size is taken."""
 SPEED = {torch.bfloat16: 15_000.0, torch.float32: 5_000.0}
-"""Billions of multiply-adds a second of half an RTX Pro 6000, and least seconds of a step: reckoned, until a run of the model was measured."""
+"""Billions of multiply-adds a second of half an RTX Pro 6000: reckoned, until a run of the model was measured."""
 LAUNCH = 0.03
+"""Seconds that a step takes at least: reckoned, too."""
 START, MOVED = 4.0, 2e9
 """Seconds until a new process has CUDA, and bytes of weights that come onto the GPU in one: reckoned."""
 MARGIN = 1.3
@@ -182,8 +184,11 @@ class Elsewhere:
 
     def close(self) -> None:
         """End the processes that are left: they wait for the next run, and would outlive this one."""
-        for process in multiprocessing.active_children():
+        processes = multiprocessing.active_children()
+        for process in processes:
             process.kill()
+        for process in processes:
+            process.join(1.0)
 
     def _take_place(self) -> int:
         with self._lock:

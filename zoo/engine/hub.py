@@ -35,7 +35,7 @@ from zoo.engine.results import Results
 from zoo.engine.run_steps import RunSteps
 from zoo.engine.scheduler import Scheduler
 from zoo.engine.shared_pass import most_rows
-from zoo.engine.step_timing import StepTiming
+from zoo.engine.step_timing import SHARE, Price, StepTiming, multiply_adds, product_speed
 from zoo.engine.turn import computes_here
 from zoo.engine.walk import predictor
 from zoo.engine.watcher import told
@@ -327,36 +327,64 @@ class Hub(OfferedModels):
         """The network as a solver of this request asks it: (x, t) -> raw output, guided."""
         return predictor(card, request, module, context, self.device)
 
-    def seconds(self, request: Request) -> float | None:
-        """What a request will take here alone, once its model is loaded, from measured steps; None before any was measured."""
-        seconds = self.core_seconds(request)
-        side_by_side = self.engine.cores if self.whole(self.card(request.model)) else min(self.engine.cores, len(request.seeds))
-        return None if seconds is None else seconds / side_by_side
-
-    def core_seconds(self, request: Request) -> float | None:
-        """What it takes of one core."""
+    def price(self, request: Request) -> Price | None:
+        """What a request will take here alone, once its model is loaded: by measured steps, or, of a large model that never ran here, by
+        its multiply-adds; None before anything was measured."""
         request = request.resolved(card := self.card(request.model))
         if self.elsewhere and self.elsewhere.takes(card, request):
-            return self.elsewhere.seconds(card, request)
-        seconds = self.timing.seconds(request)
-        return None if seconds is None else seconds * (self.engine.cores if self.whole(card) else 1)
+            return Price(self.elsewhere.quota(card, request), "quota")
+        if (seconds := self.timing.seconds(request)) is not None:
+            return Price(seconds if self.whole(card) else seconds / min(self.engine.cores, len(request.seeds)), "measured")
+        if card.cost.params < SMALL or (speed := self.timing.speed(self._dtype_name(card))) is None:
+            return None
+        decoder = self.autoencoder(card, request) if card.latent else None
+        adds = multiply_adds(card, request) + (multiply_adds(card, request, decoder) if decoder else 0.0)
+        return Price(adds / (SHARE * speed), "reckoned")
+
+    def seconds(self, request: Request) -> float | None:
+        """The seconds of `price`."""
+        price = self.price(request)
+        return price and price.seconds
+
+    def core_seconds(self, request: Request) -> float | None:
+        """What it takes of one core, or of a GPU that is lent."""
+        if (price := self.price(request)) is None or price.basis == "quota":
+            return price and price.seconds
+        whole = self.whole(self.card(request.model))
+        return price.seconds * (self.engine.cores if whole else min(self.engine.cores, len(request.seeds)))
+
+    def _dtype_name(self, card: Card) -> str:
+        return str(self.models.dtype(card)).removeprefix("torch.")
 
     def prepare(self, identity: str) -> bool:
         """Load a small model and measure a few of its steps in the background, once; whether that is still going on.
 
-        So the first visitor does not wait, and is told the cost. What is wrong with a model is said to whoever runs it; a large one
-        is measured as it runs, for its first steps would keep others waiting.
+        So the first visitor does not wait, and is told the cost. What is wrong with a model is said to whoever runs it. The first steps
+        of a large one would keep others waiting: of it only how fast this machine multiplies is measured, which takes a moment.
         """
-        if self.elsewhere or self.card(identity).cost.params >= SMALL:
+        if self.elsewhere:
             return False
-        if identity not in self._warm_ups:
-            card = self.card(identity)
-            request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
-            try:
-                self._warm_ups[identity] = self.submit(request, visitor=None, account=f"warm-up of {identity}", kind="warm-up")
-            except ZooError:  # such as a queue that is full: whoever runs the model is told
+        card = self.card(identity)
+        what = self._dtype_name(card) if card.cost.params >= SMALL else identity
+        try:
+            if what in self._warm_ups:
+                pass
+            elif what == identity:
+                request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
+                self._warm_ups[what] = self.submit(request, visitor=None, account=f"warm-up of {identity}", kind="warm-up")
+            elif self.timing.speed(what) is None:
+                self._warm_ups[what] = self.engine.submit(
+                    Job(f"speed of {what}", lane="quick", kind="warm-up"), lambda _: self._measured_speed(what)
+                )
+            else:
                 return False
-        return not self._warm_ups[identity].ended
+        except ZooError:  # such as a queue that is full: whoever runs the model is told
+            return False
+        return not self._warm_ups[what].ended
+
+    def _measured_speed(self, dtype: str) -> Iterator[None]:
+        self.timing.add_speed(dtype, self.compute(product_speed, dtype, str(self.device), whole=True))
+        yield
 
     def whole(self, card: Card) -> bool:
         """Whether a model computes with all cores at once, and nothing beside it: large ones do; and one whose module two threads may not

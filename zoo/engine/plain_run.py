@@ -1,4 +1,4 @@
-"""A generation as one plain generator, for another process: what it takes and what it yields can be pickled, and it needs no thread of ours.
+"""A generation as one plain generator, for another process: what it takes and yields can be pickled, and it needs no thread of ours.
 
 The other process is a fork of this one, made while our threads run: there they are gone, and a lock that one of them held stays locked for
 ever. So nothing here asks the hub, its cache of models or its scheduler: the models were put in place before, and one loop does the rest.

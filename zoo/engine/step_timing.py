@@ -1,19 +1,32 @@
-"""How long a step takes here: measured as requests run, kept between starts, told before the next one."""
+"""How long a step takes here: measured as requests run, kept between starts, told before the next one; and reckoned where none ran yet."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zoo.catalog.files import atomic_write
 from zoo.engine.request import Request
 
 if TYPE_CHECKING:
     from zoo.catalog.card import Card
+
+
+SHARE = 0.6
+"""Of the speed of a product that a network reaches: 0.3 (Latte) to 1.0 (DiT in float32), measured on an AMD EPYC."""
+
+
+class Price(NamedTuple):
+    """Seconds that a request will take, and how that is known."""
+
+    seconds: float
+    basis: str
+    """measured (its model ran here) | reckoned (from its multiply-adds) | quota (of a visitor's GPU that is lent)."""
 
 
 class StepTiming:
@@ -43,6 +56,15 @@ class StepTiming:
         value = self.seconds_per_step.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
         return None if value is None else value * len(request.seeds) * request.frames * request.steps
 
+    def speed(self, dtype: str) -> float | None:
+        """Billions of multiply-adds a second of large products of a dtype on all cores, None before `add_speed`."""
+        return self.seconds_per_step.get(f"product {dtype}")
+
+    def add_speed(self, dtype: str, speed: float) -> None:
+        """Note how fast products of a dtype are here."""
+        self.seconds_per_step[f"product {dtype}"] = speed
+        self._save()
+
     def _save(self) -> None:
         """Keep what was measured for the next start; a disk that refuses costs only that."""
         with suppress(OSError), atomic_write(self.path) as part:
@@ -54,7 +76,7 @@ class StepTiming:
 
 
 def multiply_adds(card: Card, request: Request, autoencoder: Card | None = None) -> float:
-    """Billions of multiply-adds of all steps of a resolved request, or of decoding its pictures by an autoencoder, as the cards count them."""
+    """Billions of multiply-adds of all steps of a resolved request, or of decoding its pictures, as the cards count them."""
     count, frames = len(request.seeds), request.frames if card.video else 1
     size = card.arch["input_size"]
     if autoencoder is not None:
@@ -63,3 +85,17 @@ def multiply_adds(card: Card, request: Request, autoencoder: Card | None = None)
     passes = 1 if request.guidance == 1 else 2
     of_one = card.cost.gmacs / card.arch.get("num_frames", 1) or card.cost.params / 1e9 * (size / card.arch.get("patch_size", 2)) ** 2
     return of_one * passes * count * frames * request.steps
+
+
+def product_speed(dtype: str, device: str) -> float:
+    """Billions of multiply-adds a second of a layer of DiT-XL/2 on as many threads as are set: the best of eight laps."""
+    import torch
+
+    rows, width, outer = 512, 1152, 4608
+    x, weight = (torch.ones(shape, width, dtype=getattr(torch, dtype), device=device) for shape in (rows, outer))
+    laps = []
+    for _ in range(8):
+        begun = time.perf_counter()
+        torch.nn.functional.linear(x, weight)[0, 0].item()
+        laps.append(time.perf_counter() - begun)
+    return rows * width * outer / 1e9 / min(laps)

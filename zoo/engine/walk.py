@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def predictor(card: Card, request: Request, module: nn.Module, context: Tensor | None, device: torch.device) -> Callable[..., Tensor]:
-    """The network as a solver of a resolved request asks it: (x, t) -> raw output, guided; context: (2, n, d) of a model that reads text."""
+    """The network as a solver of a resolved request asks it: (x, t) -> raw output, guided; context: (2, n, d), for a model of prompts."""
     count, null, module = len(request.seeds), card.arch.get("num_classes"), with_tables(card, request, module)
     labels = torch.tensor(request.labels, device=device) if request.labels else None
     if context is not None:

@@ -74,10 +74,10 @@ def build(hub: Hub, *, login: bool = False) -> Page:
             with gr.Tab("Compare", id="compare") as comparing, gr.Tabs() as views:
                 with gr.Tab("Side by side", id="side-by-side"):
                     beside = CompareTab(hub, image.visitor)
-                with gr.Tab("X/Y grid", id="grid"):
-                    grid = GridTab(hub, image.visitor)
+                with gr.Tab("X/Y grid", id="grid") as table:
+                    grid = GridTab(hub, image.visitor, table)
                 with gr.Tab("Votes", id="votes") as votes:
-                    beside.wire(VotesTab(hub, image.visitor, votes), views)
+                    beside.wire(VotesTab(hub, image.visitor, votes), views, comparing)
             compared = beside.download.lists | grid.download.lists
             comparing.select(lambda: {part: gr.update(choices=make()) for part, make in compared.items()}, None, [*compared], **PRIVATE)
             page.looker = looker = Looker(hub)
@@ -107,7 +107,7 @@ def build(hub: Hub, *, login: bool = False) -> Page:
             titles = [image.history.title, *([film.history.title] if film else [])]
             page.load(greet(len(titles)), None, [who, *titles], queue=False, **PRIVATE)
         page.temp_file_sets.append(gallery_entries.SERVED)
-    return page.queue(max_size=sys.maxsize, default_concurrency_limit=None)  # the engine has a queue of its own; None means 1 on ZeroGPU
+    return page.queue(default_concurrency_limit=None)  # the engine has a queue of its own, which says how long it is
 
 
 def until_interrupted(hub: Hub) -> NoReturn:

@@ -10,7 +10,7 @@ import gradio as gr
 from zoo.engine.request import MAX_PROMPT, SOLVERS, Request, short
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
-from zoo.ui.parts import controls, markup
+from zoo.ui.parts import controls, cost, markup
 from zoo.ui.parts.model_dropdown import model_dropdown
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ HELP = {
     "guidance": "Classifier-free guidance w: eps = uncond + w (cond - uncond); 1 is off and halves the work.",
     "preset": "Solver, steps and guidance of a published protocol, or of the model's card.",
     "eta": "DDIM eta: 0 is deterministic, 1 adds as much fresh noise at each step as DDPM.",
+    "faster": "Writes fewer steps, and a solver that needs no more, into the controls: the model's preset `fast`, or the usual ones.",
     "vae": "The autoencoder that decodes latents to pixels: another one of the same shape changes fine detail.",
 }
 """One sentence a control, by the end of its element id."""
@@ -192,27 +193,32 @@ class Settings:
     def _cards_for(self, card: Card, vae: str | None) -> list[Card]:
         return [card, *(self.hub.card(part) for part in ((vae or card.latent.vae) if card.latent else None, card.text) if part)]
 
-    def price(self, model, count, frames, steps, solver, guidance, vae) -> tuple[str, Any, Any]:
-        """Say beforehand what a run will cost, or what is not downloaded, here and on the button; the timer ticks until that is known."""
-        idle = gr.Timer(active=False)
+    def build_cost(self) -> None:
+        """Put here what says what a run will cost, and offers a faster one."""
+        prefix = "video-" if self.video else ""
+        self.cost = gr.HTML(elem_id=f"{prefix}cost")
+        self.faster = gr.Button("Take fewer steps", size="sm", elem_id=f"{prefix}faster", visible=False)
+
+    def hasten(self, model: str) -> dict:
+        """Solver and steps of a model's fast preset; what else was chosen stays."""
+        solver, steps = cost.fast(self.hub.card(model))
+        return {self.solver: solver, self.steps: steps, self.eta: gr.update(value=0, visible=takes_eta(solver))}
+
+    def price(self, model, count, frames, steps, solver, guidance, vae) -> tuple[str, Any, Any, Any]:
+        """Say beforehand what a run will cost, or what is not downloaded, here and on the button, and offer a faster one; the timer ticks
+        until that is known."""
         try:
             card = self.hub.card(model)
             cards = self._cards_for(card, vae)
             label = self.offer.label(cards)
             if words := self.offer.downloads.words(cards):
-                return markup.note(words), idle, label
+                return markup.note(words), gr.update(active=False), label, gr.update(visible=False)
             subject, guidance = "a" if card.text else 0, guidance if card.guidable else 1
             request = controls.make_request(card, subject, count, 0, steps, solver, guidance, frames=frames)
-            seconds = self.hub.seconds(request)
+            words, faster, timer = cost.answer(self.hub, [request], request.rounded(int(steps)))
+            return words, timer, cost.on_button(self.hub, [request], label), faster
         except ZooError as error:
-            return markup.note(str(error), "error"), gr.skip(), gr.skip()
-        if seconds is None and self.hub.prepare(card.id):
-            return markup.note("measuring how fast this machine is ..."), gr.Timer(active=True), label
-        cost = (
-            f"about {controls.duration(seconds)} here, from measured steps" if seconds else "what a run costs is known after the first one"
-        )
-        rounding = request.rounded(int(steps))
-        return markup.note(f"{cost}; {rounding}" if rounding else cost), idle, label
+            return markup.note(str(error), "error"), gr.skip(), gr.skip(), gr.update(visible=False)
 
     def _of(self, card: Card, preset: str | None) -> dict[str, dict[str, Any]]:
         defaults = card.preset(preset) if preset else card.sampling

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class Page(gr.Blocks):
 
     def queue(self, *values: Any, **words: Any) -> Page:
         """As gradio does, with mailboxes that outlive those who leave; from the start, for somebody may call while the page is launched."""
-        super().queue(*values, **words)
+        super().queue(*values, **{"max_size": sys.maxsize} | words)  # None is 1 on ZeroGPU: the second visitor would be sent away
         self._queue.pending_messages_per_session = Mailboxes(self._queue.pending_messages_per_session.max_size)
         return self
 

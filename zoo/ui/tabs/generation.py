@@ -37,7 +37,6 @@ class GenerationTab(runs.RunButtons):
     again: gr.Button
     link: gr.Button
     drop: gr.UploadButton
-    cost: gr.HTML
     progress: gr.HTML
     facts: gr.HTML
     verdict: gr.HTML
@@ -77,6 +76,7 @@ class GenerationTab(runs.RunButtons):
         settings.reuse.click(lambda seed: gr.skip() if seed is None else str(seed), self.last_seed, settings.seed, queue=False, **PRIVATE)
         for part in (settings.model, settings.preset):
             part.input(self.choose, [settings.model, settings.preset, settings.selection], setting_outputs, queue=False, **PRIVATE)
+        settings.faster.click(settings.hasten, settings.model, [settings.solver, settings.steps, settings.eta], queue=False, **PRIVATE)
         settings.solver.input(settings.eta_for, settings.solver, settings.eta, queue=False, **PRIVATE)
         self.back = [*setting_outputs, self.origin]
         self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
@@ -118,7 +118,7 @@ class GenerationTab(runs.RunButtons):
     def _wire_cost(self, run: Dependency, events: Sequence[Any], inputs: Sequence[Any], price: Callable[..., Any]) -> None:
         """Say what a run will cost whenever something that decides it changes, until it is known."""
         timer = gr.Timer(2)
-        outputs = [self.cost, timer, self.go]
+        outputs = [self.settings.cost, timer, self.go, self.settings.faster]
         run.then(price, inputs, outputs, queue=False, **PRIVATE)
         gr.on([*events, timer.tick, *(part.change for part in inputs)], price, inputs, outputs, queue=False, **PRIVATE)
 

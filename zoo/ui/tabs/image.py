@@ -65,7 +65,7 @@ class ImageTab(GenerationTab):
             self.go = gr.Button("Generate", variant="primary", elem_id="generate", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=False)
             self.settings.offer = self.offer = Offer(self.hub, self.go, "image-")
-        self.cost = gr.HTML(elem_id="cost")
+        self.settings.build_cost()
         with gr.Accordion("More", open=False):
             self.settings.build_more()
         self.drop = gr.UploadButton("Restore the settings of a PNG", size="sm", elem_id="drop")
@@ -198,7 +198,7 @@ class ImageTab(GenerationTab):
         words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
         return self._show([files[event.index]]) | self.steps_of(None) | {self.facts: words, self.progress: ""}
 
-    def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any]:
+    def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any, Any]:
         """Say beforehand what a run will cost, or what must be downloaded for it."""
         return self.settings.price(model, count, None, steps, solver, guidance, vae)
 

@@ -56,7 +56,7 @@ class VideoTab(GenerationTab):
                     self.go = gr.Button("Generate", variant="primary", elem_id="video-generate", elem_classes="go")
                     self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", elem_classes="halt", visible=False)
                     self.settings.offer = self.offer = Offer(hub, self.go, "video-")
-                self.cost = gr.HTML(elem_id="video-cost")
+                self.settings.build_cost()
                 with gr.Accordion("More", open=False):
                     self.settings.build_more()
                 self.drop = gr.UploadButton("Restore the settings of a video", size="sm", elem_id="video-drop")

@@ -41,6 +41,7 @@ HELP: dict[str, str] = {
     "compare-number": "How many settings stand side by side.",
     "compare-blind": "Hides which column is which, and shuffles them, until you have chosen: a blind preference test.",
     "compare-go": "Runs all columns on the same noise, a step of each in turn.",
+    "compare-faster": "Writes fewer steps, and a solver that needs no more, into every column: each model's preset `fast`, or the usual.",
     "compare-stop": "Ends the run within one step and keeps what is there.",
     "compare-noise": "Shows the clean prediction x0 of every column where its sample was equally noisy, not at the equal step.",
     "lockstep": "One clock for the videos of all columns: pause it, or drag to a frame.",
@@ -105,6 +106,9 @@ class CompareComponents(runs.RunButtons):
             self.go = gr.Button("Compare", variant="primary", elem_id="compare-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", elem_classes="halt", visible=False)
             self.download = Offer(self.hub, self.go, "compare-", "Compare", ", then compare")
+        self.cost = gr.HTML(elem_id="compare-cost")
+        self.faster = gr.Button("Take fewer steps", size="sm", elem_id="compare-faster", visible=False)
+        self.timer = gr.Timer(2, active=False)
 
     def _build_setting(self, name: str, card: Card, solver: str, visible: bool) -> None:
         with gr.Group(visible=visible, elem_classes="setting") as group:

@@ -14,7 +14,7 @@ from zoo.compare.grid import AXES, Grid
 from zoo.engine.request import Progress, Result, first_seed
 from zoo.errors import RequestError
 from zoo.media import figures
-from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts import controls, cost, markup, runs
 from zoo.ui.parts.download import Offer, sizes
 from zoo.ui.parts.model_dropdown import model_dropdown
 from zoo.ui.parts.runs import PRIVATE
@@ -44,6 +44,7 @@ HELP: dict[str, str] = {
     "grid-y": "What changes from row to row, or nothing.",
     "grid-ys": "Values of the rows: a list such as 10,20,50, or first-last:step such as 1-8:1.",
     "grid-go": "Fills the grid cell by cell; cells that differ in seed and class only are made together.",
+    "grid-faster": "Writes fewer steps, and a solver that needs no more, into the boxes: the model's preset `fast`, or the usual ones.",
     "grid-stop": "Ends the run within one step; finished cells stay.",
     "grid-rest": "Makes the cells that are still empty; finished cells stay.",
     "grid-table": "Click a cell, or walk with the arrow keys and press Enter, to see its setting and to open it.",
@@ -56,7 +57,7 @@ HELP: dict[str, str] = {
 class GridTab(runs.RunButtons):
     """The components of the grid and what they do; a grid stands in the visitor's own state."""
 
-    def __init__(self, hub: Hub, visitor: gr.BrowserState) -> None:
+    def __init__(self, hub: Hub, visitor: gr.BrowserState, tab: gr.Tab) -> None:
         self.hub, self.visitor, self.flags = hub, visitor, runs.StopFlags()
         self.grid, self.path = gr.State(None, time_to_live=STATE_SECONDS), gr.State("")
         with gr.Row(elem_classes="tab"):
@@ -64,7 +65,7 @@ class GridTab(runs.RunButtons):
                 self._build_controls()
             with gr.Column(elem_classes="result"):
                 self._build_result()
-        self._wire()
+        self._wire(tab)
 
     def _build_controls(self) -> None:
         card = controls.first_generator(self.hub)
@@ -90,6 +91,7 @@ class GridTab(runs.RunButtons):
             self.download = Offer(self.hub, self.go, "grid-", "Run", ", then run")
         self.rest = gr.Button("Run the missing cells", elem_id="grid-rest", visible=False)
         self.cost = gr.HTML(elem_id="grid-cost")
+        self.faster = gr.Button("Take fewer steps", size="sm", elem_id="grid-faster", visible=False)
 
     def _build_result(self) -> None:
         self.note = gr.HTML(elem_id="grid-note", elem_classes="first")
@@ -103,7 +105,7 @@ class GridTab(runs.RunButtons):
             self.open = gr.Button("Open this cell on its tab", size="sm", elem_id="grid-open")
             self.inside = gr.Button("Look inside this cell", size="sm", elem_id="grid-inside")
 
-    def _wire(self) -> None:
+    def _wire(self, tab: gr.Tab) -> None:
         inputs = [self.model, self.label, self.prompt, self.seed, self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys]
         outputs = [self.table, self.note, self.files, self.facts, self.actions, self.grid, self.path, self.go, self.rest, self.halt]
         self.download.click(self.run, [self.visitor, self.grid, *inputs], outputs, self._needed)
@@ -118,7 +120,10 @@ class GridTab(runs.RunButtons):
             (self.y, self.ys, self.example_down, self.chosen["y"]),
         ):
             axis.input(handler, [axis, state, self.model], [values, state, self.note], queue=False, **PRIVATE)
-        gr.on([part.change for part in inputs], self.price, inputs, [self.cost, self.go], queue=False, **PRIVATE)
+        timer = gr.Timer(2, active=False)
+        prices = [self.cost, self.go, self.faster, timer]
+        gr.on([timer.tick, tab.select, *(part.change for part in inputs)], self.price, inputs, prices, queue=False, **PRIVATE)
+        self.faster.click(self.hasten, self.model, [self.steps, self.solver], queue=False, **PRIVATE)
         self.save.click(self.keep, self.grid, [self.files, self.note], **PRIVATE)
         self.table.click(self.select, self.grid, [self.facts, self.actions, self.path, self.note], **PRIVATE)
 
@@ -175,25 +180,35 @@ class GridTab(runs.RunButtons):
         setting |= {"prompt": prompt} if card.text else {}
         return grid.plan(self.hub, setting, (x, xs), ("", "") if y == NOTHING else (y, ys))
 
-    def price(self, *values: Any) -> tuple[str, Any]:
-        """Say beforehand how many cells there are and what they will cost, or what must be downloaded first."""
+    def price(self, *values: Any) -> tuple[str, Any, Any, Any]:
+        """Say beforehand how many cells there are and what they will cost, or what must be downloaded first, and offer a faster way; the
+        timer ticks until the cost is known."""
         try:
             plan = self.plan(*values)
             parts = self._parts(plan)
-            words = self.download.downloads.words(parts)
-            return markup.note(words or self._cost(plan)), self.download.label(parts)
+            if words := self.download.downloads.words(parts):
+                return markup.note(words), self.download.label(parts), *cost.NOTHING[1:]
+            requests = [cell.request for cell in plan.all_cells]
+            _, faster, timer = cost.answer(self.hub, requests)
+            varied = {"steps", "solver"} & {plan.across[0], plan.down[0]}
+            label = cost.on_button(self.hub, requests, self.download.label(parts))
+            return markup.note(self._cost(plan)), label, cost.NOTHING[1] if varied else faster, timer
         except Exception as error:
-            return markup.note(runs.sentence(error), "error"), gr.skip()
+            return markup.note(runs.sentence(error), "error"), gr.skip(), *cost.NOTHING[1:]
+
+    def hasten(self, model: str) -> tuple[str, str]:
+        """Steps and solver of a model's fast preset."""
+        solver, steps = cost.fast(self.hub.card(model))
+        return str(steps), solver
 
     def _cost(self, plan: Grid) -> str:
-        """How many cells, and what they will cost, as far as steps were measured."""
-        seconds, unknown = plan.price(self.hub)
+        """How many cells, and what they will cost, as far as that is known."""
+        known = [cell.request for cell in plan.all_cells if self.hub.price(cell.request)]
         cells = f"{len(plan.cells)} x {len(plan.cells[0])} cells"
-        cost = f", about {controls.duration(seconds)} here, from measured steps" if unknown < len(plan.all_cells) else ""
-        for card in {cell.card.id for cell in plan.all_cells if self.hub.seconds(cell.request) is None}:
-            self.hub.prepare(card)
+        words = f", {cost.words(self.hub, known)}" if known else ""
+        unknown = len(plan.all_cells) - len(known)
         rest = f"; for {unknown} of them it is known after the first run" if unknown else ""
-        return f"{cells}{cost}{rest}"
+        return f"{cells}{words}{rest}"
 
     def _parts(self, plan: Grid) -> list[Card]:
         """The models that a grid needs, each once."""

@@ -16,10 +16,10 @@ from zoo.engine.request import MAX_IMAGES, Progress, Request, Result, first_seed
 from zoo.errors import RequestError, ZooError
 from zoo.media import receipts
 from zoo.sampling import takes_eta
-from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts import controls, cost, markup, runs
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings, autoencoders
-from zoo.ui.tabs.compare import columns_html
+from zoo.ui.tabs.compare import columns_html, take_over
 from zoo.ui.tabs.compare.comparison import Comparison, pair
 from zoo.ui.tabs.compare.components import AT_THE_END, COLUMNS, EMPTY, CompareComponents, classes, more_samples
 
@@ -37,8 +37,9 @@ class CompareTab(CompareComponents):
         super().__init__(hub)
         self.visitor, self.flags = visitor, runs.StopFlags()
 
-    def wire(self, votes: VotesTab, views: gr.Tabs) -> None:
-        """Let the components act, once those that count the choices stand as well; views: the tabs among which this one is."""
+    def wire(self, votes: VotesTab, views: gr.Tabs, comparing: gr.Tab) -> None:
+        """Let the components act, once those that count the choices stand as well; views: the tabs among which this one is, comparing:
+        the tab that holds them."""
         self.votes, self.views = votes, views
         of_two = [self.left, self.right, self.which, self.frame]
         detail = [self.slider, self.difference, self.path, self.detail_shown]
@@ -47,6 +48,14 @@ class CompareTab(CompareComponents):
         common = [self.label, self.prompt, self.count, self.seed, self.other_settings]
         inputs = [self.visitor, self.comparison, self.blind, self.number, *common, *(part for six in self.settings for part in six)]
         self.download.click(self.generate, inputs, outputs, self._needed)
+        asked = inputs[3:]
+        gr.on(
+            [self.timer.tick, comparing.select, *(part.change for part in asked)], self.price, asked, [self.cost, self.faster, self.timer],
+            queue=False, **PRIVATE,
+        )  # fmt: skip
+        faster = [part for _, steps, solver, _, eta, _ in self.settings for part in (steps, solver, eta)]
+        chosen = [part for six in self.settings for part in six[:2]]
+        self.faster.click(self.hasten, chosen, [*faster, self.timer], queue=False, **PRIVATE)
         models = [part for six in self.settings for part in (six[0], six[5])]
         gr.on([part.change for part in (self.number, *models)], self._label, [self.number, *models], self.go, queue=False, **PRIVATE)
         self.again.click(self.go_on, [self.visitor, self.comparison], outputs, **PRIVATE)
@@ -94,7 +103,7 @@ class CompareTab(CompareComponents):
             return {self.chosen[k]: before}
         card = self.hub.card(model)
         kept = label if self.hub.card(before).labels == card.labels else None
-        return self._shown(k, card, _defaults(card)) | (self._offer(card, kept) if k == 0 else {})
+        return self._shown(k, card, take_over.defaults(card)) | (self._offer(card, kept) if k == 0 else {})
 
     def _offer(self, card: Card, label: Any = None) -> dict:
         """The classes of the first column's model, or its prompt; what was taken over from another tab is gone."""
@@ -130,7 +139,8 @@ class CompareTab(CompareComponents):
         place = Settings.place(receipt, request)
         request = replace(request, seeds=request.seeds[place : place + 1], labels=request.labels[place : place + 1])
         rival = self._rival(card)
-        other, refused = _on_another(self.hub, request, rival)
+        other, refused = take_over.on_another(self.hub, request, rival)
+        words_of_both = take_over.difference(card, rival, refused)
         more = {"frames": request.frames, "fps": request.fps} if card.video else {}
         more |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
         words = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in more.items())
@@ -139,7 +149,7 @@ class CompareTab(CompareComponents):
             self.number: 2, **dict(zip(self.groups, self.groups_of(2), strict=True)),
             self.other_settings: more, self.views: gr.Tabs(selected="side-by-side"),
             self.other_settings_note: gr.update(value=markup.note(f"For all columns, from that result: {words}"), visible=bool(more)),
-        } | self._shown(0, card, request) | self._shown(1, rival, other) | self.say(_difference(card, rival, refused), "good")  # fmt: skip
+        } | self._shown(0, card, request) | self._shown(1, rival, other) | self.say(words_of_both, "good")  # fmt: skip
 
     def addressed(self, text: str) -> dict:
         """What the tab shows for the settings of an address, a JSON list of requests as /compare takes it. Raises a ZooError."""
@@ -192,6 +202,26 @@ class CompareTab(CompareComponents):
             return self.download.label(_parts(self.hub, [values[2 * k : 2 * k + 2] for k in range(int(number))]))
         except ZooError:  # such as an autoencoder that somebody typed: pressing the button says it
             return gr.skip()
+
+    def price(self, number: int, label: Any, prompt: str, count: Any, seed: str, other_settings: dict, *values: Any) -> tuple:
+        """Say beforehand what all columns will cost, and offer a faster way. What does not fit together yet costs nothing: pressing the
+        button says what is wrong."""
+        try:
+            columns = self._columns(int(number), label, prompt, count, seed, other_settings or {}, values)
+            if self.download.downloads.words(_parts(self.hub, [(one.card.id, one.request.vae) for one in columns])):
+                return cost.NOTHING
+            return cost.answer(self.hub, [request for one in columns for request in one.rounds])
+        except ZooError:
+            return cost.NOTHING
+
+    def hasten(self, *values: Any) -> dict:
+        """Solver and steps of each column's model as its fast preset has them, where that has fewer."""
+        updates: dict = {self.timer: gr.update(active=True)}
+        for k, (_, steps, solver, _, eta, _) in enumerate(self.settings):
+            name, number = cost.fast(self.hub.card(values[2 * k]))
+            if values[2 * k + 1] is None or values[2 * k + 1] > number:
+                updates |= {solver: name, steps: number, eta: gr.update(value=0, visible=takes_eta(name))}
+        return updates
 
     # ---- what happens
 
@@ -337,45 +367,10 @@ class CompareTab(CompareComponents):
         return {self.slider: images, self.difference: difference, self.path: path, self.detail_shown: [left, right, which, frame]}
 
 
-def _defaults(card: Card) -> Request:
-    """The setting that a card recommends."""
-    own = card.sampling
-    return Request(card.id, steps=own.steps, solver=own.solver, guidance=card.guidance.default, vae=card.latent and card.latent.vae)
-
-
 def _parts(hub: Hub, chosen: list[tuple[str, str | None]]) -> list[Card]:
     """Models, each with the autoencoder that was chosen for it, and what they need besides; each once."""
     parts = [part for model, vae in chosen for part in [*hub.parts(hub.card(model)), *([hub.card(vae)] if vae else [])]]
     return list({part.id: part for part in parts}.values())
-
-
-def _on_another(hub: Hub, request: Request, card: Card) -> tuple[Request, list[str]]:
-    """A resolved request on another model, and the words of it that this one does not allow: they are its defaults then."""
-    words = {word: getattr(request, word) for word in ("solver", "steps", "guidance", "eta", "vae")}
-    refused = []
-    if words["vae"] not in autoencoders(hub, card):
-        words["vae"] = None
-    if not card.guidable and request.guidance != 1:
-        words["guidance"], refused = 1.0, ["guidance"]
-    for more in ([], ["steps"], ["solver", "steps"]):
-        defaults = dict.fromkeys(more) | ({"eta": 0.0} if "solver" in more else {})
-        try:
-            return replace(request, model=card.id, **words | defaults).resolved(card), [*more, *refused]
-        except RequestError:
-            continue
-    return _defaults(card), ["solver", "steps", "guidance"]
-
-
-def _difference(card: Card, rival: Card, refused: list[str]) -> str:
-    """What A and B are after a result was taken over."""
-    words = f"A is the setting of that result. B is {rival.title} with the same solver, steps and guidance, so only the model differs."
-    if refused:
-        words = (
-            f"A is the setting of that result. B is {rival.title}, with its own default {' and '.join(refused)}, for it cannot take A's."
-        )
-    if rival is card:
-        words = "A and B are both the setting of that result, because no other model here draws the same: change one of them."
-    return f"{words} Then press Compare."
 
 
 def _sample(event: gr.EventData) -> int:

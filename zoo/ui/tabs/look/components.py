@@ -79,6 +79,7 @@ class LookComponents(runs.RunButtons):
             self.go = gr.Button("Look inside", variant="primary", elem_id="look-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="look-stop", elem_classes="halt", visible=False)
             self.offer = Offer(self.looker.hub, self.go, "look-", "Look inside", ", then look inside")
+        self.price_words = gr.HTML(elem_id="look-price")
         self.settings = gr.HTML(elem_id="look-settings")
         self.combination = gr.Dropdown(list(COMBINATIONS), value=MEAN, label="Combine heads", elem_id="look-way")
         self.layer = moving_slider(0, 3, 0, label="Layer", elem_id="look-layer")

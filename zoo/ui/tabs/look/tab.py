@@ -10,11 +10,11 @@ import gradio as gr
 
 from zoo.catalog.card import SEEING, Card
 from zoo.engine.request import Progress, Request, find_label
-from zoo.errors import RequestError
+from zoo.errors import RequestError, ZooError
 from zoo.inside.attention_figures import CHOSEN, COMBINATIONS, MEAN, ONE, RELEVANCE, ROLLOUT
 from zoo.inside.forward_record import ONTO, Layer, Recording, extra_of, layers_of
 from zoo.inside.inspector import holds_all
-from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts import controls, cost, markup, runs
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import labels
 from zoo.ui.tabs.look.components import EMPTY, FOLDS, NOTHING, LookComponents
@@ -55,6 +55,8 @@ class LookTab(LookComponents):
         self.example.input(self.open, [self.model, self.example, self.chosen, *view], self.all, **latest)
         wanted = [self.model, self.label, self.prompt, self.seed, self.steps, self.rival, self.origin]
         self.offer.click(self.generate, [*wanted, *view], self.all, self._needed)
+        timer, priced = gr.Timer(2, active=False), [self.model, self.label, self.steps, self.rival, self.origin]
+        gr.on([timer.tick, *(part.change for part in priced)], self.price_run, priced, [self.price_words, timer], queue=False, **PRIVATE)
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         uses = [self.layer, self.head, self.some, self.target, self.query]
         for part in (self.layer, self.head, self.some, self.frame, self.step, self.combination, self.target, self.query, self.free):
@@ -236,6 +238,20 @@ class LookTab(LookComponents):
         subject = {"model": card.id, "request": requests[0].to_dict()}
         subject |= {"rival": requests[1].to_dict()} if requests[1:] else {}
         yield self.idle() | self._opened(subject, View.of(*view))
+
+    def price_run(self, model: str, label: Any, steps: Any, rival: str, origin: dict | None) -> tuple[str, Any]:
+        """Say beforehand what the generation will cost that is looked into; nothing where none is, or pressing the button says why."""
+        try:
+            card = self.hub.card(model)
+            if card.task in SEEING or not self.hub.local(card):
+                return cost.NOTHING[::2]
+            requests = [_request(card, "a" if card.text else label or 0, "0", steps, origin)]
+            if rival != NOTHING:
+                other = self.hub.card(rival)
+                requests.append(Request(other.id, (0,) if other.label_names else (), steps=requests[0].steps).resolved(other))
+            return cost.answer(self.hub, requests)[::2]
+        except ZooError:
+            return cost.NOTHING[::2]
 
     def _needed(self, model: str, *values: Any) -> list[Card]:
         """The models of a run, and what they need; values: as `generate` takes them."""
