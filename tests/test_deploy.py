@@ -55,7 +55,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackPla
         for name, value in (("HF_ENDPOINT", running.url), ("MODELSCOPE_ENDPOINT", running.url), ("MODELSCOPE_API_TOKEN", "hf_write")):
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("HF_TOKEN", "hf_write")
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.url)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
         monkeypatch.setattr(asking, "WAITS", (0.0, 0.0, 0.0))
