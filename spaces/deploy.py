@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # for zoo; at the end, so that nothing in the checkout hides a package
@@ -71,13 +72,17 @@ def planned(given: argparse.Namespace, found: tree.Checkout) -> Plan:
     models, hardware = places.chosen(given.models), given.hardware or place.hardware
     places.check_sizes(given.flavour, hardware, models)
     sources = places.weights(given.flavour, models)
-    head = {"preload_from_hub": places.preloads(sources)} if sources and place.weights == "preload" else {}
+    head: dict[str, Any] = {"preload_from_hub": places.preloads(sources)} if sources and place.weights == "preload" else {}
     mounts = places.mounts(sources) if place.weights == "mount" else {}
     variables = {MARK: given.flavour} | dict(map(variable, given.variable))
     if models:
         variables["PATCHWORK_OFFER"] = ",".join(card.id for card in models)
     if mounts:
         variables["PATCHWORK_MODELS"] = ":".join(mounts)
+    if place.sdk == "docker" and not hardware.startswith("cpu"):
+        variables.setdefault("TORCH_INDEX", "https://pypi.org/simple")  # variables are build arguments, too: a PyTorch with CUDA
+    if variables.get("PATCHWORK_LOGIN") == "huggingface":
+        head["hf_oauth"] = True
     files = tree.build(found, given.flavour, head)
     if wrong := [key for key in given.secret if not VARIABLE.fullmatch(key)]:
         raise DeployError(f"{wrong[0][:40]!r} is no name of a variable: --secret takes the name, and never the value.")

@@ -55,7 +55,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackPla
         for name, value in (("HF_ENDPOINT", running.url), ("MODELSCOPE_ENDPOINT", running.url), ("MODELSCOPE_API_TOKEN", "hf_write")):
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("HF_TOKEN", "hf_write")
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.url)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
         monkeypatch.setattr(asking, "WAITS", (0.0, 0.0, 0.0))
@@ -185,6 +184,28 @@ def test_the_script_runs_from_anywhere_and_hides_no_package(tmp_path: Path) -> N
     (tmp_path / "spaces" / "__init__.py").write_text("real = True")
     code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]; import spaces; print(spaces.real)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
+
+
+def test_the_folder_of_this_name_is_not_taken_for_the_package_where_that_is_not_installed() -> None:
+    """As on a Space of the Docker SDK: gradio would call what the package has."""
+    code = f"""
+import importlib.machinery as machinery, sys
+class Ours:
+    find_spec = staticmethod(lambda name, *_: machinery.PathFinder.find_spec(name, [{str(ROOT)!r}]) if name == "spaces" else None)
+sys.meta_path.insert(0, Ours)
+import zoo.ui, gradio.blocks, gradio.block_function
+print(gradio.blocks.spaces, gradio.block_function.spaces)"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "None None\n", done.stderr
+
+
+def test_logging_in_with_hugging_face_and_a_gpu_in_a_container_need_a_word_more(run: Deploy, tmp_path: Path) -> None:
+    _, out, err = run("zoo", "--variable", "PATCHWORK_LOGIN=huggingface", "--dry-run", str(tmp_path / "login"))
+    assert head((Path(out) / "README.md").read_text())["hf_oauth"] is True
+    assert "TORCH_INDEX" not in err
+    _, out, err = run("zoo", "--flavour", "docker", "--hardware", "t4-small", "--dry-run", str(tmp_path / "docker"))
+    assert "TORCH_INDEX=https://pypi.org/simple" in err.splitlines()
+    assert "hf_oauth" not in head((Path(out) / "README.md").read_text())
 
 
 # ---- a Space

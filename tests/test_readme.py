@@ -26,7 +26,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 TEST = "python3 -m venv .venv && .venv/bin/pip install -r requirements-dev.txt && .venv/bin/python -m pytest"
 START = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/python app.py"
+STARTS = {
+    START,
+    START.replace("requirements.txt", "requirements.txt --extra-index-url https://download.pytorch.org/whl/cpu"),
+    "brew install python@3.13 && " + START.replace("python3 -m", "python3.13 -m"),
+}
+"""The lines that start it on a shell; the others are the first with what a system needs besides."""
+POWERSHELL = r"py -m venv .venv; .venv\Scripts\pip install -r requirements.txt; .venv\Scripts\python app.py"
 COMMAND = ".venv/bin/python -m zoo "
+DEPLOY = ".venv/bin/python spaces/deploy.py "
 ZOO = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines() if line.startswith(COMMAND)]
 
 
@@ -58,9 +66,10 @@ def run(folder: Path, *command: str, **environment: str) -> subprocess.Completed
 
 
 def test_every_block_is_of_a_language_that_is_run_here_and_every_line_of_a_shell_is_known() -> None:
-    assert {language for language, _ in BLOCKS} == {"sh", "python", "yaml"}
+    assert {language for language, _ in BLOCKS} == {"sh", "python", "yaml", "powershell"}
+    assert [block.strip() for language, block in BLOCKS if language == "powershell"] == [POWERSHELL]
     lines = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
-    assert {line for line in lines if line not in ZOO} == {START, TEST}
+    assert {line for line in lines if line not in ZOO and not line.startswith(DEPLOY)} == {*STARTS, TEST}
     assert len(ZOO) >= 14
     assert {line.split()[3] for line in ZOO} >= {"list", "show", "sample", "compare", "look", "verify", "fetch", "cache"}
 
@@ -82,6 +91,12 @@ def test_every_command_that_needs_no_network_runs(line: str, folder: Path) -> No
     if "--out" in words:
         assert all((folder / path).exists() for path in done.stdout.splitlines())
         assert any((folder / words[words.index("--out") + 1]).iterdir())
+
+
+def test_the_command_that_hosts_it_means_what_it_says(folder: Path) -> None:
+    (line,) = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines() if line.startswith(DEPLOY)]
+    done = run(ROOT, sys.executable, *shlex.split(line)[1:], "--dry-run", str(folder / "out"))
+    assert (done.returncode, (folder / "out" / "app.py").is_file()) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize("line", REMOTE, ids=lambda line: line.removeprefix(COMMAND))

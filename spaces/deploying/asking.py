@@ -16,7 +16,7 @@ from zoo.errors import ZooError
 
 MARK = "PATCHWORK_DEPLOYED"
 """The variable by which a later deploy knows that a Space is its own; its value is the flavour."""
-OURS = (MARK, "PATCHWORK_OFFER", "PATCHWORK_MODELS")
+OURS = (MARK, "PATCHWORK_OFFER", "PATCHWORK_MODELS", "PATCHWORK_LOGIN", "TORCH_INDEX")
 """Variables that a deploy sets, and takes away where they are not wanted any more."""
 WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further attempt."""

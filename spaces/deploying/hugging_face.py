@@ -95,13 +95,18 @@ class _Space:
 
     def _validate(self) -> None:
         """Let the hub check the front matter before anything is made."""
-        from huggingface_hub import SpaceCard
+        from huggingface_hub.utils import get_session, hf_raise_for_status
 
-        card = SpaceCard(content(self.plan.tree[README]).decode())
-        try:
-            patiently("check the front matter", lambda: card.validate(repo_type="space"))
-        except ValueError as error:
-            raise DeployError(f"The hub refuses the front matter of README.md ({words_of(error)}): correct it.") from error
+        asked = {"repoType": "space", "content": content(self.plan.tree[README]).decode()}
+
+        def faults() -> list[str]:
+            answer = get_session().post(f"{self.api.endpoint}/api/validate-yaml", json=asked)
+            if answer.status_code != 400:
+                hf_raise_for_status(answer)
+            return [str(fault.get("message")) for fault in answer.json().get("errors", [])]
+
+        if found := self._ask("check the front matter", faults):
+            raise DeployError(f"The hub refuses the front matter of README.md ({'; '.join(found)}): correct it.")
 
     def _is_ours(self) -> bool:
         """Whether the Space is there and was made by this command. Raises DeployError for one that was not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import inspect
 import json
 import logging
@@ -19,6 +20,9 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**12)  # after each call it would make a table of all before, for nobody
 os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+if (found := importlib.util.find_spec("spaces")) and found.origin is None:
+    sys.modules["spaces"] = None  # our folder of that name, no package: gradio takes it for PyPI's, where it runs in a Space
 
 import zoo
 from zoo.catalog import environment
