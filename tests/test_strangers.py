@@ -101,7 +101,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         Votes(hub.cache_dir / "choices.sqlite3").add(VISITOR, PROMPT_OF_A_VOTE, (1,), ("one", "two"), 0)
         files = [path for path in (*hub.results.folder.rglob("*"), *Path(get_upload_folder()).rglob("*")) if path.is_file()]
         event = begun(hub, url)
-        folders = {path.parent.name for path in files}
+        folders = {path.parent.name for path in files if len(path.parent.name) >= 32}
         made = [json.loads(path.read_text()) for path in files if path.suffix == ".json"]
         secrets = [VISITOR, SESSION, event, PROMPT_OF_A_VOTE, *folders, *(one["pixels"] for one in made)]
         yield Served(hub, page, url, files, event, secrets)
@@ -119,7 +119,7 @@ def begun(hub: Hub, url: str) -> str:
 
     def slowly(*values: Any) -> Callable[..., Any]:
         step = predict(*values)
-        return lambda *of: time.sleep(1) or step(*of)
+        return step if values[1].steps < 100 else lambda *of: time.sleep(1) or step(*of)
 
     hub.predict = slowly
     fn = next(one for one in httpx.get(f"{url}config").json()["dependencies"] if one["api_name"] == "generate_image")
@@ -184,7 +184,7 @@ def tries(served: Served) -> Iterator[tuple[str, str, dict[str, Any]]]:
             for method in ("GET", "POST"):
                 yield method, prefix + path.partition("{")[0], {"params": {"session_hash": SESSION}}
     for number, fn in served.page.fns.items():
-        for filling in (None, "a" * 32, "0" * 32):
+        for filling in (None, "a" * 32):
             values = [filling] * len(fn.inputs)
             yield "POST", "/gradio_api/run/x", {"json": {"data": values, "fn_index": number}}
         body = {"data": [None] * len(fn.inputs), "fn_index": number, "session_hash": "stranger01"}
@@ -231,23 +231,17 @@ def test_a_thousand_tries_of_a_stranger_get_nothing_of_another_visitor(served: S
     before, all_tries = served.state(), list(tries(served))
     assert len(all_tries) > 1000
 
-    took = []
-
     def attempt(one: tuple[str, str, dict[str, Any]]) -> tuple[int, str]:
         method, path, more = one
         more = dict(more)
         if more.pop("stream", False):
             with client.stream(method, path, **more) as answer:
                 return answer.status_code, next(answer.iter_text(), "")
-        begun = time.time()
         answer = client.request(method, path, **more)
-        took.append((time.time() - begun, one[:2], str(one[2])[:100], answer.status_code))
         return answer.status_code, answer.text
 
     with httpx.Client(base_url=served.url, timeout=120, follow_redirects=True) as client, ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(attempt, all_tries))
-    print(len(all_tries))
-    [print(x) for x in sorted(took)[-25:]]
     told = [(one, secret) for one, (_, text) in zip(all_tries, answers, strict=True) for secret in served.secrets if secret in text]
     own = [(one, secret) for one, secret in told if secret not in json.dumps(one, default=str)]
     assert own == []
@@ -272,10 +266,13 @@ def test_the_visitor_himself_has_it_all(served: Served) -> None:
     """Without this the test above would hold for a hub that gives nobody anything."""
     with httpx.Client(base_url=served.url, timeout=60) as client:
         for path in served.files:
-            assert client.get(f"/gradio_api/file={path}").content == path.read_bytes()
+            if path.suffix != ".history":
+                assert client.get(f"/gradio_api/file={path}").content == path.read_bytes()
     [update, *_] = served.events("History.update")
-    assert served.files[0].name.encode() in served.run(update, [VISITOR]).content or VISITOR
-    assert all(path.parent.name in served.run(update, [VISITOR]).text or path for path in served.files)
+    shown, others = served.run(update, [VISITOR]).text, served.run(update, ["a" * 32]).text
+    names = [path.name for path in served.hub.results.history(VISITOR)]
+    assert len(names) == 2
+    assert all(name in shown and name not in others for name in names)
     assert "1 choice" in served.run(served.events("VotesTab.show")[0], [VISITOR, "my choices"]).text
 
 
@@ -393,10 +390,12 @@ def listener() -> Iterator[tuple[str, list[bytes]]]:
         thread.join()
 
 
+EVERYWHERE = 2
+"""How many of these forms are tried with every event; the others with those that take a file."""
 FORMS: list[Callable[[str], Any]] = [
     lambda url: {"path": url, "url": url, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}},
+    lambda url: [{"path": "a", "deeper": {"path": url, "meta": {"_type": "gradio.FileData"}}}],
     lambda url: [{"image": {"path": url, "meta": {"_type": "gradio.FileData"}}, "caption": None}],
-    lambda url: {"path": "a", "deeper": {"path": url, "meta": {"_type": "gradio.FileData"}}},
     lambda url: {"path": url},
     lambda url: url,
 ]
@@ -408,9 +407,16 @@ def test_no_address_given_as_a_file_is_fetched_by_any_event(
 ) -> None:
     monkeypatch.setattr("safehttpx.is_public_ip", lambda _: True)  # gradio itself refuses this machine's own, and no other
     url, asked = listener
+    events = {number: [part for part in fn.inputs if not part.stateful] for number, fn in served.page.fns.items()}
+    takes_a_file = (gr.File, gr.UploadButton, gr.DownloadButton, gr.JSON)
+    chosen = [
+        n
+        for n, parts in events.items()
+        if parts and (FORMS.index(form) < EVERYWHERE or any(isinstance(part, takes_a_file) for part in parts))
+    ]
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda item: served.run(item[0], [form(url)] * len(item[1].inputs)), served.page.fns.items()))
-    assert len(answers) > 160
+        list(pool.map(lambda number: served.run(number, [form(url)] * len(served.page.fns[number].inputs)), chosen))
+    assert len(chosen) > (90 if FORMS.index(form) < EVERYWHERE else 8)
     assert asked == []
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from gradio import processing_utils
 from starlette.middleware import Middleware
 
 from zoo.ui.server import mcp_api, openai_api
@@ -55,12 +57,14 @@ def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:
 
 def opening(serving: Serving) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """What happens to the server before its first request: the first door of all, before gradio's own, which tells every page elsewhere
-    that it may ask; and what this page has no use for is taken away."""
+    that it may ask; what this page has no use for is taken away; and the names of uploads can be told by nobody else, while gradio's own
+    secret for them stands in a file beside its code, the same for all who took one image of a container."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.middleware_stack = Hosts(app.middleware_stack, serving)
         close(app.router.routes)
+        processing_utils.hash_seed = secrets.token_bytes(16)
         yield
 
     return lifespan

@@ -28,6 +28,8 @@ CLOSED = {
 """How their paths begin, after the prefix of the API, and why."""
 URL = re.compile(r"/file=\s*[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """Of a request for a file that names no file of this machine, but an address (a drive has one letter)."""
+HISTORY = re.compile(r"/file=.*\.history(/|$)", re.IGNORECASE | re.DOTALL)
+"""Of one for the list of a visitor's results, which is the hub's own."""
 
 
 def close(routes: list[Any]) -> None:
@@ -45,14 +47,14 @@ def is_closed(path: str) -> bool:
 
 
 class OwnFiles:
-    """Middleware: a file is one of this machine; gradio would fetch an address that is asked for as one, and give it on as its own."""
+    """Middleware: a file that is asked for is one that the hub made; gradio would fetch an address as well, and give it on as its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI says."""
-        if scope["type"] == "http" and URL.search(scope["path"]):
-            await PlainTextResponse("This hub fetches no addresses: ask for a file that it made.", 403)(scope, receive, send)
+        if scope["type"] == "http" and (URL.search(scope["path"]) or HISTORY.search(scope["path"])):
+            await PlainTextResponse("This is no file that the hub made for you: ask for one that it named.", 403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import platform
 import re
-import socket
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.settings import Serving
 
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{0,5})?", re.IGNORECASE)
+ADDRESS = re.compile(r"[a-z]+://([^/?#]+)([/?#].*)?", re.IGNORECASE)
 SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing: a link on any page leads here by them, and names that page as Referer."""
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -38,7 +38,7 @@ class Names:
         self.here = is_loopback(serving.host)
         self.given = serving.allowed_hosts
         self.space = [name for name in map(host_name, os.environ.get("SPACE_HOST", "").split(",")) if name]
-        machine = socket.gethostname().lower()
+        machine = platform.node().lower()
         short = machine.partition(".")[0]
         self.machine = {host_name(serving.host), machine, short, f"{short}.local"} - {""}
 
@@ -58,10 +58,7 @@ class Names:
 
     def trusts(self, origin: str, hosts: list[str], shared: str = "") -> bool:
         """Whether a page of this origin may ask: it is one of this hub's own, under the name that it asks for or another of its names."""
-        try:
-            name = (urlsplit(origin).hostname or "").rstrip(".")
-        except ValueError:
-            return False
+        name = host_of(origin)
         if not name:  # "null": a page of nowhere
             return False
         same = name in hosts or (is_loopback(name) and any(map(is_loopback, hosts)))
@@ -89,7 +86,7 @@ class Hosts:
         headers, page = Headers(scope=scope), getattr(scope.get("app"), "blocks", None)
         if page is not None and any(name in headers for name in FORWARDED):
             page.proxied = True
-        shared = host_name(urlsplit(getattr(page, "share_url", None) or "").netloc)  # known some time after the start
+        shared = host_of(getattr(page, "share_url", None) or "")  # known some time after the start
         forwarded = [name.strip() for value in headers.getlist("x-forwarded-host") for name in value.split(",")]
         hosts = [*headers.getlist("host"), *forwarded]  # only a program asks without any
         names = [host_name(host) for host in hosts]
@@ -115,6 +112,12 @@ def host_name(host: str) -> str:
     """The name in `name:port`, in small letters, an address without brackets; empty where there is none."""
     match = HOST.fullmatch(host.strip())
     return match[1].strip("[]").rstrip(".").lower() if match else ""
+
+
+def host_of(address: str) -> str:
+    """The name of the host in the address of a page; empty where there is none."""
+    match = ADDRESS.fullmatch(address.strip())
+    return host_name(match[1]) if match else ""
 
 
 def is_address(name: str) -> bool:
