@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -78,11 +79,13 @@ def _of_address(job: Job, others: Sequence[Job]) -> int:
     return sum(network(one.address) == network(job.address) for one in others)
 
 
+@lru_cache(4096)
 def is_local(address: str) -> bool:
     """Whether an address is of this machine, or there is none."""
     return not address or (not isinstance(number := _number(address), str) and number.is_loopback)
 
 
+@lru_cache(4096)
 def network(address: str) -> str:
     """An address as whose it is counted: one of IPv6 is its network's, for whoever has one has 2^64."""
     number = _number(address)

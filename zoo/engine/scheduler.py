@@ -20,7 +20,7 @@ from zoo.engine.request import Progress
 from zoo.engine.shared_pass import MEMBERS, Rows, together
 from zoo.engine.turn import Turn, compute_here, current_job, work_for
 from zoo.engine.watcher import Watchers
-from zoo.errors import RequestError
+from zoo.errors import ZooError
 
 T = TypeVar("T")
 IDLE = 10.0
@@ -77,7 +77,7 @@ class Scheduler:
                     self.allowances.ask(job)
                     self._waiting.append((job, work))
                     self._admit()
-        except RequestError as error:
+        except ZooError as error:
             self.watchers.tell("refused", job, error)
             raise
         return job
