@@ -21,11 +21,12 @@ REPO = r"([\w.-]+/[\w.-]+)"
 
 @dataclass
 class Fault:
-    """What goes wrong with requests of a method whose path fits: a status, `drop` before it is done, or `lose` the answer after it."""
+    """What goes wrong with requests of a method whose path fits: a status, `drop` before it is done, `lose` the answer after it, or
+    what somebody else does at that moment."""
 
     method: str
     path: str
-    how: int | str
+    how: int | str | Callable[[], object]
     times: int = 1
 
 
@@ -105,7 +106,9 @@ class Handler(BaseHTTPRequestHandler):
             if isinstance(fault.how, int):
                 self.answer({"error": "not now"}, fault.how)
                 return
-        self.lost = fault is not None
+        if fault and callable(fault.how):
+            fault.how()
+        self.lost = fault is not None and fault.how == "lose"
         self.user, self.role = self.hub.tokens.get(self.token(), ("", ""))
         for pattern, handler in self.routes.items():
             if match := re.fullmatch(pattern, f"{self.command} {path}"):

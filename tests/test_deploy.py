@@ -321,15 +321,30 @@ def test_where_faults_go_on_it_says_so_and_a_second_try_goes_on_from_there(run: 
     assert (sent(hub, "cpu", checkout), hub.asked("PUT", "/blobs/"), hub.asked("POST", "/repos/create")) == (True, 1, 1)
 
 
-def test_somebody_elses_commit_in_between_is_overwritten_knowingly(
-    run: Deploy, hub: LoopbackPlaces, checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_of_somebody_else_meanwhile_is_seen(run: Deploy, hub: LoopbackPlaces, checkout: Path) -> None:
+    run("zoo")
+    space = hub.places["me/zoo"]
+
+    def theirs() -> None:
+        space.files["stray.txt"] = b"x"
+        space.commits.append("theirs")
+
+    (checkout / "app.py").write_text("print('new')\n")
+    hub.faults.append(Fault("POST", "/preupload/", theirs))
+    status, _, err = run("zoo")
+    assert (status, sent(hub, "cpu", checkout)) == (0, True), err
+    assert space.commits[2] == "theirs"
+
+
+def test_files_that_are_refused_leave_no_new_space_and_an_old_one_as_it_was(run: Deploy, hub: LoopbackPlaces, checkout: Path) -> None:
+    hub.faults.append(Fault("POST", "/commit/", 400))
+    refused(run("zoo"), "Could not fill Spaces", "not now")
+    assert hub.places == {}
     run("zoo")
     (checkout / "app.py").write_text("print('new')\n")
-    hub.faults.append(Fault("POST", "/commit/", 412))
-    hub.places["me/zoo"].files["stray.txt"] = b"x"
-    assert run("zoo")[0] == 0
-    assert sent(hub, "cpu", checkout)
+    hub.faults.append(Fault("POST", "/commit/", 400))
+    refused(run("zoo"), "Could not fill Spaces")
+    assert len(hub.places["me/zoo"].commits) == 2
 
 
 def test_a_name_that_exists_is_refused_unless_this_command_made_it(run: Deploy, hub: LoopbackPlaces) -> None:
@@ -359,7 +374,9 @@ def test_a_token_that_is_missing_wrong_or_may_not_write_is_told_before_anything_
         refused(run("zoo"), words)
     hub.tokens["hf_create"] = ("me", "create")
     monkeypatch.setenv("HF_TOKEN", "hf_create")  # may make Spaces, and not fill them
-    refused(run("zoo"), "The token may not fill Spaces of me")
+    answer = run("zoo")
+    refused(answer, "The token may not fill Spaces of me")
+    assert "me/zoo is there, empty, and could not be deleted" in answer[2]
     assert not [path for method, path in hub.log if method == "POST" and "/commit/" in path]
 
 

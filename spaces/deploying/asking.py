@@ -94,9 +94,10 @@ def passes(error: BaseException) -> bool:
 
 
 def words_of(error: BaseException) -> str:
-    """What a server or a client says at the bottom of it, in one line."""
-    *_, error = causes(error)
-    text = getattr(error, "server_message", None) or getattr(error, "message", None) or str(error)
+    """What a server says, else what is at the bottom of an error, in one line."""
+    *_, bottom = causes(error)
+    said = next((cause.server_message for cause in causes(error) if getattr(cause, "server_message", None)), "")
+    text = said or getattr(bottom, "message", None) or str(bottom)
     return environment.without_password(" ".join(str(text).split()))[:300].rstrip(". ")
 
 

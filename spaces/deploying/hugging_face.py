@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploying.asking import MARK, OURS, SILENCE, Plan, passes, patiently, say, secret, status, until, words_of
+from deploying.asking import MARK, OURS, SILENCE, Plan, patiently, say, secret, status, until, words_of
 from deploying.places import FREE_OF_CHARGE, DeployError
 from deploying.tree import README, check_token, content
 from zoo.catalog import environment
@@ -62,9 +62,8 @@ class _Space:
         try:
             commit, changed = self._ask("fill Spaces", self._fill)
         except DeployError as error:
-            if new and 400 <= status(error) < 500 and not passes(error):
-                with suppress(Exception):
-                    self.api.delete_repo(self.repo, repo_type="space")  # made a moment ago, and empty
+            if new and 400 <= status(error) < 500:
+                self._unmake()
             raise
         self._run(commit, changed)
         return f"{self.api.endpoint}/spaces/{self.repo}"
@@ -145,6 +144,13 @@ class _Space:
             if status(error) != 409 or not self._is_ours():  # else an earlier attempt made it, and its answer was lost
                 raise
         say(f"made {self.repo} on {plan.hardware}")
+
+    def _unmake(self) -> None:
+        """Take a Space away that was made a moment ago, and whose files were refused."""
+        try:
+            self.api.delete_repo(self.repo, repo_type="space")
+        except Exception:
+            say(f"{self.repo} is there, empty, and could not be deleted: delete it in its settings")
 
     def _hardware(self) -> None:
         """The hardware before anything else: it is what may be refused."""
