@@ -1,5 +1,7 @@
 """Open the hub in a browser: python app.py [--host HOST] [--port PORT] [--models ID,ID] ...; --help names every setting."""
 
+import os
+import signal
 import sys
 
 from zoo import settings
@@ -8,6 +10,7 @@ from zoo.errors import ZooError
 
 def main() -> int:
     """Settings from arguments and environment -> Hub -> page -> launch."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until it serves: of a container's first process nobody else takes it
     where = "there"
     try:
         for_hub, serving = settings.chosen()
