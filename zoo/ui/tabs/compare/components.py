@@ -102,13 +102,13 @@ class CompareComponents(runs.RunButtons):
             solver = card.sampling.solver if k < len(rivals) else "ddim"  # a different setting, where models run out
             self._build_setting(name, card, solver, visible=k < 2)
         self.blind = gr.Checkbox(False, label="Blind test: hide names and shuffle columns until you choose", elem_id="compare-blind")
+        self.cost = gr.HTML(elem_id="compare-cost")
+        self.faster = gr.Button("Take fewer steps", size="sm", elem_id="compare-faster", visible=False)
+        self.timer = gr.Timer(2, active=False)
         with gr.Row(elem_classes=["bar", "at-hand"]):
             self.go = gr.Button("Compare", variant="primary", elem_id="compare-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", elem_classes="halt", visible=False)
             self.download = Offer(self.hub, self.go, "compare-", "Compare", ", then compare")
-        self.cost = gr.HTML(elem_id="compare-cost")
-        self.faster = gr.Button("Take fewer steps", size="sm", elem_id="compare-faster", visible=False)
-        self.timer = gr.Timer(2, active=False)
 
     def _build_setting(self, name: str, card: Card, solver: str, visible: bool) -> None:
         with gr.Group(visible=visible, elem_classes="setting") as group:

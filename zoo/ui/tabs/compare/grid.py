@@ -85,13 +85,13 @@ class GridTab(runs.RunButtons):
             self.y = gr.Dropdown([NOTHING, *AXES], value="guidance", label="Down", elem_id="grid-y")
             self.ys = gr.Textbox(EXAMPLES["guidance"], label="Values down", max_lines=1, elem_id="grid-ys")
         self.chosen = {"model": gr.State(card.id), "x": gr.State("steps"), "y": gr.State("guidance")}
+        self.cost = gr.HTML(elem_id="grid-cost")
+        self.faster = gr.Button("Take fewer steps", size="sm", elem_id="grid-faster", visible=False)
         with gr.Row(elem_classes=["bar", "at-hand"]):
             self.go = gr.Button("Run", variant="primary", elem_id="grid-go", elem_classes="go")
             self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", elem_classes="halt", visible=False)
             self.download = Offer(self.hub, self.go, "grid-", "Run", ", then run")
         self.rest = gr.Button("Run the missing cells", elem_id="grid-rest", visible=False)
-        self.cost = gr.HTML(elem_id="grid-cost")
-        self.faster = gr.Button("Take fewer steps", size="sm", elem_id="grid-faster", visible=False)
 
     def _build_result(self) -> None:
         self.note = gr.HTML(elem_id="grid-note", elem_classes="first")
