@@ -154,7 +154,9 @@ def test_names_are_read_from_a_flag_or_the_environment(monkeypatch: pytest.Monke
     assert settings.chosen(["--allowed-hosts", text])[1].allowed_hosts == names
 
 
-@pytest.mark.parametrize("text", ["https://hub.example.org", "hub.example.org:443", "hub.example.org/x", "a b", "**", "hub.*.org", "-,."])
+@pytest.mark.parametrize(
+    "text", ["https://hub.example.org", "hub.example.org:443", "hub.example.org/x", "a b", "**", "hub.*.org", "-,.", "\u00e4" * 80 + ".org"]
+)
 def test_what_is_no_name_is_named(monkeypatch: pytest.MonkeyPatch, says, text: str) -> None:
     monkeypatch.setenv("PATCHWORK_ALLOWED_HOSTS", text)
     with says(VariableError, "PATCHWORK_ALLOWED_HOSTS", "a name such as hub.example.org"):

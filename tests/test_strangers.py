@@ -140,6 +140,10 @@ def routes(of: list[Any]) -> Iterator[tuple[str, str]]:
 # ---- a thousand tries
 
 
+BESIDE = ("/v1/models", "/v1/images/generations", "/gradio_api/mcp", "/metrics", "/health")
+"""What may answer beside the routes of gradio's server."""
+
+
 def guesses(served: Served) -> Iterator[str]:
     """Files that a stranger may ask for: names as somebody who makes the same picture knows them, in the folders that there are."""
     results, uploads = served.hub.results.folder, get_upload_folder()
@@ -183,6 +187,9 @@ def tries(served: Served) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for prefix in ("", "/gradio_api"):
             for method in ("GET", "POST"):
                 yield method, prefix + path.partition("{")[0], {"params": {"session_hash": SESSION}}
+    for path in BESIDE:
+        for method in ("GET", "POST"):
+            yield method, path, {"params": {"session_hash": SESSION[:-1]}, "json": {"visitor": VISITOR[:-1]}}
     for number, fn in served.page.fns.items():
         for filling in (None, "a" * 32):
             values = [filling] * len(fn.inputs)
@@ -252,7 +259,7 @@ def test_a_thousand_tries_of_a_stranger_get_nothing_of_another_visitor(served: S
     assert served.event in served.page._queue.event_ids_to_events  # his run goes on
 
 
-REFUSED = (400, 401, 403, 404, 405, 422, 500)
+REFUSED = (400, 401, 403, 404, 405, 406, 415, 422, 500)
 """500 is what gradio gives an error of an event that is called directly, with its sentence."""
 
 

@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -121,11 +122,15 @@ def words(text: str) -> list[str]:
 
 def hosts(text: str) -> tuple[str, ...]:
     """Names of hosts between commas, `*.` before one for all below it, `*` for any. Raises ArgumentTypeError for what is none."""
-    names = tuple(word.lower() for word in words(text))
-    for name in names:
-        if not re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|[0-9a-f:.]*:[0-9a-f:.]*", name):
-            raise argparse.ArgumentTypeError(f"a host is a name such as hub.example.org, without https:// and port, not {name[:60]!r}")
-    return tuple(name if name.isascii() else name.encode("idna").decode() for name in names)
+    names = []
+    for word in words(text):
+        with suppress(UnicodeError):
+            name = word.lower() if word.isascii() else word.lower().encode("idna").decode()
+            if re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|[0-9a-f:.]*:[0-9a-f:.]*", name, re.ASCII):
+                names.append(name)
+                continue
+        raise argparse.ArgumentTypeError(f"a host is a name such as hub.example.org, without https:// and port, not {word[:60]!r}")
+    return tuple(names)
 
 
 VISITOR = "a visitor (a login, else an address)"

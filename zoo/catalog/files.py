@@ -19,7 +19,9 @@ def atomic_write(path: Path, private: bool = False) -> Iterator[Path]:
     The temporary name is another one each time, so that two processes that write the same file do not take each other's.
     private: the file, and the folder that it is in, are this user's alone.
     """
-    (private_folder if private else _folder)(path.parent)
+    if private:
+        private_folder(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         if private:
@@ -47,10 +49,6 @@ def _only_mine(path: Path, mode: int) -> None:
     if stat.S_IMODE(path.stat().st_mode) != mode:
         with suppress(OSError):  # of another user, or on a disk that knows no owners
             path.chmod(mode)
-
-
-def _folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _replace(part: Path, path: Path) -> None:
