@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -123,7 +124,11 @@ def test_what_is_wrong_is_said_and_every_answer_stays(own_hub: Hub, three: Path,
             read(page, path)
             expect(page.locator("#add-note")).to_contain_text(words)
             expect(page.locator("#add-go")).to_be_hidden()
-        read(page, three)
+        (tmp_path / "version 1.5").mkdir()
+        shutil.copy(three, tmp_path / "version 1.5" / "model.pt")
+        for path, called in ((tmp_path / "version 1.5", "version 1.5"), (three, "three")):
+            read(page, path)
+            expect(page.locator("#add-name input, #add-name textarea")).to_have_value(called)
         expect(page.locator("#add-go")).to_be_visible()
         expect(page.locator("#add-weights")).to_be_hidden()
         for name, wrong, right, words in (

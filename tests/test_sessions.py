@@ -81,6 +81,7 @@ def test_the_page_is_described_once_however_many_come_at_a_time_and_by_the_addre
     described, describe = [], route_utils.update_root_in_config
     monkeypatch.setattr(route_utils, "update_root_in_config", lambda config, root: described.append(root) or describe(config, root))
     with httpx.Client(timeout=60, base_url=page.local_url) as client:
+        assert client.head("/").status_code == 200
         for path in ("/", "/config"):
             with ThreadPoolExecutor(12) as pool:
                 answers = [pool.submit(client.get, path) for _ in range(12)]
@@ -156,12 +157,12 @@ def test_previews_of_the_api_are_in_its_answers_and_leave_no_file(page: gr.Block
     folder = Path(get_upload_folder())
     before = set(folder.rglob("*.*"))
     client = Client(page.local_url, verbose=False, download_files=tmp_path)
-    job = client.submit("tiny-dit", "star", 3, 7, 60, "ddim", 2.0, api_name="/generate_image")
+    job = client.submit("tiny-dit", "star", 3, 7, 200, "ddim", 2.0, api_name="/generate_image")
     *early, (gallery, receipts) = list(job)
     with_previews = [(entries, progress) for entries, progress in early if entries]
     assert with_previews
     for entries, progress in with_previews:
-        assert progress["total"] == 60
+        assert progress["total"] == 200
         pixels = [Image.open(io.BytesIO(base64.b64decode(entry["image"]["url"].partition(",")[2]))) for entry in entries]
         assert [picture.size for picture in pixels] == [(64, 64)] * 3
     for entry, receipt in zip(gallery, receipts, strict=True):

@@ -22,7 +22,10 @@ MOST = 16
 
 
 class PageCache:
-    """Innermost middleware of the server: answers for the page's description, one of which is made at a time."""
+    """Innermost middleware of the server: answers for the page's description, one of which is made at a time.
+
+    Whether there is a page is answered without one: gradio asks that once it has started the server, and gives up after 3 s.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -31,6 +34,10 @@ class PageCache:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI says."""
+        if scope["type"] == "http" and scope["method"] == "HEAD" and scope["path"] == "/":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html; charset=utf-8")]})
+            await send({"type": "http.response.body"})
+            return
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] not in PATHS:
             await self.app(scope, receive, send)
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
+from zoo.catalog import folders
 from zoo.catalog.architectures import Architecture
 from zoo.catalog.card import GENERATORS, TASKS, Card
 from zoo.catalog.labels import names_in
@@ -178,7 +179,7 @@ class AddModel(runs.RunButtons):
             self.scale: gr.update(visible=generates and found.words["in_channels"] != 3),
             self.schedule: gr.update(visible=generates),
         }  # fmt: skip
-        updates |= {self.name: file.stem, self.labels: updates[self.labels] | {"value": ""}} if fresh else {}
+        updates |= {self.name: folders.name_of(file), self.labels: updates[self.labels] | {"value": ""}} if fresh else {}
         return _joined(updates, self._usual(found, base))
 
     def _usual(self, found: Architecture, base: Card) -> dict:
