@@ -325,18 +325,19 @@ def test_a_request_that_is_too_long_is_refused_whether_or_not_it_says_how_long_i
 def test_uploads_take_no_more_disk_than_they_may_and_old_ones_leave_for_new(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies.Uploads, "here", classmethod(lambda cls: cls(tmp_path, 1500)))
+    monkeypatch.setattr(bodies.Uploads, "here", classmethod(lambda cls: cls(tmp_path, 26_000)))
     old = tmp_path / "old" / "a.png"
     old.parent.mkdir()
-    old.write_bytes(bytes(1000))
+    old.write_bytes(bytes(6000))
     (tmp_path / "old" / "link.png").hardlink_to(old)  # as those to results are: it takes no bytes of its own
     (tmp_path / "b.png").write_bytes(bytes(900))
+    (tmp_path / "empty").mkdir()  # as gradio leaves it
     with serving(hub) as url:
         send: Callable[[], tuple[int, str]] = lambda: post(url, "/gradio_api/upload", FORM % bytes(600), "multipart/form-data; boundary=b")  # noqa: E731
         assert send() == (507, "All uploads together take as much room as they may here: try again in an hour.")
         monkeypatch.setattr(bodies, "YOUNG", -1.0)
         assert send()[0] == 200
-    assert (old.exists(), (tmp_path / "b.png").exists()) == (True, False)
+    assert (old.exists(), (tmp_path / "b.png").exists(), (tmp_path / "empty").exists()) == (True, False, False)
 
 
 def test_what_others_ask_meanwhile_is_answered(small: str) -> None:

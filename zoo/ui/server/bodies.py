@@ -24,8 +24,10 @@ MOST, MOST_UPLOAD = 64 << 20, 256 << 20
 """Bytes of one request, which gradio reads into memory whole; and of one that uploads files, 50 MB each."""
 SHARE, MOST_ON_DISK = 0.1, 5e9
 """Of the disk, and bytes, that all uploads may take: the smaller of the two. Gradio deletes them when they are a day old."""
-YOUNG, EVERY = 3600.0, 10.0
+YOUNG, EVERY = 3600.0, 60.0
 """Seconds that an upload stays at least, as somebody works with it; and for which a count of them all is believed."""
+LEAST = 8192
+"""Bytes that a file takes beside what is in it, with the folder that it has for itself."""
 
 
 class Uploads:
@@ -55,25 +57,29 @@ class Uploads:
     @contextmanager
     def arriving(self, size: int) -> Iterator[None]:
         """Count so many bytes that are about to come."""
-        self._arriving += size
+        self._arriving += size + LEAST
         try:
             yield
         finally:
-            self._arriving -= size
-            self._held += size  # until they are counted
+            self._arriving -= size + LEAST
+            self._held += size + LEAST  # until they are counted
 
     def _count(self, most: float) -> int:
         """Bytes of all uploads; those older than an hour leave, the oldest first, until the others are no more than `most`. A link to a
-        result takes no bytes of its own."""
-        found = []
+        result takes no bytes of its own. Gradio, which deletes files, leaves their folders: those that are empty leave as well."""
+        now, found, links = time.time(), [], 0
         for path in self.folder.rglob("*"):
-            with contextlib.suppress(OSError):  # gone meanwhile
+            with contextlib.suppress(OSError):  # gone meanwhile, or a folder that is not empty
                 state = path.stat()
-                if path.is_file() and state.st_nlink == 1:
-                    found.append((state.st_ctime, state.st_size, path))
-        total = sum(size for _, size, _ in found)
+                if not path.is_dir() and state.st_nlink == 1:
+                    found.append((state.st_ctime, state.st_size + LEAST, path))
+                elif not path.is_dir():
+                    links += 1
+                elif now - state.st_mtime > YOUNG:
+                    path.rmdir()
+        total = sum(size for _, size, _ in found) + links * LEAST
         for made, size, path in sorted(found):
-            if total <= most or time.time() - made < YOUNG:
+            if total <= most or now - made < YOUNG:
                 break
             with contextlib.suppress(OSError):
                 path.unlink()
