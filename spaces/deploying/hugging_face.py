@@ -16,7 +16,7 @@ from zoo.errors import ZooError
 
 KEPT = (".gitattributes",)
 """Files that the hub itself makes."""
-ENDED = {"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "STOPPED", "PAUSED", "DELETING"}
+ENDED = {"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "STOPPED", "PAUSED", "SLEEPING", "DELETING"}
 """Stages after which nothing happens by itself."""
 LINES, STALE = 12, 1
 """How much of a log is shown, and how many looks do not count: the stage of what ran before may still be told."""
