@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "spaces"))
 
 import deploy  # noqa: E402
-from deploying import asking, places, tree  # noqa: E402
+from deploying import asking, hugging_face, places, tree  # noqa: E402
 from zoo.catalog.card import cards  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own use of its HTTP client
@@ -310,6 +310,16 @@ def test_a_fault_in_the_middle_is_got_over_and_leaves_one_commit(
     assert (status, fault.times) == (0, 0), err
     assert out == f"{hub.url}/spaces/me/zoo"
     assert (len(hub.places["me/zoo"].commits), sent(hub, "cpu", checkout)) == (2, True)
+
+
+def test_a_hub_that_does_not_answer_is_asked_again(
+    run: Deploy, hub: LoopbackPlaces, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hugging_face, "SILENCE", 1.0)
+    hub.faults.append(fault := Fault("POST", "/repos/create", "silent"))
+    status, _, err = run("zoo")
+    assert (status, fault.times, "make Spaces: the connection dropped or nothing answered; once more" in err) == (0, 0, True), err
+    assert sent(hub, "cpu", checkout)
 
 
 def test_where_faults_go_on_it_says_so_and_a_second_try_goes_on_from_there(run: Deploy, hub: LoopbackPlaces, checkout: Path) -> None:
