@@ -19,6 +19,7 @@ import yaml
 from loopback_hub import FILE, REPO, SIZE, LoopbackHub, loopback_hub
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+pytest_plugins = ("deploys",)
 expect.set_options(timeout=60_000)
 ROOT = Path(__file__).parent.parent
 CACHE = Path(tempfile.mkdtemp(prefix="patchwork-tests-"))
