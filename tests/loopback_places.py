@@ -21,8 +21,8 @@ REPO = r"([\w.-]+/[\w.-]+)"
 
 @dataclass
 class Fault:
-    """What goes wrong with requests of a method whose path fits: a status, `drop` before it is done, `lose` the answer after it, or
-    what somebody else does at that moment."""
+    """What goes wrong with requests of a method whose path fits: a status, `drop` before it is done, `lose` the answer after it, be
+    `silent`, or what somebody else does at that moment."""
 
     method: str
     path: str
@@ -71,6 +71,7 @@ class LoopbackPlaces:
     ending: list[str] = field(default_factory=lambda: ["BUILDING", "APP_STARTING", "RUNNING"])
     """The stages that follow a change."""
     logs: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, method: str, path: str) -> int:
         """How often this was asked."""
@@ -100,7 +101,9 @@ class Handler(BaseHTTPRequestHandler):
         fault = next((f for f in self.hub.faults if f.times and f.method == self.command and re.search(f.path, path)), None)
         if fault:
             fault.times -= 1
-            if fault.how == "drop":
+            if fault.how == "silent":
+                self.hub.over.wait(60)
+            if fault.how in ("drop", "silent"):
                 self.close_connection = True
                 return
             if isinstance(fault.how, int):
@@ -172,5 +175,6 @@ def loopback_places(folder: Path, *kinds: type[Handler]) -> Iterator[LoopbackPla
     try:
         yield hub
     finally:
+        hub.over.set()
         server.shutdown()
         server.server_close()

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploying.asking import MARK, OURS, SILENCE, Plan, patiently, say, secret, status, until, words_of
+from deploying.asking import MARK, OURS, PASSING, SILENCE, Plan, patiently, say, secret, status, until, words_of
 from deploying.places import FREE_OF_CHARGE, DeployError
 from deploying.tree import README, check_token, content
 from zoo.catalog import environment
@@ -16,7 +16,7 @@ from zoo.errors import ZooError
 
 KEPT = (".gitattributes",)
 """Files that the hub itself makes."""
-ENDED = {"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "STOPPED", "PAUSED", "DELETING"}
+ENDED = {"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "STOPPED", "PAUSED", "SLEEPING", "DELETING"}
 """Stages after which nothing happens by itself."""
 LINES, STALE = 12, 1
 """How much of a log is shown, and how many looks do not count: the stage of what ran before may still be told."""
@@ -62,7 +62,7 @@ class _Space:
         try:
             commit, changed = self._ask("fill Spaces", self._fill)
         except DeployError as error:
-            if new and 400 <= status(error) < 500:
+            if new and 400 <= status(error) < 500 and status(error) not in PASSING:
                 self._unmake()
             raise
         self._run(commit, changed)
@@ -90,7 +90,7 @@ class _Space:
                 return f"The token may not {what} of {owner} ({text}): use one with the role write, and hardware that the account may have."
             case 409:
                 return f"{self.repo} exists already and is not yours to change: choose another name."
-        return f"Could not {what} ({text})."
+        return f"Could not {what} ({text}): mend that, and the same command goes on from here."
 
     def _validate(self) -> None:
         """Let the hub check the front matter before anything is made."""
@@ -170,11 +170,11 @@ class _Space:
         there = {file.path: file for file in listed if hasattr(file, "blob_id")}
         operations = _operations(self.plan.tree, there)
         if additions := [item for item in operations if hasattr(item, "path_or_fileobj")]:
+            say(f"sending {len(additions)} of {len(self.plan.tree)} files, taking {len(operations) - len(additions)} away")
             self.api.preupload_lfs_files(self.repo, additions, repo_type="space", free_memory=False)
         changed = self._set_up(info.private)
         if not operations:
             return info.sha, changed
-        say(f"sending {len(additions)} of {len(self.plan.tree)} files, taking {len(operations) - len(additions)} away")
         words = {"commit_message": self.plan.message, "parent_commit": info.sha}
         return self.api.create_commit(self.repo, operations, repo_type="space", **words).oid, True
 

@@ -88,7 +88,7 @@ class _Studio:
                 case 409:
                     text = f"{self.repo} exists already and is not yours to change: choose another name."
                 case _:
-                    text = f"Could not {what} ({text})."
+                    text = f"Could not {what} ({text}): mend that, and the same command goes on from here."
             raise DeployError(text) from error
 
     def _is_ours(self) -> bool:
