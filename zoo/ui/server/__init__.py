@@ -25,4 +25,4 @@ def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:  # no
     beside = [Middleware(Branch, path=openai_api.PATH, branch=openai_api.OpenAiApi(hub, tickets))]
     if mcp_api.is_there():
         beside.append(Middleware(Branch, path=mcp_api.PATH, branch=mcp_api.McpApi(Tools(hub, looker, tickets))))
-    return [*beside, Middleware(StreamEnds), Middleware(PageCache)]
+    return [Middleware(StreamEnds), *beside, Middleware(PageCache)]
