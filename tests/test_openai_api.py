@@ -95,7 +95,7 @@ def test_a_picture_may_be_an_address_that_nobody_can_guess(client: openai.OpenAI
 
 
 def test_partial_images_come_before_the_picture(client: openai.OpenAI, tmp_path: Path) -> None:
-    asked = {"model": "tiny-dit", "prompt": "heart", "stream": True, "extra_body": {"seed": 3, "steps": 200}}
+    asked = {"model": "tiny-dit", "prompt": "heart", "stream": True, "extra_body": {"seed": 3, "steps": 100}}
     told = list(client.images.generate(**asked, partial_images=2))
     *partial, last = told
     assert 1 <= len(partial) <= 2
@@ -139,6 +139,7 @@ def test_curl_is_answered_as_well(served: str) -> None:
         ({"prompt": "x" * 2000}, 400, "prompt must be a text of at most 1000"),
         ({"n": 11}, 400, "n must be a whole number from 1 to 10, not 11"),
         ({"n": "two"}, 400, "not two"),
+        ({"n": 0}, 400, "not 0"),
         ({"seed": -5}, 400, "Seed must be a whole number"),
         ({"steps": 10**6}, 400, "Steps must be a whole number"),
         ({"guidance": "strong"}, 400, "Guidance must be a number"),

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from zoo.engine.job import Job
 from zoo.engine.request import Progress
+from zoo.errors import RequestError
 from zoo.ui.parts import markup, runs
 from zoo.ui.server import openai_api
 from zoo.ui.server.mcp_tools import TOOLS, Tools
@@ -116,7 +117,7 @@ class McpApi:
             job.cancel()
             leaving.cancel()
         if answer is None:
-            raise asyncio.CancelledError
+            raise RequestError("The call was stopped: nothing is answered.")
         return answer
 
 

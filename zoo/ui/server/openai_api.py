@@ -93,8 +93,9 @@ class OpenAiApi(Starlette):
 
     async def models(self, _: Request) -> Response:
         """The models that make pictures, ready or not."""
-        cards = await run_in_threadpool(controls.makers, self.hub, False)
-        return JSONResponse({"object": "list", "data": [await run_in_threadpool(self._told, card) for card in cards]})
+        return JSONResponse(
+            {"object": "list", "data": await run_in_threadpool(lambda: [self._told(card) for card in controls.makers(self.hub, False)])}
+        )
 
     async def model(self, request: Request) -> Response:
         """One of them."""
@@ -143,14 +144,9 @@ class OpenAiApi(Starlette):
 
     def _made(self, values: Mapping[str, Any], address: Callable[[Path], str]) -> Iterator[bytes]:
         """What is answered, in pieces; work of a job. Raises Refusal, or a ZooError."""
-        card = _checked(values, self._card(values.get("model")))
-        request = controls.make_request(
-            card,
-            values.get("prompt"),
-            values.get("n") or 1,
-            *(values.get(word) for word in OURS[:-1]),
-            negative_prompt=values.get(OURS[-1]),
-        )
+        card = self._card(values.get("model"))
+        count = _checked(values, card)
+        request = controls.make_request(card, values["prompt"], count, **{word: values.get(word) for word in OURS})
         if missing := controls.missing(self.hub, self.hub.parts(card)):
             raise Refusal(400, missing, "model", "model_not_downloaded")
         side = self.hub.memory.side(card, request)
@@ -200,15 +196,15 @@ async def _values(request: Request) -> dict[str, Any]:
     return values
 
 
-def _checked(values: Mapping[str, Any], card: Card) -> Card:
-    """The card, where the words of a request are such, and fit each other. Raises Refusal, or RequestError."""
+def _checked(values: Mapping[str, Any], card: Card) -> int:
+    """How many pictures, where the words of a request are such, and fit each other. Raises Refusal, or RequestError."""
     if unknown := [word for word in values if word not in HEARD and word not in UNHEARD]:
         raise Refusal(400, f"Unknown parameter: {short(unknown[0])}: leave it out.", unknown[0][:60], "unknown_parameter")
     prompt = values.get("prompt")
     if not isinstance(prompt, (str, int)) or isinstance(prompt, bool) or len(str(prompt)) > MAX_PROMPT:
         what = "a class, by name or number, such as " + card.label_names[0] if card.label_names else "what to draw"
         raise Refusal(400, f"prompt must be a text of at most {MAX_PROMPT} characters: say {what}.", "prompt", "invalid_value")
-    controls.whole("n", values.get("n") or 1, 1, MOST)
+    count = 1 if values.get("n") is None else controls.whole("n", values["n"], 1, MOST)
     for word, taken in (("response_format", ("b64_json", "url")), ("output_format", ("png",)), ("stream", (True, False))):
         if values.get(word) is not None and values[word] not in taken:
             able = " or ".join(json.dumps(one) for one in taken)
@@ -219,9 +215,9 @@ def _checked(values: Mapping[str, Any], card: Card) -> Card:
         controls.whole("partial_images", values["partial_images"], 0, PARTIAL)
         if values.get("stream") is not True:
             raise Refusal(400, "Partial images come in a stream only: set stream to true.", "partial_images", "invalid_value")
-    if values.get("stream") is True and ((values.get("n") or 1) != 1 or values.get("response_format") == "url"):
+    if values.get("stream") is True and (count != 1 or values.get("response_format") == "url"):
         raise Refusal(400, "A stream holds one picture, inside its events: leave n and response_format out.", "stream", "invalid_value")
-    return card
+    return count
 
 
 def _base64(content: bytes) -> str:

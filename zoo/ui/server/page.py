@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
+from gradio.utils import LRUCache
 from gradio_client.utils import is_file_obj, is_http_url_like, traverse
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -41,7 +42,9 @@ class Page(gr.Blocks):
     def queue(self, *values: Any, **words: Any) -> Page:
         """As gradio does, with mailboxes that outlive those who leave; from the start, for somebody may call while the page is launched."""
         super().queue(*values, **{"max_size": sys.maxsize} | words)  # None is 1 on ZeroGPU: the second visitor would be sent away
-        self._queue.pending_messages_per_session = Mailboxes(self._queue.pending_messages_per_session.max_size)
+        boxes = self._queue.pending_messages_per_session = Mailboxes(self._queue.pending_messages_per_session.max_size)
+        self._queue.event_ids_to_events = LRUCache(boxes.max_size)  # gradio 6.2 forgets no event
+        self._queue.event_analytics = LRUCache(boxes.max_size)
         return self
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **words: Any) -> list[Any]:
