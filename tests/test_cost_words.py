@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import serving
 from playwright.sync_api import Browser, Page, expect
 
@@ -26,7 +27,7 @@ PUBLISHED = Request(LARGE, 207)
 @pytest.fixture
 def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """A hub that takes DiT-XL/2 for downloaded, on a machine of 100 billion multiply-adds a second."""
-    monkeypatch.setattr("zoo.engine.hub.product_speed", lambda *_: 100.0)
+    monkeypatch.setattr("zoo.engine.warm_up.product_speed", lambda *_: 100.0)
     hub = Hub(device="cpu", cache_dir=tmp_path, models=["tiny-dit", LARGE])
     find, found = hub.store.find, hub.store.find(cards()["tiny-dit"])
     monkeypatch.setattr(hub.store, "find", lambda card: find(card) or found)
@@ -54,7 +55,7 @@ def test_a_large_model_that_never_ran_is_reckoned_from_its_multiply_adds_and_the
 
 def test_the_speed_of_a_machine_is_measured_once_and_kept(tmp_path: Path) -> None:
     hub = known(Hub(device="cpu", cache_dir=tmp_path, models=["tiny-dit", LARGE]))
-    assert hub.timing.speed("bfloat16") > 0
+    assert hub.timing.speed(torch.bfloat16) > 0
     again = Hub(device="cpu", cache_dir=tmp_path, models=["tiny-dit", LARGE])
     assert not again.prepare(LARGE)
     assert again.price(PUBLISHED) == hub.price(PUBLISHED)

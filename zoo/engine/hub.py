@@ -35,11 +35,12 @@ from zoo.engine.results import Results
 from zoo.engine.run_steps import RunSteps
 from zoo.engine.scheduler import Scheduler
 from zoo.engine.shared_pass import most_rows
-from zoo.engine.step_timing import SHARE, Price, StepTiming, multiply_adds, product_speed
+from zoo.engine.step_timing import SHARE, Price, StepTiming, multiply_adds
 from zoo.engine.turn import computes_here
 from zoo.engine.walk import predictor
+from zoo.engine.warm_up import WarmUps
 from zoo.engine.watcher import told
-from zoo.errors import OutOfMemoryError, RequestError, ZooError
+from zoo.errors import OutOfMemoryError, RequestError
 from zoo.media import pictures
 from zoo.networks import autoencoders, text_encoders
 from zoo.sampling import Trace
@@ -116,7 +117,7 @@ class Hub(OfferedModels):
         """That one picture took last, by autoencoder."""
         self.elsewhere: Elsewhere | None = None
         """What generates in the place of this process, where something does."""
-        self._warm_ups: dict[str, Job] = {}
+        self._warm_ups = WarmUps(self)
         self._rows_together: dict[str, int] = {}
 
     def remove(self, identity: str) -> int:
@@ -335,7 +336,7 @@ class Hub(OfferedModels):
             return Price(self.elsewhere.quota(card, request), "quota")
         if (seconds := self.timing.seconds(request)) is not None:
             return Price(seconds if self.whole(card) else seconds / min(self.engine.cores, len(request.seeds)), "measured")
-        if card.cost.params < SMALL or (speed := self.timing.speed(self._dtype_name(card))) is None:
+        if not self.large(card) or (speed := self.timing.speed(self.models.dtype(card))) is None:
             return None
         decoder = self.autoencoder(card, request) if card.latent else None
         adds = multiply_adds(card, request) + (multiply_adds(card, request, decoder) if decoder else 0.0)
@@ -353,43 +354,18 @@ class Hub(OfferedModels):
         whole = self.whole(self.card(request.model))
         return price.seconds * (self.engine.cores if whole else min(self.engine.cores, len(request.seeds)))
 
-    def _dtype_name(self, card: Card) -> str:
-        return str(self.models.dtype(card)).removeprefix("torch.")
-
     def prepare(self, identity: str) -> bool:
-        """Load a small model and measure a few of its steps in the background, once; whether that is still going on.
+        """Measure in the background what a model takes here, once; whether that is still going on (see WarmUps)."""
+        return not self.elsewhere and self._warm_ups.begin(self.card(identity))
 
-        So the first visitor does not wait, and is told the cost. What is wrong with a model is said to whoever runs it. The first steps
-        of a large one would keep others waiting: of it only how fast this machine multiplies is measured, which takes a moment.
-        """
-        if self.elsewhere:
-            return False
-        card = self.card(identity)
-        what = self._dtype_name(card) if card.cost.params >= SMALL else identity
-        try:
-            if what in self._warm_ups:
-                pass
-            elif what == identity:
-                request = Request(identity, (0,) if card.arch.get("num_classes") else (), steps=10, prompt="a" if card.text else "")
-                self._warm_ups[what] = self.submit(request, visitor=None, account=f"warm-up of {identity}", kind="warm-up")
-            elif self.timing.speed(what) is None:
-                self._warm_ups[what] = self.engine.submit(
-                    Job(f"speed of {what}", lane="quick", kind="warm-up"), lambda _: self._measured_speed(what)
-                )
-            else:
-                return False
-        except ZooError:  # such as a queue that is full: whoever runs the model is told
-            return False
-        return not self._warm_ups[what].ended
-
-    def _measured_speed(self, dtype: str) -> Iterator[None]:
-        self.timing.add_speed(dtype, self.compute(product_speed, dtype, str(self.device), whole=True))
-        yield
+    def large(self, card: Card) -> bool:
+        """Whether its first steps would keep others waiting."""
+        return card.cost.params >= SMALL
 
     def whole(self, card: Card) -> bool:
         """Whether a model computes with all cores at once, and nothing beside it: large ones do; and one whose module two threads may not
         share, for it holds what belongs to one pass."""
-        return card.cost.params >= SMALL or card.family == "latte-t2v"
+        return self.large(card) or card.family == "latte-t2v"
 
     def rows_together(self, card: Card) -> int:
         """Rows of a model that share a pass, whoever asked for them, as measured when it is first asked here; 0 where they take turns.

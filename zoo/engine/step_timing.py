@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
+
 from zoo.catalog.files import atomic_write
 from zoo.engine.request import Request
 
@@ -56,13 +58,13 @@ class StepTiming:
         value = self.seconds_per_step.get(f"{request.model} {passes}") or (other and other * passes / (3 - passes))
         return None if value is None else value * len(request.seeds) * request.frames * request.steps
 
-    def speed(self, dtype: str) -> float | None:
+    def speed(self, dtype: torch.dtype) -> float | None:
         """Billions of multiply-adds a second of large products of a dtype on all cores, None before `add_speed`."""
-        return self.seconds_per_step.get(f"product {dtype}")
+        return self.seconds_per_step.get(_product(dtype))
 
-    def add_speed(self, dtype: str, speed: float) -> None:
+    def add_speed(self, dtype: torch.dtype, speed: float) -> None:
         """Note how fast products of a dtype are here."""
-        self.seconds_per_step[f"product {dtype}"] = speed
+        self.seconds_per_step[_product(dtype)] = speed
         self._save()
 
     def _save(self) -> None:
@@ -87,12 +89,14 @@ def multiply_adds(card: Card, request: Request, autoencoder: Card | None = None)
     return of_one * passes * count * frames * request.steps
 
 
-def product_speed(dtype: str, device: str) -> float:
-    """Billions of multiply-adds a second of a layer of DiT-XL/2 on as many threads as are set: the best of eight laps."""
-    import torch
+def _product(dtype: torch.dtype) -> str:
+    return f"product {str(dtype).removeprefix('torch.')}"
 
+
+def product_speed(dtype: torch.dtype, device: torch.device) -> float:
+    """Billions of multiply-adds a second of a layer of DiT-XL/2 on as many threads as are set: the best of eight laps."""
     rows, width, outer = 512, 1152, 4608
-    x, weight = (torch.ones(shape, width, dtype=getattr(torch, dtype), device=device) for shape in (rows, outer))
+    x, weight = (torch.ones(shape, width, dtype=dtype, device=device) for shape in (rows, outer))
     laps = []
     for _ in range(8):
         begun = time.perf_counter()
