@@ -257,18 +257,18 @@ def test_settings_reach_the_engine(tmp_path: Path) -> None:
 
 def test_weights_above_the_budget_are_refused_before_their_first_byte(remote: LoopbackHub, tmp_path: Path, says) -> None:
     card = card_of(source("huggingface", remote))
-    store = Store(tmp_path / "models", 2_000_000)
+    store = Store(tmp_path / "models", most=2_000_000)
     with says(DownloadError, "3,000,000 bytes", "of the 2,000,000", "0 are taken", "PATCHWORK_MODELS_GB"):
         sources.fetch(card, store)
     assert remote.bodies() == []
-    assert sources.fetch(card, Store(tmp_path / "models", 3_000_000)).path.read_bytes() == bytes_of(remote)
+    assert sources.fetch(card, Store(tmp_path / "models", most=3_000_000)).path.read_bytes() == bytes_of(remote)
     with says(DownloadError, "w.pt would take 10 bytes", "3,000,000 are taken"):
         (tmp_path / "w.pt").write_bytes(bytes(10))
-        Store(tmp_path / "models", 3_000_005).add(tmp_path / "w.pt")
+        Store(tmp_path / "models", most=3_000_005).add(tmp_path / "w.pt")
 
 
 def test_two_downloads_at_once_do_not_both_take_the_last_room(tmp_path: Path, says) -> None:
-    budget = Store(tmp_path, 100).budget
+    budget = Store(tmp_path, most=100).budget
     with budget.hold({"a": 60}, "A"):
         with says(DownloadError, "B would take 50 bytes", "60 are taken"), budget.hold({"b": 50}, "B"):
             pass
