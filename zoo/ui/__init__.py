@@ -137,7 +137,7 @@ def _opener(image: ImageTab, film: VideoTab | None, tabs: gr.Tabs) -> Callable[[
 def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
     """Open the page to visitors, and go on. more: for launch() of gradio."""
     hub.check_folder()
-    page.expects_oauth = serving.login == "huggingface"
+    page.guarded, page.expects_oauth = serving.with_login, serving.login == "huggingface"
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
