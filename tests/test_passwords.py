@@ -109,6 +109,19 @@ def test_a_file_that_others_can_read_is_warned_of(file: Path, caplog: pytest.Log
     assert "chmod 600" in caplog.text
 
 
+def test_a_file_that_cannot_be_read_for_a_while_is_told_once_and_keeps_its_users(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    users, content = passwords.Users(file), file.read_text()
+    file.write_bytes(b"\xff\xfe\x00")
+    for _ in range(3):
+        users.refresh()
+    assert [record.getMessage() for record in caplog.records] == [f"{file} cannot be read (it is no text): its users stay as they were"]
+    assert users.hash_of("alice")
+    file.write_text(content.replace("alice:", "carol:"))
+    users.refresh()
+    assert users.hash_of("carol")
+    assert not users.hash_of("alice")
+
+
 def test_one_stranger_cannot_use_up_the_tries_of_a_name_and_all_of_them_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("zoo.ui.server.login.tries.time.monotonic", lambda: now[0])

@@ -59,7 +59,7 @@ class Users:
 
     def __init__(self, path: Path) -> None:
         """Raise LoginError for a file that is missing, cannot be read, is empty, or has a wrong line."""
-        self.path = path
+        self.path, self._readable = path, True
         try:
             self._stamp = self._look()
             self._hashes, faults = self._read()
@@ -86,17 +86,17 @@ class Users:
         try:
             if (stamp := self._look()) == self._stamp:
                 return
-            self._stamp = stamp
             self._hashes, faults = self._read()
         except (OSError, ValueError) as error:
-            if self._stamp is not None:
+            if self._readable:
                 logging.getLogger(__name__).warning("%s cannot be read (%s): its users stay as they were", self.path, _reason(error))
-            self._stamp = None
+            self._readable = False
             return
+        self._stamp, self._readable = stamp, True
         for fault in faults:
             logging.getLogger(__name__).warning("%s", fault)
 
-    def _look(self) -> tuple[int, ...] | None:
+    def _look(self) -> tuple[int, ...]:
         """What tells one state of the file from another."""
         found = self.path.stat()
         if not stat.S_ISREG(found.st_mode):

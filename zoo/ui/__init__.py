@@ -150,7 +150,7 @@ def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
     """Open the page to visitors, and go on. more: for launch() of gradio."""
     hub.check_folder()
     page.allowed_hosts = serving.allowed_hosts
-    page.expects_oauth = serving.login == "huggingface"
+    page.guarded, page.expects_oauth = serving.with_login, serving.login == "huggingface"
     if serving.log:
         event_log.start(hub, serving.log, serving.log_prompts)
         facts = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}

@@ -36,6 +36,8 @@ class Page(gr.Blocks):
     """What looks inside, for the page and for all other ways in."""
     visitor: gr.BrowserState | None = None
     """Names the browser to the events that keep something of it; where a login is asked for, it is the user, whatever a browser says."""
+    guarded = False
+    """Whether a login is asked for."""
     expects_oauth = False
     """Whether gradio brings its routes to Hugging Face and back; by itself it does so only for its own button."""
 
@@ -76,11 +78,11 @@ class Page(gr.Blocks):
 
     def _known(self, block_fn: Any, inputs: list[Any], request: gr.Request | None) -> list[Any]:
         """The values of an event, with the user's identity where it asks for the browser's."""
-        scope = getattr(getattr(request, "request", None), "scope", {})
-        if "visitor" not in scope:
+        if not self.guarded:
             return inputs
+        user = getattr(getattr(request, "request", None), "scope", {}).get("visitor", "")
         asked = [part is self.visitor for part in getattr(block_fn, "inputs", ())]
-        return [scope["visitor"] if known else value for value, known in zip_longest(inputs, asked[: len(inputs)], fillvalue=False)]
+        return [user if known else value for value, known in zip_longest(inputs, asked[: len(inputs)], fillvalue=False)]
 
 
 def _is_address(value: Any) -> bool:
