@@ -304,6 +304,7 @@ def test_who_makes_the_same_picture_neither_finds_nor_rewrites_that_of_another(s
 def test_what_visitors_have_is_for_the_user_who_runs_the_hub_alone_whatever_the_umask(served: Served) -> None:
     with httpx.Client(base_url=served.url, timeout=60) as client:
         [upload] = client.post("/gradio_api/upload", files={"files": ("a.png", b"x", "image/png")}).json()
+    assert "choices.csv" in served.run(served.events("VotesTab.give")[0], [VISITOR]).text
     kept = [
         *served.hub.results.folder.rglob("*"),
         served.hub.results.folder,
@@ -313,7 +314,7 @@ def test_what_visitors_have_is_for_the_user_who_runs_the_hub_alone_whatever_the_
     kept += [Path(upload)]
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in kept}
     assert {path: oct(mode) for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == {}
-    assert {path.suffix for path in modes} >= {".png", ".json", ".history", ".sqlite3"}
+    assert {path.suffix for path in modes} >= {".png", ".json", ".history", ".sqlite3", ".csv"}
 
 
 # ---- what only the user of this machine may do
