@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ sys.path.append(str(ROOT))  # for zoo; at the end, so that nothing in the checko
 
 from deploying import hugging_face, modelscope, places, tree  # noqa: E402
 from deploying.asking import MARK, Plan, say, secret  # noqa: E402
-from deploying.places import FLAVOURS, MEMORY, DeployError  # noqa: E402
+from deploying.places import FLAVOURS, DeployError  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
 from zoo.settings import words  # noqa: E402
 
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--flavour", choices=FLAVOURS, default="cpu", help="where and how; default: cpu")
     made.add_argument("--models", type=words, metavar="ID,ID", default=[], help="offer only these, and bring their weights")
     made.add_argument("--private", action="store_true", help="only its owner sees it")
-    made.add_argument("--hardware", metavar="NAME", help=f"instead of the flavour's own: {', '.join(MEMORY)}")
+    made.add_argument("--hardware", metavar="NAME", help="instead of the flavour's own; a wrong one is answered with a list")
     made.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE", help="a setting of the hub; everybody can read it")
     made.add_argument("--secret", action="append", default=[], metavar="NAME", help="its value is taken from the environment, or asked for")
     made.add_argument("--dry-run", type=Path, metavar="DIR", help="write what would be sent into a new folder, and send nothing")
@@ -84,6 +85,9 @@ def planned(given: argparse.Namespace, found: tree.Checkout) -> Plan:
     if variables.get("PATCHWORK_LOGIN") == "huggingface":
         head["hf_oauth"] = True
     files = tree.build(found, given.flavour, head)
+    if place.hub == "modelscope":
+        chosen = json.loads(tree.content(files[modelscope.SETTINGS])) | {"resource_configuration": hardware}
+        files[modelscope.SETTINGS] = (json.dumps(chosen, indent=2) + "\n").encode()
     if wrong := [key for key in given.secret if not VARIABLE.fullmatch(key)]:
         raise DeployError(f"{wrong[0][:40]!r} is no name of a variable: --secret takes the name, and never the value.")
     secrets = {} if given.dry_run else {key: secret(key) for key in given.secret}

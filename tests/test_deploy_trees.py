@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -90,6 +91,12 @@ def test_chosen_models_are_preloaded_in_the_image_or_mounted_read_only(run: Depl
     _, out, err = run("zoo", "--models", "dit-xl-2-256", "--flavour", "gpu", "--dry-run", str(tmp_path / "gpu"))
     assert "preload_from_hub" not in head((Path(out) / "README.md").read_text())
     assert "facebook/DiT-XL-2-256 mounted at /models/facebook--DiT-XL-2-256" in err.splitlines()
+
+
+def test_a_studio_names_the_hardware_that_was_chosen(run: Deploy, tmp_path: Path) -> None:
+    _, out, _ = run("zoo", "--flavour", "studio", "--hardware", "xgpu/8v-cpu-64g-mem-48g", "--dry-run", str(tmp_path / "out"))
+    words = json.loads((Path(out) / "ms_deploy.json").read_text())
+    assert (words["resource_configuration"], words["sdk_version"]) == ("xgpu/8v-cpu-64g-mem-48g", "6.2.0")
 
 
 def test_a_dry_run_holds_what_git_tracks_as_it_is_now_and_says_what_is_left_out(run: Deploy, checkout: Path, tmp_path: Path) -> None:

@@ -31,11 +31,11 @@ FLAVOURS = {
     "studio": Flavour("modelscope", "gradio", "platform/2v-cpu-16g-mem", "none"),
 }
 """By the name of their folder in spaces/. Preloaded weights are part of the image; mounted ones are read from their repository."""
-MEMORY = {
-    "cpu-basic": 16, "cpu-upgrade": 32, "zero-a10g": 48, "t4-small": 15, "t4-medium": 16, "l4x1": 24, "a10g-small": 15, "a10g-large": 24,
-    "l40sx1": 48, "a100-large": 80, "platform/2v-cpu-16g-mem": 16, "xgpu/8v-cpu-32g-mem-16g": 16, "xgpu/8v-cpu-64g-mem-48g": 48,
-}  # fmt: skip
-"""GB of each hardware: its memory, or its GPU's where that is smaller."""
+CPU = {"cpu-basic": 16, "cpu-upgrade": 32}
+GPU = {"t4-small": 15, "t4-medium": 16, "a10g-small": 15, "l4x1": 24, "a10g-large": 24, "l40sx1": 48, "a100-large": 80}
+STUDIO = {"platform/2v-cpu-16g-mem": 16, "xgpu/8v-cpu-32g-mem-16g": 16, "xgpu/8v-cpu-64g-mem-48g": 48}
+HARDWARE = {"cpu": CPU, "zerogpu": {"zero-a10g": 48}, "gpu": GPU, "docker": CPU | GPU, "studio": STUDIO}
+"""Flavour -> hardware -> GB of its memory, or of its GPU's where that is smaller; cheaper hardware first."""
 OVERHEAD, DISK = 2e9, 50e9
 """Bytes that the server itself takes, and the disk of a Space, on which preloaded weights lie."""
 FREE_OF_CHARGE = "zerogpu"
@@ -89,14 +89,15 @@ def needed(card: Card) -> float:
 
 
 def check_sizes(flavour: str, hardware: str, models: Sequence[Card]) -> None:
-    """Raise DeployError for hardware that there is not, and for models that are too large for the place."""
-    if hardware not in MEMORY:
-        raise DeployError(f"There is no hardware {hardware[:40]!r}: choose one of {', '.join(MEMORY)}.")
+    """Raise DeployError for hardware that the flavour cannot have, and for models that are too large for the place."""
+    memory = HARDWARE[flavour].get(hardware)
+    if memory is None:
+        raise DeployError(f"The flavour {flavour} runs on {' or '.join(HARDWARE[flavour])}, not on {hardware[:40]!r}: choose one of them.")
     for card in models:
-        if needed(card) > MEMORY[hardware] * 1e9:
+        if needed(card) > memory * 1e9:
             raise DeployError(
-                f"{card.title} needs about {needed(card) / 1e9:.0f} GB of memory and {hardware} has {MEMORY[hardware]}: "
-                f"choose {_larger(needed(card))}."
+                f"{card.title} needs about {needed(card) / 1e9:.0f} GB of memory and {hardware} has {memory}: "
+                f"choose {_larger(flavour, needed(card))}."
             )
     total = sum(size(part) for part in missing(models).values())
     if FLAVOURS[flavour].weights == "preload" and total > DISK:
@@ -106,12 +107,14 @@ def check_sizes(flavour: str, hardware: str, models: Sequence[Card]) -> None:
         )
 
 
-def _larger(amount: float) -> str:
-    """What holds this many bytes, in words."""
-    names = [name for name, memory in sorted(MEMORY.items(), key=lambda item: item[1]) if memory * 1e9 >= amount and "/" not in name]
-    if MEMORY[FLAVOURS[FREE_OF_CHARGE].hardware] * 1e9 >= amount:
-        return f"--flavour {FREE_OF_CHARGE}, or --hardware {' or '.join(name for name in names if not name.startswith('zero'))}"
-    return f"--hardware {' or '.join(names)}" if names else "a smaller model"
+def _larger(flavour: str, amount: float) -> str:
+    """What holds this many bytes, in words: other hardware of the flavour, and other flavours of its hub."""
+    found = []
+    for other in dict.fromkeys((flavour, *(("zerogpu", "gpu") if FLAVOURS[flavour].hub == "huggingface" else ()))):
+        if names := [name for name, memory in HARDWARE[other].items() if memory * 1e9 >= amount]:
+            words = [f"--flavour {other}"] * (other != flavour) + [f"--hardware {names[0]}"] * (names[0] != FLAVOURS[other].hardware)
+            found.append(" ".join(words))
+    return ", or ".join(found) or "a smaller model"
 
 
 def preloads(sources: dict[str, Source]) -> list[str]:
