@@ -89,11 +89,11 @@ def test_a_lent_gpu_is_told_in_seconds_of_quota(hub: Hub) -> None:
         hub.elsewhere = None
 
 
-@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
-def visit(slow: Hub, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Page]]:
-    """A visitor of that hub, who opens an address."""
+@pytest.fixture
+def visit(slow: Hub, browser: Browser) -> Iterator[Callable[[str], Page]]:
+    """A visitor of that hub, who opens an address on a phone, where the least is seen at a time."""
     with serving(slow) as url:
-        page = browser.new_page(viewport={"width": request.param, "height": 844})
+        page = browser.new_page(viewport={"width": 390, "height": 844})
 
         def opened(query: str) -> Page:
             page.goto(url + query)

@@ -76,11 +76,6 @@ class Grid:
         """All cells, row by row."""
         return [cell for row in self.cells for cell in row]
 
-    def price(self, hub: Hub) -> tuple[float, int]:
-        """Seconds that the cells of models measured here will take, and how many cells are of others."""
-        seconds = [hub.seconds(cell.request) for cell in self.all_cells]
-        return sum(filter(None, seconds)), seconds.count(None)
-
     def core_seconds(self, hub: Hub) -> float | None:
         """Seconds of one core that the cells that are missing take, None where one of their models was never measured."""
         seconds = [hub.core_seconds(cell.request) for cell in self.all_cells if cell.file is None]
