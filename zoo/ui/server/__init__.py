@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from starlette.middleware import Middleware
@@ -17,5 +18,5 @@ if TYPE_CHECKING:
 
 def doors(hub: Hub, serving: Serving) -> list[Middleware]:  # noqa: ARG001
     """What every request passes before gradio sees it, the outermost first."""
-    prefix = [Middleware(Prefix, serving.root_path)] if serving.root_path else []
-    return [*prefix, Middleware(StreamEnds), Middleware(PageCache)]
+    path = re.sub(r"^https?://[^/]*", "", serving.root_path)
+    return [*([Middleware(Prefix, path)] if path else []), Middleware(StreamEnds), Middleware(PageCache)]
