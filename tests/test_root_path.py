@@ -91,6 +91,12 @@ def test_files_and_links_of_a_page_behind_https_are_of_https_and_of_the_path(beh
     assert json.loads(page)["root"] == "https://hub.example.org/patchwork"
 
 
+def test_a_whole_address_may_stand_in_the_place_of_the_path(hub: Hub) -> None:
+    with serving(hub, root_path="https://hub.example.org/patchwork") as server, proxied(server, PREFIX, False) as url:
+        for path in ("", "/config"):
+            assert b"https://hub.example.org/patchwork" in urllib.request.urlopen(f"{url}{path}", timeout=60).read()
+
+
 def test_a_proxy_that_holds_answers_back_is_told_not_to(behind: str) -> None:
     request = urllib.request.Request(f"{behind}gradio_api/queue/data?session_hash=nobody")
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -98,12 +104,15 @@ def test_a_proxy_that_holds_answers_back_is_told_not_to(behind: str) -> None:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
-@pytest.mark.parametrize(("given", "path"), [("/patchwork/", "/patchwork"), ("a/b", "/a/b"), ("/", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("/patchwork/", "/patchwork"), ("a/b", "/a/b"), ("/", ""), ("", ""), ("https://a.example/b/", "https://a.example/b")],
+)
 def test_a_path_is_taken_as_people_write_it(given: str, path: str) -> None:
     assert settings.chosen(["--root-path", given])[1].root_path == path
 
 
 def test_what_is_no_path_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, says) -> None:
-    for given in ("https://example.org/patchwork", "/a b", "/a//b", "/../b?"):
+    for given in ("ftp://example.org/patchwork", "/a b", "/a//b", "/../b?"):
         with pytest.raises(argparse.ArgumentTypeError, match=re.escape("such as /patchwork, not")):
             settings.root_path(given)

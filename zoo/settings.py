@@ -108,11 +108,12 @@ def login(text: str) -> str:
 
 
 def root_path(text: str) -> str:
-    """A path as /patchwork, without the slash behind it; empty for the root itself. Raises ArgumentTypeError for what is none."""
-    path = text.strip().strip("/")
-    if path and not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
+    """A path as /patchwork, or a whole address, without the slash behind it; empty for the root itself. Raises ArgumentTypeError."""
+    match = re.fullmatch(r"(https?://[\w.:\[\]-]+)?/?([\w.~-]+(/[\w.~-]+)*)?/?", text.strip(), re.ASCII)
+    if not match:
         raise argparse.ArgumentTypeError(f"this is the path under which a proxy offers the page, such as /patchwork, not {text[:40]!r}")
-    return f"/{path}" if path else ""
+    host, path, _ = match.groups("")
+    return f"{host}/{path}" if path else host
 
 
 def words(text: str) -> list[str]:

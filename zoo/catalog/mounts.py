@@ -47,7 +47,7 @@ class Mounts:
         self.folders = [MountedFolder(path, cards, hub) for path, hub in places]
 
     def find(self, card: Card) -> LocalFiles | None:
-        """The files of a card, as far as names and sizes tell; an empty digest is one that nobody has read yet. Waits for nobody."""
+        """The files of a card, as far as names and sizes tell; an empty digest is one that nobody has read yet."""
         return next(self._found(card), (None, {}))[0]
 
     def checked(self, card: Card) -> LocalFiles:
@@ -84,7 +84,8 @@ class Mounts:
     def _in(self, folder: MountedFolder, seen: Seen, card: Card) -> Iterator[tuple[Found | None, str]]:
         """What lies in a folder under the names of a card: found, or what is wrong with it."""
         if kept := seen.kept.get(card.id):
-            yield self._judged(folder, seen, kept.path, kept.also, dict(kept.digests))
+            found, fault = self._judged(folder, seen, kept.path, kept.also, dict(kept.digests))
+            yield (replace(found[0], chosen=kept.chosen, taken=kept.taken), found[1]) if found else None, fault
         for source in card.weights:
             if source.origin not in NOT_SEARCHED:
                 yield from self._of_source(folder, seen, source, card)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -39,12 +40,13 @@ if TYPE_CHECKING:
 def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:
     """What every request passes before gradio sees it, the outermost first. Raises LoginError."""
     guard = guard_of(hub, serving)
+    path = re.sub(r"^https?://[^/]*", "", serving.root_path)
     tickets = FileTickets()
     beside = [Middleware(Branch, path=openai_api.PATH, branch=openai_api.OpenAiApi(hub, tickets))]
     if mcp_api.is_there():
         beside.append(Middleware(Branch, path=mcp_api.PATH, branch=mcp_api.McpApi(Tools(hub, looker, tickets))))
     return [
-        *([Middleware(Prefix, serving.root_path)] if serving.root_path else []),
+        *([Middleware(Prefix, path)] if path else []),
         Middleware(OwnFiles),
         Middleware(StreamEnds),
         *([Middleware(LoginDoor, guard=guard)] if guard else []),
