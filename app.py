@@ -2,7 +2,7 @@
 
 import sys
 
-from zoo import settings
+from zoo.catalog import settings
 from zoo.errors import ZooError
 
 

@@ -10,8 +10,8 @@ from zoo.ui.server.page_cache import PageCache
 from zoo.ui.server.streams import StreamEnds
 
 if TYPE_CHECKING:
+    from zoo.catalog.settings import Serving
     from zoo.engine.hub import Hub
-    from zoo.settings import Serving
 
 
 def doors(hub: Hub, serving: Serving) -> list[Middleware]:  # noqa: ARG001
