@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from zoo import settings
+from zoo.catalog import settings
 from zoo.errors import ZooError
 
 

@@ -16,8 +16,8 @@ sys.path.append(str(ROOT))  # for zoo; at the end, so that nothing in the checko
 from deploying import hugging_face, modelscope, places, tree  # noqa: E402
 from deploying.asking import MARK, Plan, say, secret  # noqa: E402
 from deploying.places import FLAVOURS, DeployError  # noqa: E402
+from zoo.catalog.settings import words  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
-from zoo.settings import words  # noqa: E402
 
 NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

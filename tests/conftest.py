@@ -40,11 +40,11 @@ OFF = (
 the last such list is the one that counts, those that Playwright turns off itself."""
 
 from zoo.catalog.card import Card, cards, parse  # noqa: E402
+from zoo.catalog.settings import Serving  # noqa: E402
 from zoo.catalog.store import Store  # noqa: E402
 from zoo.engine.hub import Hub  # noqa: E402
 from zoo.engine.kernel_choice import KernelChoice  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
-from zoo.settings import Serving  # noqa: E402
 
 
 def pytest_unconfigure() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from conftest import ROOT, free_port
 
-from zoo import settings
+from zoo.catalog import settings
 
 FOLDER = ROOT / "spaces" / "docker"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ from loopback_hub import LoopbackHub
 from prometheus_client.parser import text_string_to_metric_families
 from test_downloads import card_of, source
 
-from zoo import settings
+from zoo.catalog import settings
 from zoo.engine.generation import Generation
 from zoo.engine.hub import Hub
 from zoo.engine.job import Job

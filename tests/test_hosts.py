@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from zoo import settings
+from zoo.catalog import settings
+from zoo.catalog.settings import Serving
 from zoo.errors import VariableError
-from zoo.settings import Serving
 from zoo.ui.parts.download import Downloads
 from zoo.ui.server.hosts import Hosts
 

@@ -25,10 +25,9 @@ MAY_IMPORT = {
     "inside": {"backbones", "catalog", "engine", "errors", "media", "networks", "sampling"},
     "compare": {"catalog", "engine", "errors", "media", "networks", "sampling"},
     "training": {"catalog", "compare", "engine", "errors", "media", "networks", "sampling"},
-    "ui": {"catalog", "compare", "engine", "errors", "inside", "media", "backbones", "sampling", "settings"},
+    "ui": {"catalog", "compare", "engine", "errors", "inside", "media", "backbones", "sampling"},
     "__main__": {"catalog", "compare", "engine", "errors", "inside"},
-    "app": {"settings", "ui", "engine", "errors"},
-    "settings": {"catalog", "errors"},
+    "app": {"catalog", "ui", "engine", "errors"},
     "__init__": set(),
     "errors": set(),
 }

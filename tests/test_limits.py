@@ -20,8 +20,7 @@ from gradio_client.exceptions import AppError
 from loopback_hub import LoopbackHub
 from test_downloads import bytes_of, card_of, source
 
-from zoo import settings
-from zoo.catalog import sources
+from zoo.catalog import settings, sources
 from zoo.catalog.store import Store
 from zoo.compare import votes
 from zoo.engine import allowances

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from zoo.catalog.settings import Serving
 from zoo.engine.hub import Hub
 from zoo.errors import LoginError
-from zoo.settings import Serving
 from zoo.ui.server.login import guard_of
 
 BROWSER = {"accept": "text/html"}

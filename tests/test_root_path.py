@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, expect
 from prefix_proxy import proxied
 from test_page import download, fill, finished, generate
 
-from zoo import settings
+from zoo.catalog import settings
 from zoo.engine.hub import Hub
 from zoo.media import receipts
 

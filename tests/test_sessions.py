@@ -21,10 +21,10 @@ from gradio_client import Client
 from PIL import Image
 
 from zoo import ui
+from zoo.catalog.settings import Serving
 from zoo.engine.hub import Hub
 from zoo.engine.request import Request
 from zoo.media import pictures
-from zoo.settings import Serving
 from zoo.ui.parts import gallery_entries, runs
 from zoo.ui.server import sessions
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from zoo import settings
-from zoo.catalog import environment
+from zoo.catalog import environment, settings
+from zoo.catalog.settings import Serving
 from zoo.engine.hub import Hub
 from zoo.errors import VariableError
-from zoo.settings import Serving
 
 
 @pytest.mark.parametrize(("value", "port"), [("", 7860), ("  ", 7860), (" 8000\n", 8000), ('"8000"', 8000), ("'65535'\r\n", 65535)])
@@ -64,4 +63,4 @@ def test_a_variable_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_readme_names_every_setting() -> None:
-    assert settings.table() in (Path(settings.__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    assert settings.table() in (ROOT / "README.md").read_text(encoding="utf-8")

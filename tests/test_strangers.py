@@ -23,10 +23,10 @@ from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 
 from zoo import ui
+from zoo.catalog.settings import Serving
 from zoo.compare.votes import Votes
 from zoo.engine.hub import Hub
 from zoo.engine.request import Request
-from zoo.settings import Serving
 from zoo.ui.server.closed import CLOSED
 
 VISITOR, SESSION = "5ec2e7" + "c0ffee" * 4 + "aa", "hissession1"

@@ -50,8 +50,8 @@ from zoo.ui.tabs.models import ModelsTab
 from zoo.ui.tabs.video import VideoTab, video_tab
 
 if TYPE_CHECKING:
+    from zoo.catalog.settings import Serving
     from zoo.engine.hub import Hub
-    from zoo.settings import Serving
 
 HERE = Path(__file__).parent
 EVENTS = 400

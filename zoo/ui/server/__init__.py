@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from zoo.catalog.settings import Serving
     from zoo.engine.hub import Hub
     from zoo.inside.inspector import Looker
-    from zoo.settings import Serving
 
 
 def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:

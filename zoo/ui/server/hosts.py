@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from zoo.settings import Serving
+    from zoo.catalog.settings import Serving
 
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{0,5})?", re.IGNORECASE)
 ADDRESS = re.compile(r"[a-z]+://([^/?#]+)([/?#].*)?", re.IGNORECASE)

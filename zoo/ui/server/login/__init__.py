@@ -11,8 +11,8 @@ from zoo.errors import LoginError
 from zoo.ui.server.login.guard import Guard
 
 if TYPE_CHECKING:
+    from zoo.catalog.settings import Serving
     from zoo.engine.hub import Hub
-    from zoo.settings import Serving
 
 OF_A_SPACE = ("SPACE_ID", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
 """What Hugging Face sets on a Space whose front matter has `hf_oauth: true`."""
