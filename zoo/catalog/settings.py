@@ -46,7 +46,7 @@ class Setting:
     help: str
     metavar: str | None = None
     read: Callable[[str], Any] | None = str
-    """Raises ArgumentTypeError for what it does not take; None: a switch, which needs no value."""
+    """Raises ValueError for what it does not take; None: a switch, which needs no value."""
     read_by_hub: bool = False
     """Whether Hub reads the variable itself, as the command line needs it, too."""
 
@@ -60,29 +60,31 @@ class Setting:
         """The variable's value, None where it is not set. Raises VariableError for what it does not take."""
         if self.read_by_hub or not (text := environment.text(self.variable)):
             return None
-        if self.read is None:
-            return environment.switch(self.variable)
+        return environment.switch(self.variable) if self.read is None else self.value(text, self.variable)
+
+    def value(self, text: str, name: str) -> Any:
+        """What a text means. Raises VariableError, which names the flag or the variable, for what is not taken."""
         try:
             return self.read(text)
-        except argparse.ArgumentTypeError as error:
-            raise VariableError(f"{self.variable}: {error}.") from None
+        except ValueError as error:
+            raise VariableError(f"{name}: {error}.") from None
 
 
 def port(text: str) -> int:
-    """A port. Raises ArgumentTypeError for what is none."""
+    """A port. Raises ValueError for what is none."""
     if not environment.is_port(text):
-        raise argparse.ArgumentTypeError(f"a port is a whole number from 1 to 65535, not {text[:40]!r}")
+        raise ValueError(f"a port is a whole number from 1 to 65535, not {text[:40]!r}")
     return int(text)
 
 
 def amount(text: str) -> float:
-    """A finite number above 0. Raises ArgumentTypeError for what is none."""
+    """A finite number above 0. Raises ValueError for what is none."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"this is a number above 0, not {text[:40]!r}")
+        raise ValueError(f"this is a number above 0, not {text[:40]!r}")
     return number
 
 
@@ -186,7 +188,7 @@ SETTINGS = (
 def chosen(arguments: Sequence[str] | None = None) -> tuple[dict[str, Any], Serving]:
     """Arguments of Hub, and how its page is served, from flags, else variables of the environment.
 
-    arguments: default: those of the program, which ends for a wrong one. Raises VariableError for a variable that is wrong.
+    arguments: default: those of the program. Raises VariableError for a value that is wrong.
     """
     parser = argparse.ArgumentParser("app.py", description="Patchwork: a hub of diffusion transformers.")
     for setting in SETTINGS:
@@ -194,8 +196,11 @@ def chosen(arguments: Sequence[str] | None = None) -> tuple[dict[str, Any], Serv
         if setting.read is None:
             parser.add_argument(setting.flag, action=argparse.BooleanOptionalAction, help=words)
         else:
-            parser.add_argument(setting.flag, type=setting.read, metavar=setting.metavar, help=words)
+            parser.add_argument(setting.flag, metavar=setting.metavar, help=words)
     given = vars(parser.parse_args(arguments))
+    for setting in SETTINGS:
+        if isinstance(text := given[setting.name], str):
+            given[setting.name] = setting.value(text, setting.flag)
     values = {s.name: s.from_environment if given[s.name] is None else given[s.name] for s in SETTINGS}
     values = {name: value for name, value in values.items() if value is not None}
     serving = {field.name: values.pop(field.name) for field in fields(Serving) if field.name in values}
