@@ -89,31 +89,31 @@ def amount(text: str) -> float:
 
 
 def whole(text: str) -> int:
-    """A whole number from 1 on. Raises ArgumentTypeError for what is none."""
+    """A whole number from 1 on. Raises ValueError for what is none."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise argparse.ArgumentTypeError(f"this is a whole number from 1 to 999999999, not {text[:40]!r}")
+        raise ValueError(f"this is a whole number from 1 to 999999999, not {text[:40]!r}")
     return int(text)
 
 
 def log_form(text: str) -> str:
-    """A form of the log. Raises ArgumentTypeError for what is none."""
+    """A form of the log. Raises ValueError for what is none."""
     if text.lower() not in ("json", "text"):
-        raise argparse.ArgumentTypeError(f"a log is json or text, not {text[:40]!r}")
+        raise ValueError(f"a log is json or text, not {text[:40]!r}")
     return text.lower()
 
 
 def login(text: str) -> str:
-    """Whose logins count. Raises ArgumentTypeError for what is not known here."""
+    """Whose logins count. Raises ValueError for what is not known here."""
     if text.lower() != "huggingface":
-        raise argparse.ArgumentTypeError(f"this is huggingface or nothing, not {text[:40]!r}")
+        raise ValueError(f"this is huggingface or nothing, not {text[:40]!r}")
     return text.lower()
 
 
 def root_path(text: str) -> str:
-    """A path as /patchwork, or a whole address, without the slash behind it; empty for the root itself. Raises ArgumentTypeError."""
+    """A path as /patchwork, or a whole address, without the slash behind it; empty for the root itself. Raises ValueError."""
     match = re.fullmatch(r"(https?://[\w.:\[\]-]+)?/?([\w.~-]+(/[\w.~-]+)*)?/?", text.strip(), re.ASCII)
     if not match:
-        raise argparse.ArgumentTypeError(f"this is the path under which a proxy offers the page, such as /patchwork, not {text[:40]!r}")
+        raise ValueError(f"this is the path under which a proxy offers the page, such as /patchwork, not {text[:40]!r}")
     host, path, _ = match.groups("")
     return f"{host}/{path}" if path else host
 
@@ -124,7 +124,7 @@ def words(text: str) -> list[str]:
 
 
 def hosts(text: str) -> tuple[str, ...]:
-    """Names of hosts between commas, `*.` before one for all below it, `*` for any. Raises ArgumentTypeError for what is none."""
+    """Names of hosts between commas, `*.` before one for all below it, `*` for any. Raises ValueError for what is none."""
     names = []
     for word in words(text):
         with suppress(UnicodeError):
@@ -132,7 +132,7 @@ def hosts(text: str) -> tuple[str, ...]:
             if re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|[0-9a-f:.]*:[0-9a-f:.]*", name, re.ASCII):
                 names.append(name)
                 continue
-        raise argparse.ArgumentTypeError(f"a host is a name such as hub.example.org, without https:// and port, not {word[:60]!r}")
+        raise ValueError(f"a host is a name such as hub.example.org, without https:// and port, not {word[:60]!r}")
     return tuple(names)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zoo.engine.limits import network
-from zoo.errors import RequestError
+from zoo.errors import BusyError
 
 if TYPE_CHECKING:
     from zoo.engine.job import Job
@@ -102,15 +102,15 @@ class Allowances:
         self.requests, self.pictures = Taken(MINUTE), Taken(DAY)
 
     def ask(self, job: Job) -> None:
-        """Count a request, and its pictures; one that is over in moments, such as a look at a step, is none. Raises RequestError where it
+        """Count a request, and its pictures; one that is over in moments, such as a look at a step, is none. Raises BusyError where it
         is one too many."""
         most, who = self.limits.requests_minute, self._who(job)
         if most is not None and who and job.lane != "quick" and (wait := self.requests.take(who, 1, most)):
-            raise RequestError(f"{most} requests a minute are what one visitor may make here: try again in {_about(wait)}.")
+            raise BusyError(f"{most} requests a minute are what one visitor may make here: try again in {_about(wait)}.", wait)
         self.draw(job)
 
     def draw(self, job: Job) -> None:
-        """Count the pictures that a job will make. Raises RequestError where they are too many."""
+        """Count the pictures that a job will make. Raises BusyError where they are too many."""
         most, who = self.limits.pictures_day, self._who(job)
         if most is None or not who or not (count := pictures(job)):
             return
@@ -119,9 +119,10 @@ class Allowances:
             ways = [f"ask for {left} at most"] if left else []
             ways += [f"try again in {_about(wait)}"] if wait < math.inf else []
             what = "picture is" if count == 1 else "pictures are"
-            raise RequestError(
+            raise BusyError(
                 f"{count} {what} too many: of {most} in 24 hours, which one visitor may make here, "
-                f"each frame of a clip being one, {left or 'none'} {'are' if left > 1 else 'is'} left: {', or '.join(ways)}."
+                f"each frame of a clip being one, {left or 'none'} {'are' if left > 1 else 'is'} left: {', or '.join(ways)}.",
+                wait if wait < math.inf else None,
             )
 
     def settle(self, job: Job, error: BaseException | None) -> None:

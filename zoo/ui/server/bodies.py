@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
-from zoo.ui.server.probes import own_path
+from zoo.ui.server.prefix import own_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

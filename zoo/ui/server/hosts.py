@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
+from zoo.ui.server.prefix import own_path
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,6 +29,8 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing: a link on any page leads here by them, and names that page as Referer."""
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """What proxies add to a request."""
+HEALTH = "/health"
+"""Tells a state and nothing else, so whoever looks after the machine may ask for it by any name."""
 EMBEDDING = "huggingface.co"
 """The site that shows a Space within its own page."""
 
@@ -73,7 +77,8 @@ class Hosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI says."""
-        words = self.refusal(scope) if scope["type"] in ("http", "websocket") else ""
+        open_to_all = scope["type"] == "lifespan" or (own_path(scope) == HEALTH and scope.get("method") in SAFE)
+        words = "" if open_to_all else self.refusal(scope)
         if not words:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":

@@ -8,6 +8,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
+def own_path(scope: Scope) -> str:
+    """The path of a request below the one under which a proxy offers the page, as the routes know it."""
+    whole, above = scope["path"], scope.get("root_path", "")
+    return whole[len(above) :] or "/" if above and f"{whole}/".startswith(f"{above.rstrip('/')}/") else whole
+
+
 class Prefix:
     """Outermost middleware: takes the prefix off, so that nothing behind it need know whether the proxy did."""
 

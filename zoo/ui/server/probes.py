@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from zoo.engine.limits import is_local
+from zoo.ui.server.prefix import own_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -48,12 +49,6 @@ class Probes:
         if not (_from_here(scope) if self.readable is None else self.readable):
             return PlainTextResponse("Not Found", 404)
         return Response(await asyncio.to_thread(self.metrics.text), headers={"cache-control": "no-store"}, media_type=CONTENT_TYPE_LATEST)
-
-
-def own_path(scope: Scope) -> str:
-    """What is asked for, without the path under which a proxy shows this hub."""
-    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def _from_here(scope: Scope) -> bool:

@@ -10,9 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from zoo.ui.server import event_log
 from zoo.ui.server.login import form
 from zoo.ui.server.login.accounts import TooOftenError
 from zoo.ui.server.login.sessions import AGE
+from zoo.ui.server.prefix import own_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,7 +48,7 @@ class LoginDoor:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        path, request = form.path(scope), Request(scope, receive)
+        path, request = own_path(scope), Request(scope, receive)
         read = request.method in ("GET", "HEAD")
         if read and (path == OPEN or (path == START and not getattr(scope["app"].state, "launched", False))):
             await self.app(scope, receive, send)
@@ -94,6 +96,7 @@ class LoginDoor:
             status, fault, more = 401, WRONG, {}
         except TooOftenError as error:
             visit, status, fault, more = None, 429, str(error), {"retry-after": str(error.seconds)}
+        event_log.say("login", visitor=event_log.mark(name), outcome="done" if visit else "wrong" if status == 401 else "too often")
         if not visit:
             if browser:
                 return form.login_page(request, self.guard, to, fault, status, more, name)
@@ -133,7 +136,7 @@ class LoginDoor:
             if message["type"] == "http.response.start":
                 begun = True
                 info = request.scope["session"].pop("oauth_info", None)
-                if info and form.path(request.scope) == HUB[1]:
+                if info and own_path(request.scope) == HUB[1]:
                     user = self.guard.member(info.get("userinfo") or {})
                     if user:
                         answer = Response()

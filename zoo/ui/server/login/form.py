@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import URL
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from zoo.ui.server.prefix import own_path
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,12 +44,6 @@ def root(scope: Scope) -> str:
     return URL(scope.get("root_path", "")).path.rstrip("/")
 
 
-def path(scope: Scope) -> str:
-    """The path of a request below the root, as the routes know it."""
-    whole, above = scope["path"], scope.get("root_path", "")
-    return whole[len(above) :] or "/" if above and f"{whole}/".startswith(f"{above.rstrip('/')}/") else whole
-
-
 def local(address: str) -> str:
     """An address to go to after the login, the page's own where it is not one of this server."""
     return address if LOCAL.fullmatch(address) else "/"
@@ -56,7 +52,7 @@ def local(address: str) -> str:
 def address(request: Request) -> str:
     """Where somebody wanted to go."""
     query = request.scope["query_string"].decode("latin-1")
-    return local(path(request.scope) + (f"?{query}" if query else ""))
+    return local(own_path(request.scope) + (f"?{query}" if query else ""))
 
 
 def page_wanted(request: Request) -> bool:
