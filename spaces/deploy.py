@@ -82,6 +82,8 @@ def planned(given: argparse.Namespace, found: tree.Checkout) -> Plan:
         variables["PATCHWORK_MODELS"] = ":".join(mounts)
     if place.sdk == "docker" and not hardware.startswith("cpu"):
         variables.setdefault("TORCH_INDEX", "https://pypi.org/simple")  # variables are build arguments, too: a PyTorch with CUDA
+    if place.hub == "modelscope":
+        variables.setdefault("PATCHWORK_ALLOWED_HOSTS", "*")  # a studio is not told under which name it is opened
     if variables.get("PATCHWORK_LOGIN") == "huggingface":
         head["hf_oauth"] = True
     files = tree.build(found, given.flavour, head)
