@@ -134,7 +134,7 @@ def launch(page: gr.Blocks, hub: Hub, serving: Serving, **more: Any) -> None:
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share,
-            app_kwargs={"exception_handlers": REFUSALS, "middleware": doors(hub, serving)}, **appearance(hub), **more,
+            app_kwargs={"exception_handlers": REFUSALS, "middleware": doors()}, **appearance(hub), **more,
         )  # fmt: skip
     sessions.bound(page)
     hub.results.retention.prune_soon()
