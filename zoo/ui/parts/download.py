@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,10 @@ class Downloads:
         """Raise RequestError where visitors may not remove a model."""
         if not self.allowed:
             raise RequestError("Only the person who runs this hub can remove a model.")
+
+
+BUILT = 0.4
+"""Seconds between showing the Cancel button and taking it away, at least: while a page builds what is shown, it can lose updates."""
 
 
 class Offer:
@@ -168,7 +173,11 @@ class Offer:
         try:
             job = runs.new_job("download")
             with self.flags.running_job(job):
+                shown_at = time.monotonic()
                 async for item in runs.read(self.hub.engine.submit(job, lambda job: self._transfer(job, missing, accepted_ids, prefer))):
+                    if isinstance(item, dict) and self.cancel in item:  # shown now, or taken away
+                        await asyncio.sleep(shown_at + BUILT - time.monotonic())
+                        shown_at = time.monotonic()
                     yield {self.text: markup.note(markup.waiting(item))} if isinstance(item, Progress) else item
                 if not job.started:
                     yield idle
