@@ -56,6 +56,19 @@ def pictures(page: Page) -> list[str]:
     return page.eval_on_selector_all("#gallery .grid-container img", "(found) => found.map((one) => one.src)")
 
 
+def expect_downloaded(page: Page, title: str) -> None:
+    """The list of models comes to say that this one is on this machine."""
+    option = page.get_by_role("option").filter(has_text=title)
+    for _ in range(40):  # a list that is opened again while it still fades out shows the old choices (Svelte keeps it)
+        page.click("#model input")
+        expect(option).to_be_visible()
+        if "not downloaded" not in option.inner_text():
+            break
+        page.click("#banner")
+        expect(page.get_by_role("listbox")).to_have_count(0)
+    expect(option).not_to_contain_text("not downloaded")
+
+
 def generate_first(page: Page) -> list[str]:
     """Two pictures of the small DiT on screen; their addresses."""
     page.fill("#steps input", "3")
@@ -98,15 +111,23 @@ def test_generate_downloads_first_and_the_result_stays_all_the_while(
         expect(page.locator("#facts")).to_contain_text("Pixel model")
         expect(page.locator("#image-transfer")).to_have_text("")
         assert int(hub_server.bodies()[-1].removeprefix("bytes=").rstrip("-")) > 0  # it went on from there
-        option = page.get_by_role("option").filter(has_text="Pixel model")
-        for _ in range(40):  # a list that is opened again while it still fades out shows the old choices (Svelte keeps it)
-            page.click("#model input")
-            expect(option).to_be_visible()
-            if "not downloaded" not in option.inner_text():
-                break
-            page.click("#banner")
-            expect(page.get_by_role("listbox")).to_have_count(0)
-        expect(option).not_to_contain_text("not downloaded")
+        expect_downloaded(page, "Pixel model")
+
+
+def test_a_slow_browser_shows_the_end_of_a_quick_download(hub_server: LoopbackHub, hub_with, stock, browser: Browser) -> None:
+    hub = hub_with({"pixels": PIXELS})
+    stock(hub, "pixels")
+    with visitor(hub, browser) as page:
+        choose(page, "Pixel model")
+        expect(page.locator("#generate")).to_have_text("Download about 12.0 MB, then generate")
+        speed = page.context.new_cdp_session(page)
+        speed.send("Emulation.setCPUThrottlingRate", {"rate": 10})
+        page.click("#generate")
+        expect(page.locator("#facts")).to_contain_text("Pixel model", timeout=90_000)
+        speed.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+        expect(page.locator("#generate")).to_have_text("Generate")
+        expect(page.locator("#image-cancel")).to_be_hidden()
+        expect_downloaded(page, "Pixel model")
 
 
 def test_escape_cancels_the_download_of_the_open_tab(hub_server: LoopbackHub, hub_with, stock, browser: Browser) -> None:

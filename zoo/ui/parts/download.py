@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from zoo.catalog.sources import downloadable
 from zoo.engine.request import Progress
 from zoo.errors import CancelledError, RequestError, ZooError
 from zoo.ui.parts import controls, markup, runs
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.runs import HIDDEN, PRIVATE
 
 if TYPE_CHECKING:
     from gradio.events import Dependency
@@ -87,10 +86,6 @@ class Downloads:
             raise RequestError("Only the person who runs this hub can remove a model.")
 
 
-BUILT = 0.4
-"""Seconds between showing the Cancel button and taking it away, at least: while a page builds what is shown, it can lose updates."""
-
-
 class Offer:
     """What a tab's Generate button becomes while a model is not downloaded, and what stands under it: licence, progress, Cancel."""
 
@@ -101,8 +96,8 @@ class Offer:
         self.downloads = Downloads(hub)
         self.flags = runs.StopFlags()
         self.pending_ids = gr.State([])
-        self.accept = gr.Button("Accept and download", variant="primary", elem_id=f"{name}accept", visible=False)
-        self.cancel = gr.Button("Cancel the download", variant="stop", elem_id=f"{name}cancel", elem_classes="halt", visible=False)
+        self.accept = gr.Button("Accept and download", variant="primary", elem_id=f"{name}accept", visible=HIDDEN)
+        self.cancel = gr.Button("Cancel the download", variant="stop", elem_id=f"{name}cancel", elem_classes="halt", visible=HIDDEN)
         self.name, self.lists = name, {}
 
     def build_text(self, inputs: Sequence[Any] = (), lists: Mapping[Any, Callable[[], list]] | None = None) -> None:
@@ -129,7 +124,7 @@ class Offer:
 
     def idle(self) -> dict:
         """Nothing on offer any more."""
-        updates = {self.accept: gr.update(visible=False), self.cancel: gr.update(visible=False)}
+        updates = {self.accept: gr.update(visible=HIDDEN), self.cancel: gr.update(visible=HIDDEN)}
         return updates | {self.button: gr.update(visible=True), self.text: "", self.pending_ids: []}
 
     def withdraw(self, session: gr.Request, pending_ids: list[str]) -> dict:
@@ -173,11 +168,7 @@ class Offer:
         try:
             job = runs.new_job("download")
             with self.flags.running_job(job):
-                shown_at = time.monotonic()
                 async for item in runs.read(self.hub.engine.submit(job, lambda job: self._transfer(job, missing, accepted_ids, prefer))):
-                    if isinstance(item, dict) and self.cancel in item:  # shown now, or taken away
-                        await asyncio.sleep(shown_at + BUILT - time.monotonic())
-                        shown_at = time.monotonic()
                     yield {self.text: markup.note(markup.waiting(item))} if isinstance(item, Progress) else item
                 if not job.started:
                     yield idle
@@ -193,19 +184,20 @@ class Offer:
             text = markup.note(f"To download: {sizes(missing)}.") + licences(missing)
             yield {
                 self.text: text, self.accept: gr.update(visible=True), self.pending_ids: [card.id for card in restrictive_cards],
-                self.button: gr.update(visible=False), self.cancel: gr.update(value="Not now", variant="secondary", visible=True),
+                self.button: gr.update(visible=HIDDEN), self.cancel: gr.update(value="Not now", variant="secondary", visible=True),
             }  # fmt: skip
             return
         terms, progress = licences(missing), Total(missing)
         yield {
-            self.text: markup.bar(0.0, "asking where the files are") + terms, self.accept: gr.update(visible=False),
-            self.button: gr.update(visible=False), self.pending_ids: [],
+            self.text: markup.bar(0.0, "asking where the files are") + terms, self.accept: gr.update(visible=HIDDEN),
+            self.button: gr.update(visible=HIDDEN), self.pending_ids: [],
             self.cancel: gr.update(value="Cancel the download", variant="stop", visible=True),
         }  # fmt: skip
         for item in self.hub.download(missing, prefer, job.stop):
             yield {self.text: progress.line(item) + terms}
         choices = {part: gr.update(choices=make()) for part, make in self.lists.items()}
-        yield self.idle() | choices | {self.text: progress.notes, self.button: gr.update(value=self.plain, interactive=True, visible=False)}
+        ready = gr.update(value=self.plain, interactive=True, visible=HIDDEN)  # a run follows
+        yield self.idle() | choices | {self.text: progress.notes, self.button: ready}
 
 
 class Total:

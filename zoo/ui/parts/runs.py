@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 """Of every event that belongs to the page alone."""
+HIDDEN = "hidden"
+"""For `visible` of what comes and goes while something runs: it stays built. What is built anew each time that it is shown can lose what
+it is told meanwhile, and others with it: a slow browser kept Cancel, and "not downloaded", after a quick download that way."""
 EVERY = 0.15
 """Seconds between two updates of a page, which would not hear Stop if they came faster."""
 UNREAD = 8
@@ -62,11 +65,11 @@ class RunButtons:
 
     def idle(self) -> dict:
         """What the buttons show when nothing runs."""
-        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=False)}
+        return {self.go: gr.update(visible=True), self.halt: gr.update(visible=HIDDEN)}
 
     def busy(self) -> dict:
         """What they show while something runs."""
-        return {self.go: gr.update(visible=False), self.halt: gr.update(visible=True)}
+        return {self.go: gr.update(visible=HIDDEN), self.halt: gr.update(visible=True)}
 
 
 class StopFlags:

@@ -68,7 +68,7 @@ class AddModel(runs.RunButtons):
             with gr.Column(visible=False) as self.form:
                 self._build_form()
             self.go = gr.Button("Add this model", variant="primary", elem_id="add-go", visible=False)
-            self.halt = gr.Button("Stop", variant="stop", elem_id="add-stop", elem_classes="halt", visible=False)
+            self.halt = gr.Button("Stop", variant="stop", elem_id="add-stop", elem_classes="halt", visible=runs.HIDDEN)
             self.note = gr.HTML(elem_id="add-note")
         self.outputs = [
             self.file, self.known, self.added, self.path, self.facts, self.form, self.go, self.halt, self.note, *self.fields,
@@ -117,7 +117,7 @@ class AddModel(runs.RunButtons):
 
     def idle(self) -> dict:
         """What the buttons show when nothing runs."""
-        return {self.halt: gr.update(visible=False), self.go: gr.update(interactive=True), self.added: ""}
+        return {self.halt: gr.update(visible=runs.HIDDEN), self.go: gr.update(interactive=True), self.added: ""}
 
     def busy(self) -> dict:
         """What they show while something does."""

@@ -63,7 +63,7 @@ class ImageTab(GenerationTab):
         self.settings = Settings(self.hub)
         with gr.Row(elem_classes="bar"):
             self.go = gr.Button("Generate", variant="primary", elem_id="generate", elem_classes="go")
-            self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=False)
+            self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=runs.HIDDEN)
             self.settings.offer = self.offer = Offer(self.hub, self.go, "image-")
         self.settings.build_cost()
         with gr.Accordion("More", open=False):

@@ -17,7 +17,7 @@ from zoo.errors import ZooError
 from zoo.inside.inspector import DIFFUSION
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Downloads, Offer, licence_link
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.runs import HIDDEN, PRIVATE
 from zoo.ui.tabs.add_model import AddModel
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class ModelsTab:
                     self.use = gr.Button("Generate with this model", variant="primary", elem_id="use", size="sm", **buttons["use"])
                     self.inside = gr.Button("Look inside", elem_id="models-inside", size="sm", **buttons["inside"])
                     self.remove = gr.Button("Remove", elem_id="remove", size="sm", **buttons["remove"])
-                    self.sure = gr.Button("Remove the files", variant="stop", elem_id="remove-sure", size="sm", visible=False)
-                    self.spare = gr.Button("Keep them", elem_id="remove-not", size="sm", visible=False)
+                    self.sure = gr.Button("Remove the files", variant="stop", elem_id="remove-sure", size="sm", visible=HIDDEN)
+                    self.spare = gr.Button("Keep them", elem_id="remove-not", size="sm", visible=HIDDEN)
                     self.source = gr.Dropdown(label="Download from", elem_id="source", scale=0, min_width=220, **buttons["source"])
                 self.offer.build_text()
                 with gr.Accordion("Card", open=False):
@@ -106,7 +106,7 @@ class ModelsTab:
 
     def idle(self) -> dict:
         """What the buttons show when nothing runs."""
-        return {self.offer.cancel: gr.update(visible=False), self.sure: gr.update(visible=False), self.spare: gr.update(visible=False)}
+        return {self.offer.cancel: gr.update(visible=HIDDEN), self.sure: gr.update(visible=HIDDEN), self.spare: gr.update(visible=HIDDEN)}
 
     def say(self, text: str, kind: str = "plain") -> dict:
         """One sentence under the buttons."""
@@ -130,7 +130,7 @@ class ModelsTab:
         """Show what is on this machine now; what was said last stays."""
         updates = self._model_updates(identity, session) if identity else {}
         if pending_ids:  # the licence is to be accepted first
-            updates |= {self.get: gr.update(visible=False)}
+            updates |= {self.get: gr.update(visible=HIDDEN)}
         return self._lists(task) | updates
 
     @runs.answers
@@ -163,7 +163,7 @@ class ModelsTab:
     def ask(self, identity: str) -> dict:
         """Ask before files are deleted."""
         card = self.hub.card(identity)
-        sure = {self.sure: gr.update(visible=True), self.spare: gr.update(visible=True), self.remove: gr.update(visible=False)}
+        sure = {self.sure: gr.update(visible=True), self.spare: gr.update(visible=True), self.remove: gr.update(visible=HIDDEN)}
         what, again = f"the files of {card.title} ({total_size([card])})", "they must be downloaded"
         if card.weights[0].origin == "own":
             what, again = f"{card.title}, its card and its weights ({self._on_disk(card).split(',')[0]})", "it must be added"
@@ -199,8 +199,8 @@ class ModelsTab:
         card = self.hub.card(identity)
         buttons = {getattr(self, name): gr.update(**words) for name, words in self._buttons(card).items()}
         if self.offer.flags.running(session):
-            buttons[self.get] = gr.update(visible=False)
-        asking = {self.sure: gr.update(visible=False), self.spare: gr.update(visible=False)}
+            buttons[self.get] = gr.update(visible=HIDDEN)
+        asking = {self.sure: gr.update(visible=HIDDEN), self.spare: gr.update(visible=HIDDEN)}
         return {self.facts: self._facts(card), self.prose: _prose(card)} | buttons | asking
 
     def _choices(self, task: str) -> list[tuple[str, str]]:
@@ -224,11 +224,11 @@ class ModelsTab:
         sources = [("The card's order", ORDER), *((controls.HUBS[origin], origin) for origin in origins)]
         allowed = self.downloads.allowed
         return {
-            "get": self.downloads.label(missing, "Download", "") | {"visible": bool(missing)},
-            "use": {"visible": not missing and card.generates},
-            "inside": {"visible": not missing and (card.task in SEEING or card.family in DIFFUSION)},
-            "remove": {"visible": allowed and files is not None and files.origin != "bundled" and not files.folder},
-            "source": {"choices": sources, "value": ORDER, "visible": allowed and bool(missing) and len(origins) > 1},
+            "get": self.downloads.label(missing, "Download", "") | {"visible": bool(missing) or HIDDEN},
+            "use": {"visible": (not missing and card.generates) or HIDDEN},
+            "inside": {"visible": (not missing and (card.task in SEEING or card.family in DIFFUSION)) or HIDDEN},
+            "remove": {"visible": (allowed and files is not None and files.origin != "bundled" and not files.folder) or HIDDEN},
+            "source": {"choices": sources, "value": ORDER, "visible": (allowed and bool(missing) and len(origins) > 1) or HIDDEN},
         }
 
     def _facts(self, card: Card) -> str:

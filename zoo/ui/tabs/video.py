@@ -54,7 +54,7 @@ class VideoTab(GenerationTab):
                 self.settings = Settings(hub, video=True)
                 with gr.Row(elem_classes="bar"):
                     self.go = gr.Button("Generate", variant="primary", elem_id="video-generate", elem_classes="go")
-                    self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", elem_classes="halt", visible=False)
+                    self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", elem_classes="halt", visible=runs.HIDDEN)
                     self.settings.offer = self.offer = Offer(hub, self.go, "video-")
                 self.settings.build_cost()
                 with gr.Accordion("More", open=False):

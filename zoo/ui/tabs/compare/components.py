@@ -107,7 +107,7 @@ class CompareComponents(runs.RunButtons):
         self.timer = gr.Timer(2, active=False)
         with gr.Row(elem_classes=["bar", "at-hand"]):
             self.go = gr.Button("Compare", variant="primary", elem_id="compare-go", elem_classes="go")
-            self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", elem_classes="halt", visible=False)
+            self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", elem_classes="halt", visible=runs.HIDDEN)
             self.download = Offer(self.hub, self.go, "compare-", "Compare", ", then compare")
 
     def _build_setting(self, name: str, card: Card, solver: str, visible: bool) -> None:

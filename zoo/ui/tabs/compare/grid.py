@@ -89,7 +89,7 @@ class GridTab(runs.RunButtons):
         self.faster = gr.Button("Take fewer steps", size="sm", elem_id="grid-faster", visible=False)
         with gr.Row(elem_classes=["bar", "at-hand"]):
             self.go = gr.Button("Run", variant="primary", elem_id="grid-go", elem_classes="go")
-            self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", elem_classes="halt", visible=False)
+            self.halt = gr.Button("Stop", variant="stop", elem_id="grid-stop", elem_classes="halt", visible=runs.HIDDEN)
             self.download = Offer(self.hub, self.go, "grid-", "Run", ", then run")
         self.rest = gr.Button("Run the missing cells", elem_id="grid-rest", visible=False)
 

@@ -77,7 +77,7 @@ class LookComponents(runs.RunButtons):
         self.rival = gr.Dropdown([NOTHING], value=NOTHING, label="Compare with, same seed", elem_id="look-beside", visible=False)
         with gr.Row(elem_classes="bar", visible=False) as self.bar:
             self.go = gr.Button("Look inside", variant="primary", elem_id="look-go", elem_classes="go")
-            self.halt = gr.Button("Stop", variant="stop", elem_id="look-stop", elem_classes="halt", visible=False)
+            self.halt = gr.Button("Stop", variant="stop", elem_id="look-stop", elem_classes="halt", visible=runs.HIDDEN)
             self.offer = Offer(self.looker.hub, self.go, "look-", "Look inside", ", then look inside")
         self.price_words = gr.HTML(elem_id="look-price")
         self.settings = gr.HTML(elem_id="look-settings")
