@@ -34,6 +34,14 @@ def test_a_dry_run_writes_a_tree_that_the_hub_takes_without_token_or_network(
     assert ("ms_deploy.json" in {path.name for path in (tmp_path / "out").iterdir()}) == (flavour == "studio")
 
 
+def test_the_compose_file_builds_from_its_folder_and_at_the_root_of_the_tree(checkout: Path) -> None:
+    for file, root in (("spaces/docker/compose.yaml", "../.."), ("compose.yaml", ".")):
+        built = yaml.safe_load(tree.content(tree.build(tree.checkout(checkout), "docker", {})[file]))["services"]["patchwork"]["build"]
+        assert built["context"] == root
+        dockerfile = checkout / Path(file).parent / root / built["dockerfile"]
+        assert str(dockerfile.resolve().relative_to(checkout)) in tree.build(tree.checkout(checkout), "docker", {})
+
+
 @pytest.mark.parametrize(
     ("flavour", "pins"),
     {

@@ -75,7 +75,8 @@ def build(found: Checkout, flavour: str, words: Mapping[str, Any]) -> dict[str, 
         raise DeployError(f"spaces/{flavour}/{FRONT_MATTER} is missing, or git does not know it: `git add` it.")
     head = (yaml.safe_load(over.pop(FRONT_MATTER).read_text(encoding="utf-8")) or {}) | dict(words)
     own = over.pop(REQUIREMENTS, None)
-    tree: dict[str, Path | bytes] = {path: found.root / path for path in found.tracked} | over
+    laid = {name: _moved(file.read_bytes(), flavour) for name, file in over.items()}
+    tree: dict[str, Path | bytes] = {path: found.root / path for path in found.tracked} | laid
     tree[README] = readme((found.root / README).read_text(encoding="utf-8"), head).encode()
     if own:
         texts = [path.read_text(encoding="utf-8") for path in (found.root / REQUIREMENTS, own)]
@@ -84,6 +85,11 @@ def build(found: Checkout, flavour: str, words: Mapping[str, Any]) -> dict[str, 
         raise DeployError(f"spaces/{flavour} has no Dockerfile that git knows.")
     check(tree)
     return dict(sorted(tree.items()))
+
+
+def _moved(content: bytes, flavour: str) -> bytes:
+    """A file of a flavour as it stands at the root: the paths in it, such as those of the Compose file, lead from there."""
+    return content.replace(f"spaces/{flavour}/".encode(), b"").replace(b"context: ../..", b"context: .")
 
 
 def readme(text: str, over: Mapping[str, Any]) -> str:

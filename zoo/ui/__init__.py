@@ -115,7 +115,7 @@ def build(hub: Hub, *, login: bool = False) -> Page:
 
 
 def until_interrupted(hub: Hub) -> NoReturn:
-    """Serve until Ctrl-C or SIGTERM; then end at once, with what runs written as far as two seconds allow."""
+    """Serve until Ctrl-C or SIGTERM; then end at once, with what runs written as far as three seconds allow."""
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: interrupted.set())
@@ -125,7 +125,7 @@ def until_interrupted(hub: Hub) -> NoReturn:
     gc.freeze()  # all that the libraries are, half a million objects: looking through them keeps everybody waiting for 0.3 s each time
     while not interrupted.wait(1.0):  # Windows hears of Ctrl-C between two waits only
         pass
-    hub.close(2.0)
+    hub.close(3.0)
     for tunnel in CURRENT_TUNNELS:
         tunnel.kill()
     event_log.say("stopped")

@@ -33,8 +33,3 @@ def _check_space() -> None:
     """Raise LoginError where Hugging Face cannot log anybody in: elsewhere gradio would let everybody in as the owner of a token."""
     if os.environ.get("SYSTEM") != "spaces" or [name for name in OF_A_SPACE if not os.environ.get(name)]:
         raise LoginError("Hugging Face logs visitors in on its Spaces only, with `hf_oauth: true` in the README: use --auth-file here.")
-    try:
-        import authlib  # noqa: F401
-        import itsdangerous  # noqa: F401
-    except ImportError:
-        raise LoginError("The login by Hugging Face needs two packages more: pip install 'gradio[oauth]'.") from None
