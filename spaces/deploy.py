@@ -16,7 +16,7 @@ sys.path.append(str(ROOT))  # for zoo; at the end, so that nothing in the checko
 from deploying import hugging_face, modelscope, places, tree  # noqa: E402
 from deploying.asking import MARK, Plan, say, secret  # noqa: E402
 from deploying.places import FLAVOURS, DeployError  # noqa: E402
-from zoo.catalog.settings import words  # noqa: E402
+from zoo.catalog.settings import OF_A_SPACE, SETTINGS, words  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
 
 NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -84,7 +84,10 @@ def planned(given: argparse.Namespace, found: tree.Checkout) -> Plan:
         variables.setdefault("TORCH_INDEX", "https://pypi.org/simple")  # variables are build arguments, too: a PyTorch with CUDA
     if place.hub == "modelscope":
         variables.setdefault("PATCHWORK_ALLOWED_HOSTS", "*")  # a studio is not told under which name it is opened
-    if variables.get("PATCHWORK_LOGIN") == "huggingface":
+        variables.setdefault("FORWARDED_ALLOW_IPS", OF_A_SPACE)  # nor is the hub there told that it is in one
+    if variables.get("PATCHWORK_LOGIN"):
+        if place.hub == "modelscope":
+            raise DeployError("PATCHWORK_LOGIN works on Hugging Face only: leave it out, and keep a studio to yourself by --private.")
         head["hf_oauth"] = True
     files = tree.build(found, given.flavour, head)
     if place.hub == "modelscope":
@@ -92,18 +95,22 @@ def planned(given: argparse.Namespace, found: tree.Checkout) -> Plan:
         files[modelscope.SETTINGS] = (json.dumps(chosen, indent=2) + "\n").encode()
     if wrong := [key for key in given.secret if not VARIABLE.fullmatch(key)]:
         raise DeployError(f"{wrong[0][:40]!r} is no name of a variable: --secret takes the name, and never the value.")
-    secrets = {} if given.dry_run else {key: secret(key) for key in given.secret}
+    secrets = {key: "" if given.dry_run else secret(key) for key in given.secret}
     message = f"Patchwork {found.commit}{' and changes' if found.changed else ''}, flavour {given.flavour}"
     return Plan(name, given.flavour, place, hardware, given.private, files, message, variables, secrets, mounts)
 
 
 def variable(text: str) -> tuple[str, str]:
-    """NAME=VALUE. Raises DeployError for what is none, and for what looks like a secret."""
+    """NAME=VALUE. Raises ZooError for what is none, for what looks like a secret, and for what the hub would not take."""
     key, equals, value = text.partition("=")
     if not equals or not VARIABLE.fullmatch(key):
         raise DeployError(f"{key[:40]!r} is no setting: write --variable NAME=VALUE.")
     if SECRET.search(key):
         raise DeployError(f"Everybody can read the variables of a Space: set {key} in the environment and write --secret {key}.")
+    if setting := next((one for one in SETTINGS if one.variable == key), None):
+        setting.value(value, key)
+    if key == "PATCHWORK_OFFER":
+        places.chosen(words(value))
     return key, value
 
 
@@ -127,7 +134,10 @@ def described(plan: Plan) -> str:
     """What a deploy would set beside the files, in words."""
     size = sum(len(tree.content(file)) for file in plan.tree.values())
     lines = [f"{len(plan.tree)} files, {size / 1e6:.1f} MB, for {plan.hardware}"]
+    lines += ["only its owner sees it"] * plan.private
     lines += [f"{key}={value}" for key, value in plan.variables.items()]
+    lines += [f"secret {key}" for key in plan.secrets]
+    lines += ["visitors log in with Hugging Face (hf_oauth)"] * ("PATCHWORK_LOGIN" in plan.variables)
     return "\n".join([*lines, *(f"{repo} mounted at {path}" for path, repo in plan.mounts.items())])
 
 

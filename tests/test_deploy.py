@@ -10,6 +10,7 @@ from deploys import Deploy, git, refused, sent
 from loopback_places import Fault, LoopbackPlaces, Place
 
 from deploying import tree
+from zoo.catalog.settings import OF_A_SPACE
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own use of its HTTP client
 
@@ -103,7 +104,8 @@ def test_a_studio_is_made_filled_by_one_commit_started_and_kept_up_to_date(
     status, out, err = run("zoo", "--flavour", "studio", "--variable", "A=1", "--secret", "A_SECRET")
     assert (status, out) == (0, f"{hosts.url}/studios/me/zoo"), err
     studio, bare = hosts.places["me/zoo"], hosts.folder / "studios" / "me" / "zoo.git"
-    assert studio.variables == {"PATCHWORK_DEPLOYED": "studio", "PATCHWORK_ALLOWED_HOSTS": "*", "A": "1"}
+    behind = {"PATCHWORK_ALLOWED_HOSTS": "*", "FORWARDED_ALLOW_IPS": OF_A_SPACE}
+    assert studio.variables == {"PATCHWORK_DEPLOYED": "studio", **behind, "A": "1"}
     assert studio.secrets == {"A_SECRET": "s"}
     assert studio_files(hosts) == {path: tree.content(file) for path, file in tree.build(tree.checkout(checkout), "studio", {}).items()}
     assert git(bare, "rev-list", "--count", "master").strip() == "2"

@@ -141,8 +141,9 @@ print(gradio.blocks.spaces, gradio.block_function.spaces)"""
 
 
 def test_logging_in_with_hugging_face_and_a_gpu_in_a_container_need_a_word_more(run: Deploy, tmp_path: Path) -> None:
-    _, out, err = run("zoo", "--variable", "PATCHWORK_LOGIN=huggingface", "--dry-run", str(tmp_path / "login"))
+    _, out, err = run("zoo", "--variable", "PATCHWORK_LOGIN=HuggingFace", "--private", "--dry-run", str(tmp_path / "login"))
     assert head((Path(out) / "README.md").read_text())["hf_oauth"] is True
+    assert {"only its owner sees it", "visitors log in with Hugging Face (hf_oauth)"} <= set(err.splitlines())
     assert "TORCH_INDEX" not in err
     _, out, err = run("zoo", "--flavour", "docker", "--hardware", "t4-small", "--dry-run", str(tmp_path / "docker"))
     assert "TORCH_INDEX=https://pypi.org/simple" in err.splitlines()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 import pytest
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
 
 from zoo.catalog import settings
 from zoo.catalog.settings import Serving
@@ -28,6 +32,21 @@ def refused(serving: Serving, method: str = "GET", page: object = None, kind: st
     return Hosts(None, serving).refusal(scope)
 
 
+def answer(serving: Serving, headers: Mapping[str, str], version: str = "1.1", page: object = None) -> tuple[int, str]:
+    """The status of an answer, and who may show it in a frame."""
+    sent = []
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/", "http_version": version, "app": SimpleNamespace(blocks=page),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    asyncio.run(Hosts(PlainTextResponse("page"), serving)(scope, None, send))
+    return sent[0]["status"], Headers(raw=sent[0]["headers"]).get("content-security-policy", "")
+
+
 @pytest.mark.parametrize("host", ["localhost", "localhost:7860", "127.0.0.1:7860", "127.8.9.1", "[::1]:7860", "LOCALHOST:80", "localhost."])
 @pytest.mark.parametrize("serving", [HERE, ALL, NAMED, BEHIND, ANY])
 def test_this_machine_asks_by_its_own_names(serving: Serving, host: str) -> None:
@@ -45,7 +64,7 @@ def test_this_machine_asks_by_its_own_names(serving: Serving, host: str) -> None
         ),
         *((HERE, host) for host in ("2130706433", "0x7f.1", "localhost:7860:evil", "localhost/x", "l\xf6calhost", "*", "%6cocalhost")),
         *((ALL, host) for host in ("evil.example", "8.8.8.8.evil.example", f"{MACHINE}.evil.example", "1.2.3", "x" * 5000)),
-        *((NAMED, host) for host in ("evil.example", "nothub.example.org", "lab.example", "evillab.example", "192.168.0.7", MACHINE)),
+        *((NAMED, host) for host in ("evil.example", "nothub.example.org", "lab.example", "evillab.example")),
         *((BEHIND, host) for host in ("evil.example", "example.org")),
     ],
 )
@@ -66,7 +85,7 @@ def test_a_foreign_name_is_refused_in_one_sentence(serving: Serving, host: str) 
         *((ALL, host) for host in ("192.168.0.7:7860", "[fe80::1]:7860", "10.0.0.1", "8.8.8.8", MACHINE, f"{MACHINE}:80")),
         (ALL, f"{MACHINE.partition('.')[0]}.local:7860"), (Serving(host="nas.lan"), "nas.lan:7860"),
         (NAMED, "hub.example.org"), (NAMED, "HUB.example.org:443"), (NAMED, "a.lab.example"), (NAMED, "a.b.lab.example"),
-        (BEHIND, "hub.example.org"), (ANY, "whatever.example"),
+        (NAMED, "192.168.0.7:7860"), (NAMED, MACHINE), (BEHIND, "hub.example.org"), (ANY, "whatever.example"),
     ],
 )  # fmt: skip
 def test_where_others_may_come_they_come_by_address_or_by_a_name_that_was_given(serving: Serving, host: str) -> None:
@@ -123,19 +142,29 @@ def test_the_link_of_share_is_a_name_once_it_is_known() -> None:
 
 
 def test_where_a_proxy_brings_others_visitors_may_not_do_what_the_user_of_this_machine_may(hub) -> None:
-    def local(**words: object) -> bool:
+    def local(headers: Mapping[str, str] = {}, version: str = "1.1", host: str = "127.0.0.1", **words: object) -> bool:
         downloads = Downloads(hub)
         page = downloads.page = SimpleNamespace(server_name="127.0.0.1", share=False, share_url=None, **words)
-        refused(HERE, page=page, host="127.0.0.1", **headers)
+        answer(HERE, {"host": host, **headers}, version, page)
         return downloads.local
 
-    headers = {}
     assert local()
     assert not local(allowed_hosts=("hub.example.org",))
     assert not local(root_path="/patchwork")
-    for name in ("x_forwarded_for", "forwarded", "x_real_ip", "via"):
-        headers = {name: "6.6.6.6"}
-        assert not local()
+    assert not local(guarded=True), "who logs in is somebody of many"
+    for name in ("x-forwarded-for", "forwarded", "x-real-ip", "via", "x-forwarded-proto"):
+        assert not local({name: "6.6.6.6"})
+    assert not local(version="1.0"), "nginx adds nothing unless it is told to"
+    assert local({"via": "6.6.6.6"}, host="evil.example"), "what is refused changes nothing"
+
+
+def test_no_other_page_shows_the_hub_in_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answer(HERE, {"host": "localhost"}) == (200, "frame-ancestors 'self'")
+    assert answer(BEHIND, {"host": "hub.example.org"}) == (200, "frame-ancestors 'self' hub.example.org")
+    assert answer(ANY, {"host": "hub.example.org"}) == (200, "")
+    monkeypatch.setenv("SPACE_HOST", "me-zoo.hf.space")
+    words = "frame-ancestors 'self' https://huggingface.co https://me-zoo.hf.space"
+    assert answer(ALL, {"host": "me-zoo.hf.space"}) == (200, words)
 
 
 @pytest.mark.parametrize(

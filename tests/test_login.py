@@ -116,6 +116,16 @@ def until(holds: Callable[[], bool]) -> None:
 # ---- nothing without a login
 
 
+def test_the_events_of_a_session_are_for_the_user_who_opened_it(url: str) -> None:
+    alice, bob = logged_in(url), logged_in(url, "bob")
+    for path in ("/gradio_api/heartbeat/sess1234567", "/gradio_api/queue/data?session_hash=sess7654321"):
+        with alice.stream("GET", path) as stream:
+            assert stream.status_code in (200, 404)
+        assert bob.get(path).status_code == 403
+    with bob.stream("GET", "/gradio_api/heartbeat/sess0000000") as stream:
+        assert stream.status_code == 200
+
+
 def every_route(routes: Sequence[Any], above: str = "") -> Iterator[tuple[str, str]]:
     """(method, path) of all that a server answers, with a word for every parameter."""
     for route in routes:

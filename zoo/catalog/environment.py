@@ -35,7 +35,12 @@ def text(name: str) -> str:
 
 def switch(name: str) -> bool | None:
     """A variable that is on or off, None where it is not set. Raises VariableError for another value."""
-    value = text(name).lower()
+    return on_or_off(text(name), name)
+
+
+def on_or_off(value: str, name: str) -> bool | None:
+    """What a value of a switch means, None where there is none. Raises VariableError for another, naming the variable."""
+    value = value.lower()
     if value and value not in ON | OFF:
         raise VariableError(f"{name} is {value[:40]!r}, and must be on or off: set it to 1 or 0.")
     return value in ON if value else None

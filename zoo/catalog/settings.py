@@ -60,12 +60,12 @@ class Setting:
         """The variable's value, None where it is not set. Raises VariableError for what it does not take."""
         if self.read_by_hub or not (text := environment.text(self.variable)):
             return None
-        return environment.switch(self.variable) if self.read is None else self.value(text, self.variable)
+        return self.value(text, self.variable)
 
     def value(self, text: str, name: str) -> Any:
         """What a text means. Raises VariableError, which names the flag or the variable, for what is not taken."""
         try:
-            return self.read(text)
+            return environment.on_or_off(text, name) if self.read is None else self.read(text)
         except ValueError as error:
             raise VariableError(f"{name}: {error}.") from None
 
@@ -73,7 +73,7 @@ class Setting:
 def port(text: str) -> int:
     """A port. Raises ValueError for what is none."""
     if not environment.is_port(text):
-        raise ValueError(f"a port is a whole number from 1 to 65535, not {text[:40]!r}")
+        raise ValueError(f"must be a whole number from 1 to 65535, not {text[:40]!r}")
     return int(text)
 
 
@@ -84,28 +84,28 @@ def amount(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise ValueError(f"this is a number above 0, not {text[:40]!r}")
+        raise ValueError(f"must be a number above 0, not {text[:40]!r}")
     return number
 
 
 def whole(text: str) -> int:
     """A whole number from 1 on. Raises ValueError for what is none."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise ValueError(f"this is a whole number from 1 to 999999999, not {text[:40]!r}")
+        raise ValueError(f"must be a whole number from 1 to 999999999, not {text[:40]!r}")
     return int(text)
 
 
 def log_form(text: str) -> str:
     """A form of the log. Raises ValueError for what is none."""
     if text.lower() not in ("json", "text"):
-        raise ValueError(f"a log is json or text, not {text[:40]!r}")
+        raise ValueError(f"must be json or text, not {text[:40]!r}")
     return text.lower()
 
 
 def login(text: str) -> str:
     """Whose logins count. Raises ValueError for what is not known here."""
     if text.lower() != "huggingface":
-        raise ValueError(f"this is huggingface or nothing, not {text[:40]!r}")
+        raise ValueError(f"must be huggingface, not {text[:40]!r}")
     return text.lower()
 
 
@@ -113,7 +113,7 @@ def root_path(text: str) -> str:
     """A path as /patchwork, or a whole address, without the slash behind it; empty for the root itself. Raises ValueError."""
     match = re.fullmatch(r"(https?://[\w.:\[\]-]+)?/?([\w.~-]+(/[\w.~-]+)*)?/?", text.strip(), re.ASCII)
     if not match:
-        raise ValueError(f"this is the path under which a proxy offers the page, such as /patchwork, not {text[:40]!r}")
+        raise ValueError(f"must be the path under which a proxy offers the page, such as /patchwork, not {text[:40]!r}")
     host, path, _ = match.groups("")
     return f"{host}/{path}" if path else host
 
@@ -136,6 +136,8 @@ def hosts(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+OF_A_SPACE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.1"
+"""Networks of the proxies before a Space or a studio, which say whose request they bring: else all visitors have one address."""
 VISITOR = "a visitor (a login, else an address)"
 SETTINGS = (
     Setting("--host", "GRADIO_SERVER_NAME", "where the page listens; 0.0.0.0 lets other machines open it; default: 127.0.0.1"),
@@ -166,8 +168,8 @@ SETTINGS = (
     Setting("--results-days", "PATCHWORK_RESULTS_DAYS", "how old results may become", "DAYS", amount, True),
     Setting("--auth-file", "PATCHWORK_AUTH_FILE", "let in only users of this file; `python -m zoo password NAME` makes its lines", "FILE"),
     Setting("--login", "PATCHWORK_LOGIN", "`huggingface`: let in users of Hugging Face, on a Space with `hf_oauth: true`", "WHO", login),
-    Setting("--members", "PATCHWORK_MEMBERS", "of these only the users and members of organisations named", "NAME,NAME", words),
-    Setting("--max-seconds", "PATCHWORK_MAX_SECONDS", "refuse a request that needs more of a core; default: none", "S", amount),
+    Setting("--members", "PATCHWORK_MEMBERS", "with `--login`: let in only these users, or members of organisations", "NAME,NAME", words),
+    Setting("--max-seconds", "PATCHWORK_MAX_SECONDS", "refuse what needs more seconds of one CPU core; default: none", "S", amount),
     Setting("--queue", "PATCHWORK_QUEUE", "requests that may wait at once; default: 200", "N", whole),
     Setting("--requests-minute", "PATCHWORK_REQUESTS_MINUTE", f"requests of {VISITOR} within a minute; default: any", "N", whole),
     Setting(

@@ -25,7 +25,7 @@ if (found := importlib.util.find_spec("spaces")) and found.origin is None:
     sys.modules["spaces"] = None  # our folder of that name, no package: gradio takes it for PyPI's, where it runs in a Space
 
 import zoo
-from zoo.catalog import environment
+from zoo.catalog import environment, settings
 
 with environment.local_only():  # gradio breaks on a proxy that its client cannot name, and on an address that is none
     import gradio as gr
@@ -155,6 +155,8 @@ def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
         event_log.start(hub, serving.log, serving.log_prompts)
         facts = {"models": len(hub.offers), "device": str(hub.device), "memory": hub.models.budget}
         event_log.say("starting", version=zoo.__version__, host=serving.host, port=serving.port, **facts)
+    if os.environ.get("SPACE_ID"):
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", settings.OF_A_SPACE)  # which uvicorn reads
     with nullcontext() if serving.share else environment.local_only():  # the tunnel may need a proxy
         page.launch(
             prevent_thread_lock=True, server_name=serving.host, server_port=serving.port, share=serving.share, root_path=serving.root_path,

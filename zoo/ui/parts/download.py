@@ -42,8 +42,8 @@ class Downloads:
 
     @property
     def local(self) -> bool:
-        """Whether only this machine can reach the page, and no proxy brings others."""
-        others = ("share", "allowed_hosts", "root_path", "proxied")  # ways in which they come
+        """Whether only this machine can reach the page, no proxy brings others, and no login tells users apart."""
+        others = ("share", "allowed_hosts", "root_path", "proxied", "guarded")  # ways in which they come
         return getattr(self.page, "server_name", "") in LOOPBACK and not any(getattr(self.page, way, False) for way in others)
 
     def missing(self, cards: Sequence[Card]) -> list[Card]:

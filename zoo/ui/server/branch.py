@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zoo.ui.server.prefix import own_path
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,6 +19,6 @@ class Branch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI says."""
-        asked = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        here = scope["type"] == "http" and (asked == self.path or asked.startswith(f"{self.path}/"))
+        asked = own_path(scope) if scope["type"] == "http" else ""
+        here = asked == self.path or asked.startswith(f"{self.path}/")
         await (self.branch if here else self.app)(scope, receive, send)

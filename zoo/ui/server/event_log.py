@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TextIO
+from weakref import WeakSet
 
 from zoo.engine.limits import is_local, network
 from zoo.engine.watcher import Watcher, outcome
@@ -47,16 +48,20 @@ class EventLog(Watcher):
     def __init__(self, hub: Hub, prompts: bool) -> None:
         """prompts: whether to say what visitors asked for."""
         self.hub, self.prompts = hub, prompts
+        self._outer: WeakSet[Job] = WeakSet()
+        """Jobs whose generation is told as that of the job that they asked for."""
 
     def begun(self, job: Job) -> None:
         """A generation begins."""
         if job.request:
+            if job.parent:
+                self._outer.add(_root(job))
             say("begun", **self._facts(job))
 
     def ended(self, job: Job, error: BaseException | None) -> None:
         """A job is over; of those that are over in moments only what went wrong is told."""
         word, failure = outcome(job, error), error or job.failure
-        if job.request or job.lane != "quick" or word == "failed":
+        if job.request or (job.lane != "quick" and job not in self._outer) or word == "failed":
             why = {"error": _kind(failure)} if failure else {}
             root = _root(job)
             times = {"waited": round(root.waited, 3), "computed": round(job.compute_seconds, 3)}

@@ -8,18 +8,19 @@ Programs send neither, and are answered.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import platform
 import re
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
 from zoo.ui.server.prefix import own_path
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from zoo.catalog.settings import Serving
 
@@ -27,7 +28,7 @@ HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{0,5})?", re.IGNORECASE)
 ADDRESS = re.compile(r"[a-z]+://([^/?#]+)([/?#].*)?", re.IGNORECASE)
 SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing: a link on any page leads here by them, and names that page as Referer."""
-FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 """What proxies add to a request."""
 HEALTH = "/health"
 """Tells a state and nothing else, so whoever looks after the machine may ask for it by any name."""
@@ -53,7 +54,15 @@ class Names:
         """
         if is_loopback(name) or self.listed(name, shared) or "*" in self.given:
             return True
-        return not self.here and not self.given and (name in self.machine or is_address(name))
+        return not self.here and (name in self.machine or is_address(name))
+
+    @property
+    def framing(self) -> str:
+        """The policy that lets only pages of this hub's own show it in a frame, where a click could be led astray; empty: any may."""
+        if "*" in self.given:
+            return ""
+        sites = [f"https://{EMBEDDING}", *(f"https://{name}" for name in self.space)] if self.space else []
+        return " ".join(["frame-ancestors 'self'", *sites, *(name for name in self.given if ":" not in name)])
 
     def listed(self, name: str, shared: str = "") -> bool:
         """Whether the name was said to be this hub's own."""
@@ -80,7 +89,8 @@ class Hosts:
         open_to_all = scope["type"] == "lifespan" or (own_path(scope) == HEALTH and scope.get("method") in SAFE)
         words = "" if open_to_all else self.refusal(scope)
         if not words:
-            await self.app(scope, receive, send)
+            self._note_proxy(scope)
+            await self.app(scope, receive, self._framed(send) if scope["type"] == "http" else send)
         elif scope["type"] == "http":
             await PlainTextResponse(words, 403)(scope, receive, send)
         else:
@@ -89,8 +99,6 @@ class Hosts:
     def refusal(self, scope: Scope) -> str:
         """Why this request is not answered, in one sentence; empty where it is."""
         headers, page = Headers(scope=scope), getattr(scope.get("app"), "blocks", None)
-        if page is not None and any(name in headers for name in FORWARDED):
-            page.proxied = True
         shared = host_of(getattr(page, "share_url", None) or "")  # known some time after the start
         forwarded = [name.strip() for value in headers.getlist("x-forwarded-host") for name in value.split(",")]
         hosts = [*headers.getlist("host"), *forwarded]  # only a program asks without any
@@ -111,6 +119,31 @@ class Hosts:
                 f"host with --allowed-hosts (PATCHWORK_ALLOWED_HOSTS)."
             )
         return ""
+
+    def _note_proxy(self, scope: Scope) -> None:
+        """Who comes through a proxy may be anybody: from the first such request on, no visitor counts as this machine's own user."""
+        page = getattr(scope.get("app"), "blocks", None)
+        if page is not None and not getattr(page, "proxied", False) and through_proxy(scope):
+            page.proxied = True
+            if self.names.here:
+                words = "a proxy brings visitors: they download, remove and add no models unless --downloads lets them"
+                logging.getLogger(__name__).warning(words)
+
+    def _framed(self, send: Send) -> Send:
+        if not (policy := self.names.framing):
+            return send
+
+        async def framed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).append("content-security-policy", policy)
+            await send(message)
+
+        return framed
+
+
+def through_proxy(scope: Scope) -> bool:
+    """Whether a proxy asks, for somebody else: by what it adds, or by HTTP 1.0, which nginx speaks to those behind it."""
+    return any(name in Headers(scope=scope) for name in FORWARDED) or scope.get("http_version") == "1.0"
 
 
 def host_name(host: str) -> str:

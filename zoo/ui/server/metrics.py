@@ -131,7 +131,7 @@ class Metrics(Watcher):
         yield _gauge("disk_limit_bytes", "What may be", "of", limits)
 
     def _on_disk(self) -> dict[str, int]:
-        """Bytes of results, models and uploads; who asks while they are counted gets those of before."""
+        """Bytes of results and models; who asks while they are counted gets those of before."""
         if time.monotonic() - self._measured_at > MEASURED_EVERY and self._measuring.acquire(blocking=False):
             try:
                 results, models = self.hub.results.retention.usage().bytes, self.hub.store.budget.taken

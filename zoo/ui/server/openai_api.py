@@ -122,7 +122,7 @@ class OpenAiApi(Starlette):
                 return StreamingResponse(_streamed(events), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
             return Response([body async for body in events][-1], media_type="application/json")
         except (StopAsyncIteration, IndexError):  # who asked has left, or the hub ends
-            raise Refusal(503, "This hub ends, or you left: nothing was made.") from None
+            raise Refusal(503, "The hub is shutting down, or the client is gone: nothing was made.") from None
         except Exception as error:
             raise refusal(error) from None
 
@@ -207,7 +207,7 @@ def _checked(values: Mapping[str, Any], card: Card) -> int:
         raise Refusal(400, f"prompt must be a text of at most {MAX_PROMPT} characters: say {what}.", "prompt", "invalid_value")
     count = 1 if values.get("n") is None else controls.whole("n", values["n"], 1, MOST)
     for word, taken in (("response_format", ("b64_json", "url")), ("output_format", ("png",)), ("stream", (True, False))):
-        if values.get(word) is not None and values[word] not in taken:
+        if values.get(word) is not None and (values[word] not in taken or type(values[word]) is not type(taken[0])):
             able = " or ".join(json.dumps(one) for one in taken)
             raise Refusal(400, f"{word} must be {able}, not {short(values[word])}.", word, "invalid_value")
     if values.get("background") == "transparent":

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from zoo.engine.limits import is_local
+from zoo.ui.server.hosts import HEALTH, host_name, is_loopback, through_proxy
 from zoo.ui.server.prefix import own_path
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
     from zoo.ui.server.health import Health
     from zoo.ui.server.metrics import Metrics
-
-PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-"""Headers of whoever asks for somebody else."""
-HERE = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Probes:
@@ -33,7 +30,7 @@ class Probes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI says."""
         path = own_path(scope) if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") else ""
-        if path == "/health":
+        if path == HEALTH:
             await (await self._health())(scope, receive, send)
         elif path == "/metrics":
             await (await self._metrics(scope))(scope, receive, send)
@@ -53,10 +50,5 @@ class Probes:
 
 def _from_here(scope: Scope) -> bool:
     """Whether a program of this machine asks, and for nobody else."""
-    headers, client = Headers(scope=scope), scope.get("client")
-    return (
-        client is not None
-        and is_local(client[0])
-        and headers.get("host", "").rpartition(":")[0] in HERE
-        and not any(name in headers for name in PROXIED)
-    )
+    host, client = host_name(Headers(scope=scope).get("host", "")), scope.get("client")
+    return client is not None and is_local(client[0]) and is_loopback(host) and not through_proxy(scope)

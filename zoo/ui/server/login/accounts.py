@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from zoo.engine import passwords
-from zoo.ui.server.login.tries import OF_ADDRESS, OF_DEVICE, OF_NAME, Tries, network
+from zoo.engine.limits import network
+from zoo.ui.server.login.tries import OF_ADDRESS, OF_DEVICE, OF_NAME, Tries
 
 if TYPE_CHECKING:
     from zoo.engine.passwords import Users

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import URL, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from zoo.ui.server import event_log
+from zoo.ui.server.hosts import HEALTH
 from zoo.ui.server.login import form
 from zoo.ui.server.login.accounts import TooOftenError
 from zoo.ui.server.login.sessions import AGE
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
 
     from zoo.ui.server.login.guard import Guard, Visit
 
-OPEN = "/health"
-"""The one path that answers everybody: whether the hub runs."""
 START = "/gradio_api/startup-events"
 """What gradio asks its own server while it is launched, and nobody afterwards."""
 HUB = ("/login/huggingface", "/login/callback")
 """Gradio's routes to Hugging Face and back; its session knows afterwards who came."""
+HEARTBEAT = "/gradio_api/heartbeat/"
+"""Before the word of a session of the page; elsewhere it is a parameter."""
+MOST_SESSIONS = 20_000
+"""Of which it is known whose they are."""
+NOT_YOURS = PlainTextResponse("This session belongs to somebody else: reload the page.", 403)
 MOST_BYTES = 20_000
 """Of a form."""
 WRONG = "The name or the password is wrong."
@@ -39,6 +44,7 @@ class LoginDoor:
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self.app, self.guard = app, guard
+        self._owners: OrderedDict[str, str] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI says."""
@@ -50,7 +56,7 @@ class LoginDoor:
             return
         path, request = own_path(scope), Request(scope, receive)
         read = request.method in ("GET", "HEAD")
-        if read and (path == OPEN or (path == START and not getattr(scope["app"].state, "launched", False))):
+        if read and (path == HEALTH or (path == START and not getattr(scope["app"].state, "launched", False))):
             await self.app(scope, receive, send)
         elif read and path in HUB and self.guard.huggingface:
             await self._through_hub(request, send)
@@ -61,7 +67,7 @@ class LoginDoor:
             except TooOftenError as error:
                 visit, answer = None, self._too_often(request, error)
             if answer is None and visit:
-                await self._inside(visit, request, send)
+                await (self._inside(visit, request, send) if self._owns(visit, path, request) else NOT_YOURS(scope, receive, send))
             else:
                 await (answer or form.refusal(request, self.guard, 401))(scope, receive, send)
 
@@ -83,6 +89,17 @@ class LoginDoor:
             return answer
         return None
 
+    def _owns(self, visit: Visit, path: str, request: Request) -> bool:
+        """Whether the session of the page whose events are asked for is this user's: it is his who asked for it first."""
+        word = path.removeprefix(HEARTBEAT) if path.startswith(HEARTBEAT) else request.query_params.get("session_hash", "")
+        if not word:
+            return True
+        owner = self._owners.setdefault(word[:100], visit.user)
+        self._owners.move_to_end(word[:100])
+        if len(self._owners) > MOST_SESSIONS:
+            self._owners.popitem(last=False)
+        return owner == visit.user
+
     # ---- in and out
 
     async def _login(self, request: Request) -> Response:
@@ -96,8 +113,9 @@ class LoginDoor:
             status, fault, more = 401, WRONG, {}
         except TooOftenError as error:
             visit, status, fault, more = None, 429, str(error), {"retry-after": str(error.seconds)}
-        event_log.say("login", visitor=event_log.mark(name), outcome="done" if visit else "wrong" if status == 401 else "too often")
-        if not visit:
+        if visit:
+            event_log.say("login", visitor=event_log.mark(self.guard.identity(visit.user)), outcome="done")
+        else:
             if browser:
                 return form.login_page(request, self.guard, to, fault, status, more, name)
             return JSONResponse({"error": fault, "detail": fault}, status, form.HEADERS | more)

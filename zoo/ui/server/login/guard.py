@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import LoginError
-from zoo.ui.server.login.accounts import Accounts
+from zoo.ui.server import event_log
+from zoo.ui.server.login.accounts import Accounts, TooOftenError
 from zoo.ui.server.login.sessions import LoginSessions
 
 if TYPE_CHECKING:
@@ -68,8 +69,16 @@ class Guard:
         device = request.cookies.get(f"{self.cookie}-known", "")
         known = hmac.compare_digest(device.encode(), self.device(name, device.partition(".")[0]).encode())
         address = request.client.host if request.client else ""
-        proof = await self.accounts.proof(name, password, address, device if known else "")
-        return Visit(name, proof) if proof else None
+        mark = event_log.mark(self.identity(name))
+        try:
+            proof = await self.accounts.proof(name, password, address, device if known else "")
+        except TooOftenError:
+            event_log.say("login", visitor=mark, outcome="too often")
+            raise
+        if not proof:
+            event_log.say("login", visitor=mark, outcome="wrong")
+            return None
+        return Visit(name, proof)
 
     def member(self, claims: dict[str, Any]) -> str | None:
         """Who Hugging Face says it is, from the claims of OpenID, None where he is no member here."""

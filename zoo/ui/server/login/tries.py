@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
 
 MOST = 20_000
 """Addresses and names that are remembered, the least recent leaving first."""
@@ -51,14 +50,3 @@ class Tries:
         for key, one in keys:
             if key in self._free_at:
                 self._free_at[key] -= one.seconds
-
-
-def network(address: str) -> str:
-    """An address as one stranger has it: of IPv6 a whole /64."""
-    try:
-        whole = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(whole, IPv6Address):
-        return address
-    return str(whole.ipv4_mapped or ip_network((whole, 64), strict=False))
