@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -10,10 +11,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partialmethod
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -45,6 +48,8 @@ from zoo.catalog.store import Store  # noqa: E402
 from zoo.engine.hub import Hub  # noqa: E402
 from zoo.engine.kernel_choice import KernelChoice  # noqa: E402
 from zoo.errors import ZooError  # noqa: E402
+
+Value = TypeVar("Value")
 
 
 def pytest_unconfigure() -> None:
@@ -160,6 +165,12 @@ def running(folder: Path, cache: Path, *arguments: str) -> Iterator[str]:
         app.wait(30)
     assert not (cache / "left.log").exists(), (cache / "left.log").read_text()
     assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def run_async(coroutine: Coroutine[Any, Any, Value]) -> Value:
+    """What a coroutine returns, in a thread of its own: in that of a test, playwright may have an event loop."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 @contextmanager

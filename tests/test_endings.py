@@ -58,7 +58,7 @@ def test_a_run_that_fails_gives_the_button_back_and_keeps_the_picture(
         raise error
 
     with monkeypatch.context() as broken:
-        broken.setattr(hub, "predict", fail)
+        broken.setattr("zoo.engine.walk.predictor", fail)
         page.click("#generate")
         expect(page.locator("#progress .error")).to_contain_text(words)
         expect(page.locator("#generate")).to_be_visible()

@@ -295,7 +295,7 @@ def test_a_job_that_fails_ends_alone(hub: Hub, monkeypatch: pytest.MonkeyPatch) 
     other = hub.submit(replace(LONG, seeds=(1,), steps=60), visitor=None)
     until(lambda: other.compute_seconds > 0)
     with monkeypatch.context() as broken:
-        broken.setattr(hub, "predict", lambda *_: lambda x, t: torch.empty(2**60))
+        broken.setattr("zoo.engine.walk.predictor", lambda *_: lambda x, t: torch.empty(2**60))
         with pytest.raises(OutOfMemoryError):
             hub.submit(SHORT, visitor=None).result()
     assert other.result().stopped_at is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, running, serving
+from conftest import ROOT, run_async, running, serving
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from loopback_hub import LoopbackHub
@@ -26,7 +25,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from test_downloads import card_of, source
 
 from zoo.catalog import settings
-from zoo.engine.generation import Generation
 from zoo.engine.hub import Hub
 from zoo.engine.job import Job
 from zoo.engine.limits import Limits
@@ -196,7 +194,7 @@ def test_only_get_and_head_of_these_two_paths_are_answered(own: Hub) -> None:
     probes = Probes(app, health.Health.of(own), Metrics.of(own), True)
     others = [("http", "POST", "/health"), ("http", "GET", "/health/x"), ("http", "GET", "/config"), ("websocket", None, "/health")]
     for kind, method, path in [*others, ("lifespan", None, None)]:
-        asyncio.run(probes({"type": kind, "method": method, "path": path, "headers": []}, None, None))
+        run_async(probes({"type": kind, "method": method, "path": path, "headers": []}, None, None))
     assert passed == [*others, ("lifespan", None, None)]
 
 
@@ -214,7 +212,7 @@ def test_metrics_count_what_was_asked_and_hold_nothing_of_anybody(
         with pytest.raises(AppError):
             client.predict(*values, 1, 0, 3, "ddim", 2.0, **ask_for)
     with monkeypatch.context() as patch:
-        patch.setattr(Generation, "_parts", lambda _: {}[SECRET])
+        patch.setattr("zoo.engine.generation.parts_of", lambda *_: {}[SECRET])
         with pytest.raises(AppError, match="fault of the program"):
             client.predict("tiny-dit", "star", 1, 0, 3, "ddim", 2.0, **ask_for)
     job = hub.submit(Request("tiny-dit", 0, steps=900), visitor=None, preview=False)
@@ -275,19 +273,20 @@ def test_rows_of_shared_passes_are_counted(own: Hub) -> None:
 def test_metrics_are_for_this_machine_unless_the_operator_says_otherwise(served: tuple[str, Hub]) -> None:
     url, hub = served
     assert ask(url, "metrics")[0] == 200
-    for headers in ({"X_Forwarded_For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}, {"Host": "hub.example"}):
+    for headers in ({"X_Forwarded_For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}, {"Via": "1.1 proxy"}):
         assert ask(url, "metrics", **headers)[0] == 404
+    assert ask(url, "metrics", Host="hub.example")[0] == 403
     for host in (url.split("/")[2].replace("127.0.0.1", "localhost"), "localhost", "127.0.0.1"):
         assert ask(url, "metrics", Host=host)[0] == 200
     for flag, status in (("--metrics", 200), ("--no-metrics", 404)):
-        probes = next(one for one in doors(hub, settings.chosen([flag])[1]) if one.cls is Probes)
+        probes = next(one for one in doors(hub, settings.chosen([flag])[1], None) if one.cls is Probes)
         sent: list[dict] = []
 
         async def send(message: dict, sent: list[dict] = sent) -> None:
             sent.append(message)
 
         scope = {"type": "http", "method": "GET", "path": "/metrics", "headers": [(b"host", b"hub.example")], "client": ("192.0.2.1", 9)}
-        asyncio.run(probes.cls(None, **probes.kwargs)(scope, None, send))
+        run_async(probes.cls(None, **probes.kwargs)(scope, None, send))
         assert sent[0]["status"] == status
 
 
@@ -343,7 +342,7 @@ def test_each_event_is_one_line_of_json_without_what_visitors_wrote(own: Hub, lo
 
     submit().result()
     with monkeypatch.context() as patch:
-        patch.setattr(Generation, "_parts", lambda _: {}[SECRET])
+        patch.setattr("zoo.engine.generation.parts_of", lambda *_: {}[SECRET])
         with pytest.raises(KeyError) as raised:
             submit().result()
     runs.sentence(raised.value)
@@ -419,5 +418,5 @@ def test_the_program_itself_says_how_it_is_from_its_start_to_its_end(tmp_path: P
         client.predict("tiny-dit", "star", 1, 0, 2, "ddim", 2.0, api_name="/generate_image")
         client.close()
     lines = [json.loads(line) for line in (tmp_path / "app.log").read_text().splitlines() if line.startswith("{")]
-    assert [one["event"] for one in lines] == ["starting", "begun", "ended", "begun", "ended", "ended", "stopped"]
-    assert (lines[0]["host"], lines[2]["kind"], lines[5]["kind"]) == ("127.0.0.1", "warm-up", "generate_image")
+    assert [one["event"] for one in lines] == ["starting", "begun", "ended", "begun", "ended", "stopped"]
+    assert (lines[0]["host"], lines[2]["kind"], lines[4]["kind"]) == ("127.0.0.1", "warm-up", "generate_image")

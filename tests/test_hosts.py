@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Mapping
 from types import SimpleNamespace
 
 import pytest
+from conftest import run_async
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
@@ -43,7 +43,7 @@ def answer(serving: Serving, headers: Mapping[str, str], version: str = "1.1", p
         "type": "http", "method": "GET", "path": "/", "http_version": version, "app": SimpleNamespace(blocks=page),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
-    asyncio.run(Hosts(PlainTextResponse("page"), serving)(scope, None, send))
+    run_async(Hosts(PlainTextResponse("page"), serving)(scope, None, send))
     return sent[0]["status"], Headers(raw=sent[0]["headers"]).get("content-security-policy", "")
 
 

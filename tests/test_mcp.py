@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, serving
+from conftest import ROOT, run_async, serving
 from gradio_client import Client
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
@@ -52,7 +52,7 @@ def talk(url: str, words: Callable[[ClientSession], Awaitable[Any]]) -> Any:
         async with session(url) as client:
             return await words(client)
 
-    return asyncio.run(conversation())
+    return run_async(conversation())
 
 
 def call(url: str, name: str, **words: Any) -> CallToolResult:
@@ -183,7 +183,7 @@ def test_many_ask_at_once_and_who_leaves_ends_his_call(served: str, hub: Hub, ca
 
     until(lambda: hub.engine.counts() == (0, 0))
     with caplog.at_level(logging.WARNING):
-        asyncio.run(conversation())
+        run_async(conversation())
     assert [record.message for record in caplog.records if record.name.startswith("mcp.server")] == []
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
-from conftest import serving
+from conftest import run_async, serving
 from test_malformed_calls import send
 
 from zoo.engine.hub import Hub
@@ -116,7 +116,7 @@ def test_many_ask_at_once_and_each_gets_his_own(served: str) -> None:
             told = await asyncio.gather(*(client.images.generate(model="tiny-unet", prompt=one, **more) for one in labels))
             return [one.data[0].model_extra["receipt"]["label"] for one in told]
 
-    assert asyncio.run(all_of_them()) == ["star", "heart", "ring", "cross"] * 5
+    assert run_async(all_of_them()) == ["star", "heart", "ring", "cross"] * 5
 
 
 def test_curl_is_answered_as_well(served: str) -> None:

@@ -25,7 +25,7 @@ PREFIX = "/patchwork"
 @pytest.fixture(scope="module")
 def behind(hub: Hub) -> Iterator[str]:
     """The server that the proxies ask."""
-    with serving(hub, root_path=PREFIX) as url:
+    with serving(hub, root_path=PREFIX, allowed_hosts=("hub.example.org",)) as url:
         yield url
 
 
@@ -91,7 +91,8 @@ def test_files_and_links_of_a_page_behind_https_are_of_https_and_of_the_path(beh
 
 
 def test_a_whole_address_may_stand_in_the_place_of_the_path(hub: Hub) -> None:
-    with serving(hub, root_path="https://hub.example.org/patchwork") as server, proxied(server, PREFIX, False) as url:
+    named = {"host": "hub.example.org"}  # which the address says, so that --allowed-hosts need not
+    with serving(hub, root_path="https://hub.example.org/patchwork") as server, proxied(server, PREFIX, False, named) as url:
         assert b'<base href="https://hub.example.org/patchwork/" />' in urllib.request.urlopen(url, timeout=60).read()
         assert json.loads(urllib.request.urlopen(f"{url}/config", timeout=60).read())["root"] == "https://hub.example.org/patchwork"
 

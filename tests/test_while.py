@@ -118,7 +118,7 @@ def test_who_leaves_has_his_picture_finished_and_keeps_nobody(busy: tuple[Hub, s
         assert client.predict(api_name="/list_models")
     until(lambda: hub.engine.counts() == (0, 0))
     folder: Path = hub.results.folder
-    assert len(list(folder.glob("*.png"))) == 4
+    assert len(list(folder.rglob("*.png"))) == 4
 
 
 def test_the_server_does_not_look_through_all_that_its_libraries_are_for_what_is_free(tmp_path: Path) -> None:

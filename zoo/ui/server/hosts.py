@@ -41,7 +41,7 @@ class Names:
 
     def __init__(self, serving: Serving) -> None:
         self.here = is_loopback(serving.host)
-        self.given = serving.allowed_hosts
+        self.given = (*serving.allowed_hosts, *filter(None, [host_of(serving.root_path)]))
         self.space = [name for name in map(host_name, os.environ.get("SPACE_HOST", "").split(",")) if name]
         machine = platform.node().lower()
         short = machine.partition(".")[0]

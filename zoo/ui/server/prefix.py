@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 def own_path(scope: Scope) -> str:
     """The path of a request below the one under which a proxy offers the page, as the routes know it."""
-    whole, above = scope["path"], scope.get("root_path", "")
-    return whole[len(above) :] or "/" if above and f"{whole}/".startswith(f"{above.rstrip('/')}/") else whole
+    whole, above = scope["path"], scope.get("root_path", "").rstrip("/")
+    return whole[len(above) :] or "/" if above and f"{whole}/".startswith(f"{above}/") else whole
 
 
 class Prefix:
