@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -32,6 +33,17 @@ def test_a_dry_run_writes_a_tree_that_the_hub_takes_without_token_or_network(
     assert f"{asking.MARK}={flavour}" in err
     assert ("Dockerfile" in {path.name for path in (tmp_path / "out").iterdir()}) == (flavour == "docker")
     assert ("ms_deploy.json" in {path.name for path in (tmp_path / "out").iterdir()}) == (flavour == "studio")
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_the_program_of_every_tree_starts_where_nothing_but_the_tree_is(flavour: str, tmp_path: Path) -> None:
+    found = tree.checkout(ROOT) if (ROOT / ".git").exists() else pytest.skip("this is a copy without its history")
+    tree.write(tree.build(found, flavour, {}), tmp_path / "out")
+    program = head((tmp_path / "out" / "README.md").read_text()).get("app_file", "app.py")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATCHWORK_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, program, "--models", "tiny-dot"]
+    done = subprocess.run(command, cwd=tmp_path / "out", env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.split("'")[0]) == (1, "app: There is no model "), done.stderr
 
 
 def test_the_compose_file_builds_from_its_folder_and_at_the_root_of_the_tree(checkout: Path) -> None:

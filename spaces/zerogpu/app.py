@@ -5,7 +5,8 @@ import spaces  # isort: skip  # before anything that knows CUDA: it stands in fo
 import os
 import sys
 
-from zoo.catalog import settings, ui
+from zoo import ui
+from zoo.catalog import settings
 from zoo.engine import plain_run
 from zoo.engine.elsewhere import Elsewhere
 from zoo.engine.hub import Hub
