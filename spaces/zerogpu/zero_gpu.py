@@ -1,38 +1,36 @@
-"""Open the hub on ZeroGPU: as app.py, but what generates runs in processes to which a GPU is lent, one request each."""
+"""Open the hub on ZeroGPU: app.py, but what generates runs in processes to which a GPU is lent, one request each."""
+
+from __future__ import annotations
 
 import spaces  # isort: skip  # before anything that knows CUDA: it stands in for it until a GPU is lent
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from zoo import ui
-from zoo.catalog import settings
-from zoo.engine import plain_run
-from zoo.engine.elsewhere import Elsewhere
-from zoo.engine.hub import Hub
-from zoo.errors import ZooError
-from zoo.ui.server.lent_gpu import told
+import app
+
+if TYPE_CHECKING:
+    from zoo.engine import plain_run
+    from zoo.engine.hub import Hub
 
 
-def main() -> int:
-    """Settings -> Hub on the CPU -> its models onto the GPU to be -> page -> launch."""
-    try:
-        for_hub, serving = settings.chosen()
-        hub = Hub(**for_hub, device="cpu")
-        if os.environ.get("SPACES_ZERO_GPU"):
-            elsewhere = Elsewhere(hub)
+def lend(hub: Hub) -> None:
+    """Put the models of a hub onto the GPU to be, where there will be one, and let its generations run there."""
+    if not os.environ.get("SPACES_ZERO_GPU"):
+        return
+    from zoo.engine import plain_run
+    from zoo.engine.elsewhere import Elsewhere
+    from zoo.ui.server.lent_gpu import told
 
-            @spaces.GPU(duration=elsewhere.duration, size=elsewhere.size)
-            def generate(work: plain_run.Work):
-                yield from plain_run.generate(work)
+    elsewhere = Elsewhere(hub)
 
-            elsewhere.use(told(generate))
-        ui.launch(ui.build(hub), hub, serving)
-    except (ZooError, OSError, OverflowError) as error:
-        print(f"app: {error}", file=sys.stderr)
-        return 1
-    return ui.until_interrupted(hub)
+    @spaces.GPU(duration=elsewhere.duration, size=elsewhere.size)
+    def generate(work: plain_run.Work):
+        yield from plain_run.generate(work)
+
+    elsewhere.use(told(generate))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(app.main(lend, device="cpu"))
