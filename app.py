@@ -3,13 +3,15 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from zoo.catalog import settings
 from zoo.errors import ZooError
 
 
-def main() -> int:
-    """Settings from arguments and environment -> Hub -> page -> launch."""
+def main(prepare: Callable[[Any], None] = lambda _: None, **more: Any) -> int:
+    """Settings from arguments and environment -> Hub -> page -> launch; prepare: what is done with the hub before; more: of Hub."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until it serves: of a container's first process nobody else takes it
     where = "there"
     try:
@@ -18,8 +20,8 @@ def main() -> int:
         from zoo import ui
         from zoo.engine.hub import Hub
 
-        page = ui.build(hub := Hub(**for_hub), login=serving.with_login)
-        ui.launch(page, hub, serving)
+        prepare(hub := Hub(**for_hub, **more))
+        ui.launch(ui.build(hub, login=serving.with_login), hub, serving)
     except (ZooError, OSError, OverflowError) as error:
         refused = f"cannot listen {where}; choose a free --port (1024 to 65535) or another --host."
         print(f"app: {error if isinstance(error, ZooError) else refused}", file=sys.stderr)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +34,22 @@ def test_a_dry_run_writes_a_tree_that_the_hub_takes_without_token_or_network(
     assert f"{asking.MARK}={flavour}" in err
     assert ("Dockerfile" in {path.name for path in (tmp_path / "out").iterdir()}) == (flavour == "docker")
     assert ("ms_deploy.json" in {path.name for path in (tmp_path / "out").iterdir()}) == (flavour == "studio")
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_the_program_of_every_tree_starts_where_nothing_but_the_tree_is(flavour: str, tmp_path: Path) -> None:
+    found = tree.checkout(ROOT) if (ROOT / ".git").exists() else pytest.skip("this is a copy without its history")
+    tree.write(tree.build(found, flavour, {}), tmp_path / "out")
+    program = head((tmp_path / "out" / "README.md").read_text()).get("app_file", "app.py")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATCHWORK_CACHE": str(tmp_path / "cache")}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, program, "--port", port]
+        done = subprocess.run(command, cwd=tmp_path / "out", env=environment, capture_output=True, text=True)
+    said = f"app: cannot listen on 127.0.0.1:{port}; choose a free --port (1024 to 65535) or another --host.\n"
+    assert (done.returncode, done.stderr) == (1, said), done.stderr
 
 
 def test_the_compose_file_builds_from_its_folder_and_at_the_root_of_the_tree(checkout: Path) -> None:

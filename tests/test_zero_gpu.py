@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,10 +19,15 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
+import httpx
 import pytest
 import torch
 from conftest import ROOT, free_port
 from gradio_client import Client, handle_file
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import CallToolResult
 from zero_gpu_place import Lender, lending
 
 from zoo.engine import elsewhere as module
@@ -29,10 +37,13 @@ from zoo.engine.hub import Hub
 from zoo.engine.plain_run import Outcome, Work
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import OutOfMemoryError, RequestError
+from zoo.ui.server import lent_gpu
+from zoo.ui.server.event_log import Line
 from zoo.ui.server.page import Page
 
 TOKEN = "a.e30.b"
 """What ZeroGPU's own page sends of its visitor: a JWT with nothing in it."""
+PROGRAM = ROOT / "spaces" / "zerogpu" / "zero_gpu.py"
 LONG = ("tiny-dit", "star", 16, 0, 1000, "ddpm", 2.0)
 
 
@@ -52,7 +63,13 @@ def place(lender: Lender, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "PATCHWORK_OFFER": "tiny-dit,tiny-uvit,tiny-latte",
         "SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": lender.url, "ZEROGPU_PROC_SELF_CGROUP_PATH": str(folder / "cgroup"),
     }  # fmt: skip
-    command = [sys.executable, str(ROOT / "tests" / "zero_gpu_place.py"), str(ROOT / "spaces" / "zerogpu" / "app.py"), "--port", str(port)]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "zero_gpu_place.py"),
+        str(ROOT / "spaces" / "zerogpu" / "zero_gpu.py"),
+        "--port",
+        str(port),
+    ]
     log = folder / "app.log"
     with log.open("w") as said:
         app = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
@@ -115,6 +132,24 @@ def test_pictures_of_a_lent_gpu_are_those_of_this_process_and_come_with_previews
     assert 1 <= int(asked["durationSeconds"]) <= 60
     assert lender.of("startup-report")
     assert lender.of("release")[-1]["fail"] == "false"
+
+
+def test_programs_on_the_other_ways_in_take_the_quota_of_their_visitor(place: str, lender: Lender) -> None:
+    before = len(lender.of("schedule"))
+    body = json.dumps({"model": "tiny-dit", "prompt": "star", "steps": 5, "seed": 5}).encode()
+    asked = urllib.request.Request(f"{place}v1/images/generations", body, {"Content-Type": "application/json", "X-IP-Token": TOKEN})
+    with urllib.request.urlopen(asked, timeout=120) as answer:
+        assert json.loads(answer.read())["data"]
+
+    async def call() -> CallToolResult:
+        async with httpx.AsyncClient(headers={"X-IP-Token": TOKEN}, timeout=120) as http:
+            way = streamable_http_client(f"{place}gradio_api/mcp/", http_client=http)
+            async with way as (reading, writing, _), ClientSession(reading, writing) as session:
+                await session.initialize()
+                return await session.call_tool("generate_image", {"model": "tiny-dit", "label": "star", "steps": 5, "seed": 5})
+
+    assert not asyncio.run(call()).isError
+    assert [words.get("token") for words in lender.of("schedule")[before:]] == [TOKEN, TOKEN]
 
 
 def test_videos_comparisons_and_looks_at_a_step_come_of_it_too(client: Client, lender: Lender, here: Hub) -> None:
@@ -183,6 +218,22 @@ def test_who_leaves_while_a_gpu_is_waited_for_frees_his_place_and_no_gpu_compute
     finally:
         lender.holds.clear()
     until(lambda: len(lender.of("release")) == released + 3)  # each would take minutes
+
+
+def test_the_log_says_that_a_run_there_failed_without_the_words_of_its_error(caplog: pytest.LogCaptureFixture) -> None:
+    words = "zebracorn"
+
+    def broken(work: Work) -> Iterator[object]:
+        raise gr.Error(words, title=lent_gpu.WORKER)
+        yield
+
+    with caplog.at_level(logging.ERROR), pytest.raises(RuntimeError):
+        list(lent_gpu.told(broken)(None))
+    (record,) = caplog.records
+    line = json.loads(Line("json", False).format(record))
+    assert (line["event"], line["message"]) == ("fault", "a run on the lent GPU failed")
+    assert words not in str(line)
+    assert words in Line("json", True).format(record)
 
 
 # ---- forks as the package makes them, in this process
@@ -321,7 +372,7 @@ def test_elsewhere_the_package_changes_nothing_and_only_the_flavour_knows_it() -
         names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
         names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
         knowing += [path] * any(name.split(".")[0] == "spaces" for name in names)
-    assert [path.relative_to(ROOT).as_posix() for path in knowing] == ["spaces/zerogpu/app.py"]
+    assert [path.relative_to(ROOT).as_posix() for path in knowing] == ["spaces/zerogpu/zero_gpu.py"]
 
 
 def test_gradio_lets_more_than_one_visitor_wait_there(monkeypatch: pytest.MonkeyPatch) -> None:

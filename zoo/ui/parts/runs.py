@@ -27,6 +27,8 @@ from zoo.ui.parts import markup
 from zoo.ui.server.metrics import count_error
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+
     from zoo.engine.hub import Hub
 
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
@@ -104,6 +106,16 @@ def stop_flag() -> threading.Event:
     """The flag that ends the run for which this thread works."""
     job = current_job()
     return job.stop if job else threading.Event()
+
+
+@contextmanager
+def asked_by(request: Request) -> Iterator[None]:
+    """Jobs made within are for whom a request is from that is no event of gradio: PyPI `spaces` reads there whose quota it takes."""
+    before = LocalContext.request.set(gr.Request(request))
+    try:
+        yield
+    finally:
+        LocalContext.request.reset(before)
 
 
 def client() -> tuple[str, str]:

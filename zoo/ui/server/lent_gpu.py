@@ -42,6 +42,6 @@ def _sentence(error: gr.Error) -> Exception:
     if title == WORKER:
         if words == "GPU task aborted":
             return LentGPUError(ABORTED)
-        logging.getLogger(__name__).error("a run on the lent GPU failed: %s", words)  # its traceback stands in the log already
+        logging.getLogger(__name__).error("a run on the lent GPU failed: %s", words, extra={"fault": error})
         return RuntimeError(f"the process with the GPU raised {words}")
     return LentGPUError(f"{title or 'ZeroGPU'}: {words.rstrip('. ')}.")

@@ -100,7 +100,8 @@ class McpApi:
         root = get_root_url(request, request.url.path, request.scope.get("root_path"))
         address, lane = request.client.host if request.client else "", "quick" if name == "list_models" else "run"
         account = openai_api.account(request, request.headers.get("mcp-session-id"), lane)
-        job = Job(account, address, lane=lane, pace=runs.EVERY, kind="mcp", name=request.scope.get("visitor", ""))
+        with runs.asked_by(request):
+            job = Job(account, address, lane=lane, pace=runs.EVERY, kind="mcp", name=request.scope.get("visitor", ""))
         work = self.tools.call(name, words, lambda ticket: f"{root}{openai_api.PATH}/files/{ticket}")
         self.tools.hub.engine.submit(job, lambda _: work)
         leaving = asyncio.create_task(openai_api.cancel_when_left(request, job))

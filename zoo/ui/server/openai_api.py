@@ -113,7 +113,8 @@ class OpenAiApi(Starlette):
         values = await _values(request)
         root = get_root_url(request, request.url.path, request.scope.get("root_path"))
         whose = account(request, values.get("safety_identifier") or values.get("user"))
-        job = Job(whose, request.client.host if request.client else "", kind="openai", name=request.scope.get("visitor", ""))
+        with runs.asked_by(request):
+            job = Job(whose, request.client.host if request.client else "", kind="openai", name=request.scope.get("visitor", ""))
         try:
             self.hub.engine.submit(job, lambda _: self._made(values, lambda path: f"{root}{PATH}/files/{self.tickets.give(path)}"))
             events = _bytes(job, asyncio.create_task(cancel_when_left(request, job)))
