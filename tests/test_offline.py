@@ -14,6 +14,10 @@ import pytest
 from conftest import ROOT, running
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from starlette.responses import HTMLResponse
+from starlette.testclient import TestClient
+
+from zoo.ui.server.page_cache import PageCache
 
 NO_NETWORK = [sys.executable, str(ROOT / "tests" / "no_network.py")]
 
@@ -38,6 +42,20 @@ def test_the_page_opens_and_generates_without_leaving_the_machine(server: str, c
     client.close()
     assert receipts[0]["label"] == "star"
     assert not (cache / "left.log").exists(), (cache / "left.log").read_text()
+
+
+def test_no_page_asks_another_machine_whichever_gradio_wrote_it() -> None:
+    ours = b'<script>const HELP = "https://example.com";</script><script type="module" src="./assets/index.js"></script>'
+    away = b"""<link rel="preconnect" href="https://fonts.googleapis.com" /><link
+        rel="preconnect"
+        href="https://fonts.gstatic.com"
+        crossorigin="anonymous"
+    /><script
+        src="https://cdnjs.cloudflare.com/ajax/libs/iframe-resizer/4.3.1/iframeResizer.contentWindow.min.js"
+        async
+    ></script>"""  # as gradio 6.2 has it
+    client = TestClient(PageCache(HTMLResponse(b"<head>" + away + ours + b"</head>")))
+    assert client.get("/").content == b"<head>" + ours + b"</head>"
 
 
 def test_the_command_line_generates_without_leaving_the_machine(tmp_path: Path) -> None:
