@@ -81,8 +81,8 @@ def test_a_busy_port_is_one_line_that_names_it() -> None:
     [
         (["--models", "tiny-dot"], "There is no model 'tiny-dot'"),
         (["--models", "tiny-vit,tiny-vae"], "add one of tiny-dit, tiny-unet, tiny-uvit"),
-        (["--port", "99999"], "--port: a port is a whole number from 1 to 65535, not '99999'."),
-        (["--max-seconds", "-1"], "--max-seconds: this is a number above 0, not '-1'."),
+        (["--port", "99999"], "--port: must be a whole number from 1 to 65535, not '99999'."),
+        (["--max-seconds", "-1"], "--max-seconds: must be a number above 0, not '-1'."),
     ],
 )
 def test_a_hub_that_cannot_start_says_why_in_one_line(arguments: list[str], words: str) -> None:
