@@ -14,6 +14,10 @@ import pytest
 from conftest import ROOT, running
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from starlette.responses import HTMLResponse
+from starlette.testclient import TestClient
+
+from zoo.ui.server.page_cache import PageCache
 
 NO_NETWORK = [sys.executable, str(ROOT / "tests" / "no_network.py")]
 
@@ -40,6 +44,20 @@ def test_the_page_opens_and_generates_without_leaving_the_machine(server: str, c
     assert not (cache / "left.log").exists(), (cache / "left.log").read_text()
 
 
+def test_no_page_asks_another_machine_whichever_gradio_wrote_it() -> None:
+    ours = b'<script>const HELP = "https://example.com";</script><script type="module" src="./assets/index.js"></script>'
+    away = b"""<link rel="preconnect" href="https://fonts.googleapis.com" /><link
+        rel="preconnect"
+        href="https://fonts.gstatic.com"
+        crossorigin="anonymous"
+    /><script
+        src="https://cdnjs.cloudflare.com/ajax/libs/iframe-resizer/4.3.1/iframeResizer.contentWindow.min.js"
+        async
+    ></script>"""  # as gradio 6.2 has it
+    client = TestClient(PageCache(HTMLResponse(b"<head>" + away + ours + b"</head>")))
+    assert client.get("/").content == b"<head>" + ours + b"</head>"
+
+
 def test_the_command_line_generates_without_leaving_the_machine(tmp_path: Path) -> None:
     command = ["-m", "zoo", "sample", "tiny-uvit", "--label", "ring", "--seed", "0", "--steps", "2", "--out", str(tmp_path)]
     subprocess.run([*NO_NETWORK, str(tmp_path / "left.log"), *command], cwd=ROOT, check=True, capture_output=True)
@@ -63,8 +81,8 @@ def test_a_busy_port_is_one_line_that_names_it() -> None:
     [
         (["--models", "tiny-dot"], "There is no model 'tiny-dot'"),
         (["--models", "tiny-vit,tiny-vae"], "add one of tiny-dit, tiny-unet, tiny-uvit"),
-        (["--port", "99999"], "--port: a port is a whole number from 1 to 65535, not '99999'."),
-        (["--max-seconds", "-1"], "--max-seconds: this is a number above 0, not '-1'."),
+        (["--port", "99999"], "--port: must be a whole number from 1 to 65535, not '99999'."),
+        (["--max-seconds", "-1"], "--max-seconds: must be a number above 0, not '-1'."),
     ],
 )
 def test_a_hub_that_cannot_start_says_why_in_one_line(arguments: list[str], words: str) -> None:

@@ -7,6 +7,7 @@ everybody else, the event loop first, from Python's lock for half a minute.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ NAMES = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
 """Headers that say under which address the page was asked for, which stands in it."""
 BASE = b'<base href="./" />'
 """To which the page's links are relative: wrong where a proxy offers it under a path, and it was asked for without the slash behind it."""
+AWAY = re.compile(rb'<script\s+src="https?://[^>]*></script>|<link\s+rel="preconnect"[^>]*>')
+"""What gradio 6.2 has on its page that asks other machines: for a script that sizes frames, and for fonts, of which ours needs none."""
 MOST = 16
 """Descriptions that are kept, of as many addresses and queries, the least recently used leaving first."""
 
@@ -61,17 +64,18 @@ class PageCache:
 
         await self.app(scope, receive, note)
         if answer and answer[0].get("status") == 200:
-            if scope["path"] == "/" and (root := scope.get("root_path", "")):
-                answer = _based(answer, f'<base href="{root}/" />'.encode())
+            if scope["path"] == "/":
+                root = scope.get("root_path", "")
+                answer = _ours(answer, f'<base href="{root}/" />'.encode() if root else BASE)
             self._answers[key] = answer
             while len(self._answers) > MOST:
                 self._answers.popitem(last=False)
         return answer
 
 
-def _based(answer: list[Message], base: bytes) -> list[Message]:
-    """A page whose links are relative to the path under which it is offered."""
-    body = b"".join(message.get("body", b"") for message in answer[1:]).replace(BASE, base, 1)
+def _ours(answer: list[Message], base: bytes) -> list[Message]:
+    """A page whose links are relative to the path under which it is offered, and that asks no other machine."""
+    body = AWAY.sub(b"", b"".join(message.get("body", b"") for message in answer[1:]).replace(BASE, base, 1))
     headers = [(name, value) for name, value in answer[0]["headers"] if name != b"content-length"]
     headers.append((b"content-length", str(len(body)).encode()))
     return [answer[0] | {"headers": headers}, {"type": "http.response.body", "body": body}]
