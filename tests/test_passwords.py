@@ -11,8 +11,9 @@ import pytest
 
 from zoo.__main__ import main
 from zoo.engine import passwords
+from zoo.engine.limits import network
 from zoo.errors import LoginError
-from zoo.ui.server.login.tries import OF_ADDRESS, OF_NAME, Tries, network
+from zoo.ui.server.login.tries import OF_ADDRESS, OF_NAME, Tries
 
 QUICK = (16, 8, 1)
 """A cost of scrypt for tests: microseconds."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import json
 import logging
 import multiprocessing
@@ -23,7 +22,7 @@ import gradio as gr
 import httpx
 import pytest
 import torch
-from conftest import ROOT, free_port
+from conftest import ROOT, free_port, run_async
 from gradio_client import Client, handle_file
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
@@ -148,7 +147,7 @@ def test_programs_on_the_other_ways_in_take_the_quota_of_their_visitor(place: st
                 await session.initialize()
                 return await session.call_tool("generate_image", {"model": "tiny-dit", "label": "star", "steps": 5, "seed": 5})
 
-    assert not asyncio.run(call()).isError
+    assert not run_async(call()).isError
     assert [words.get("token") for words in lender.of("schedule")[before:]] == [TOKEN, TOKEN]
 
 

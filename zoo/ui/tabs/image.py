@@ -16,7 +16,7 @@ from zoo.media import pictures
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer
 from zoo.ui.parts.history import History
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.runs import HIDDEN, PRIVATE
 from zoo.ui.parts.settings import Settings
 from zoo.ui.tabs.generation import GenerationTab
 
@@ -63,7 +63,7 @@ class ImageTab(GenerationTab):
         self.settings = Settings(self.hub)
         with gr.Row(elem_classes="bar"):
             self.go = gr.Button("Generate", variant="primary", elem_id="generate", elem_classes="go")
-            self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=runs.HIDDEN)
+            self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=HIDDEN)
             self.settings.offer = self.offer = Offer(self.hub, self.go, "image-")
         self.settings.build_cost()
         with gr.Accordion("More", open=False):
@@ -73,7 +73,7 @@ class ImageTab(GenerationTab):
     def _build_result(self) -> None:
         self.preview = gr.HTML(EMPTY, elem_id="preview", elem_classes="first")
         self.gallery = gr.Gallery(
-            format="png", show_label=False, visible=False, elem_id="gallery", elem_classes="first", object_fit="contain",
+            format="png", show_label=False, visible=HIDDEN, elem_id="gallery", elem_classes="first", object_fit="contain",
             interactive=False, buttons=["download", "fullscreen"],
         )  # fmt: skip
         self.progress = gr.HTML(elem_id="progress", elem_classes="first")
@@ -123,7 +123,7 @@ class ImageTab(GenerationTab):
                     forming = {}
                     if item.stage == "sampling" and (item.preview is not None or item.step == 1):
                         frame = markup.frame(item.preview, number, item.preview_step, item.total)
-                        forming = {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=False)}
+                        forming = {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=HIDDEN)}
                     yield forming | {self.progress: markup.progress_line(item, card)}
                 else:
                     repeat = self._repeat(item, earlier)
@@ -139,13 +139,17 @@ class ImageTab(GenerationTab):
     def frame_of(self, images: np.ndarray | None, step: int) -> dict:
         """The pictures of a step in the place of the result, or the result itself."""
         if images is None:
-            return {self.preview: gr.update(visible=False), self.gallery: gr.update(visible=True)}
+            return {self.preview: gr.update(visible=HIDDEN), self.gallery: gr.update(visible=True)}
         frame = markup.frame(images, len(images), step)
-        return {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=False)}
+        return {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=HIDDEN)}
 
     def _before(self, files: list[str]) -> dict:
         """What stood in the frame before a run that came to nothing."""
-        return {self.preview: gr.update(value=EMPTY, visible=not files), self.gallery: gr.update(visible=bool(files)), self.facts: ""}
+        return {
+            self.preview: gr.update(value=EMPTY, visible=HIDDEN if files else True),
+            self.gallery: gr.update(visible=bool(files) or HIDDEN),
+            self.facts: "",
+        }
 
     def _repeat(self, result: Result, earlier: dict | None) -> np.ndarray | None:
         """Of a result the sample that the earlier picture shows, at the step after which that one was stopped."""
@@ -205,7 +209,7 @@ class ImageTab(GenerationTab):
     def _show(self, files: list[Path]) -> dict:
         names = [str(path) for path in files]
         return {
-            self.preview: gr.update(visible=False), self.files: names,
+            self.preview: gr.update(visible=HIDDEN), self.files: names,
             self.gallery: gr.update(value=names, visible=True, columns=markup.columns(len(names)), selected_index=None),
             self.download: gr.update(value=names[0], interactive=True), self.again: gr.update(interactive=True),
             self.link: gr.update(interactive=True),

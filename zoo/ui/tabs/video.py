@@ -16,7 +16,7 @@ from zoo.media import pictures, video
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer
 from zoo.ui.parts.history import History
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.runs import HIDDEN, PRIVATE
 from zoo.ui.parts.settings import Settings
 from zoo.ui.tabs.generation import GenerationTab
 
@@ -54,7 +54,7 @@ class VideoTab(GenerationTab):
                 self.settings = Settings(hub, video=True)
                 with gr.Row(elem_classes="bar"):
                     self.go = gr.Button("Generate", variant="primary", elem_id="video-generate", elem_classes="go")
-                    self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", elem_classes="halt", visible=runs.HIDDEN)
+                    self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", elem_classes="halt", visible=HIDDEN)
                     self.settings.offer = self.offer = Offer(hub, self.go, "video-")
                 self.settings.build_cost()
                 with gr.Accordion("More", open=False):
@@ -67,7 +67,14 @@ class VideoTab(GenerationTab):
     def _build_result(self) -> None:
         self.preview = gr.HTML(EMPTY, elem_id="video-preview", elem_classes="first")
         self.player = gr.Video(
-            show_label=False, visible=False, autoplay=True, loop=True, elem_id="player", elem_classes="first", buttons=[], interactive=False
+            show_label=False,
+            visible=HIDDEN,
+            autoplay=True,
+            loop=True,
+            elem_id="player",
+            elem_classes="first",
+            buttons=[],
+            interactive=False,
         )
         self.progress = gr.HTML(elem_id="video-progress", elem_classes="first")
         self._build_steps("video-")
@@ -124,7 +131,7 @@ class VideoTab(GenerationTab):
                     if item.stage == "sampling" and (item.preview is not None or item.step == 1):
                         empty = item.preview is None
                         frame = markup.frame(None, 1) if empty else _playing(item.preview[0], request.fps, item.preview_step)
-                        forming = {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=False)}
+                        forming = {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=HIDDEN)}
                     yield forming | {self.progress: markup.progress_line(item, card)}
                 else:
                     video_parts = self._show(item.images[0], item.files[0], item.receipts[0]) | self.steps_of(item)
@@ -140,13 +147,17 @@ class VideoTab(GenerationTab):
     def frame_of(self, images: np.ndarray | None, step: int) -> dict:
         """The video of a step in the place of the result, playing, or the result itself."""
         if images is None:
-            return {self.preview: gr.update(visible=False), self.player: gr.update(visible=True)}
+            return {self.preview: gr.update(visible=HIDDEN), self.player: gr.update(visible=True)}
         frame = _playing(images[0], 8, step)
-        return {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=False)}
+        return {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=HIDDEN)}
 
     def _before(self, file: str) -> dict:
         """What stood in the frame before a run that came to nothing."""
-        return {self.preview: gr.update(value=EMPTY, visible=not file), self.player: gr.update(visible=bool(file)), self.facts: ""}
+        return {
+            self.preview: gr.update(value=EMPTY, visible=HIDDEN if file else True),
+            self.player: gr.update(visible=bool(file) or HIDDEN),
+            self.facts: "",
+        }
 
     def restore(self, path: str | None) -> dict:
         """Put the settings of a video made here back on the controls; a foreign or forged file changes nothing."""
@@ -186,7 +197,7 @@ class VideoTab(GenerationTab):
             for save, kind in zip(self.saves, video.SUFFIXES, strict=True)
         }
         return files | {
-            self.preview: gr.update(visible=False), self.player: gr.update(value=str(path), visible=True), self.strip: _strip(frames),
+            self.preview: gr.update(visible=HIDDEN), self.player: gr.update(value=str(path), visible=True), self.strip: _strip(frames),
             self.row: gr.update(visible=True, value=0.5), self.slice: _slice(frames, 0.5), self.receipt: receipt,
             self.file: str(path.with_suffix(".webp")), self.again: gr.update(interactive=True), self.link: gr.update(interactive=True),
         }  # fmt: skip
