@@ -175,12 +175,12 @@ class Writer(logging.Handler):
             line = self._lines.get()
             if isinstance(line, threading.Event):
                 line.set()
-                continue
-            try:
-                self._stream.write(f"{line}\n")
-                self._stream.flush()
-            except (OSError, ValueError):  # nobody reads it any more
-                continue
+            else:
+                try:
+                    self._stream.write(f"{line}\n")
+                    self._stream.flush()
+                except (OSError, ValueError):  # nobody reads it any more
+                    continue
             if self._lost and self._lines.empty():
                 lost, self._lost = self._lost, 0
                 logging.getLogger(__name__).warning("%d lines were lost, as nobody read them in time", lost)
