@@ -121,7 +121,7 @@ def test_many_ask_at_once_and_each_gets_his_own(served: str) -> None:
 
 def test_curl_is_answered_as_well(served: str) -> None:
     if not (curl := shutil.which("curl")):
-        pytest.skip("there is no curl")
+        pytest.skip("there is no curl: install it to have this test, on Debian by apt-get install curl")
     command = [curl, "-s", f"{served}v1/images/generations", "-H", "Content-Type: application/json"]
     done = subprocess.run([*command, "-d", '{"prompt": "star", "steps": 1}'], capture_output=True, check=True)
     assert json.loads(done.stdout)["data"][0]["receipt"]["label"] == "star"  # of the model that the page begins with

@@ -51,12 +51,17 @@ def amount(name: str) -> float | None:
     if not (value := text(name)):
         return None
     try:
-        number = float(value)
+        return above_zero(value)
     except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise VariableError(f"{name} is {value[:40]!r}, and must be a number above 0.")
-    return number
+        raise VariableError(f"{name} is {value[:40]!r}, and must be a number above 0.") from None
+
+
+def above_zero(value: str) -> float:
+    """A finite number above 0. Raises ValueError for what is none."""
+    with suppress(ValueError):
+        if 0 < (number := float(value)) < math.inf:
+            return number
+    raise ValueError(f"must be a number above 0, not {value[:40]!r}")
 
 
 def offline() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -75,17 +74,6 @@ def port(text: str) -> int:
     if not environment.is_port(text):
         raise ValueError(f"must be a whole number from 1 to 65535, not {text[:40]!r}")
     return int(text)
-
-
-def amount(text: str) -> float:
-    """A finite number above 0. Raises ValueError for what is none."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ValueError(f"must be a number above 0, not {text[:40]!r}")
-    return number
 
 
 def whole(text: str) -> int:
@@ -162,14 +150,29 @@ SETTINGS = (
     ),
     Setting("--offline", "HF_HUB_OFFLINE", "never open the network", read=None, read_by_hub=True),
     Setting("--downloads", "PATCHWORK_DOWNLOADS", "let visitors download and remove models, or not", read=None, read_by_hub=True),
-    Setting("--memory", "PATCHWORK_MEMORY", "what weights and what runs may take together", "GB", amount, True),
-    Setting("--models-gb", "PATCHWORK_MODELS_GB", "what downloaded weights may take on disk; default: all of it", "GB", amount, True),
-    Setting("--results-gb", "PATCHWORK_RESULTS_GB", "what results may take on disk; the oldest leave first", "GB", amount, True),
-    Setting("--results-days", "PATCHWORK_RESULTS_DAYS", "how old results may become", "DAYS", amount, True),
+    Setting("--memory", "PATCHWORK_MEMORY", "what weights and what runs may take together", "GB", environment.above_zero, True),
+    Setting(
+        "--models-gb",
+        "PATCHWORK_MODELS_GB",
+        "what downloaded weights may take on disk; default: all of it",
+        "GB",
+        environment.above_zero,
+        True,
+    ),
+    Setting(
+        "--results-gb", "PATCHWORK_RESULTS_GB", "what results may take on disk; the oldest leave first", "GB", environment.above_zero, True
+    ),
+    Setting("--results-days", "PATCHWORK_RESULTS_DAYS", "how old results may become", "DAYS", environment.above_zero, True),
     Setting("--auth-file", "PATCHWORK_AUTH_FILE", "let in only users of this file; `python -m zoo password NAME` makes its lines", "FILE"),
     Setting("--login", "PATCHWORK_LOGIN", "`huggingface`: let in users of Hugging Face, on a Space with `hf_oauth: true`", "WHO", login),
     Setting("--members", "PATCHWORK_MEMBERS", "with `--login`: let in only these users, or members of organisations", "NAME,NAME", words),
-    Setting("--max-seconds", "PATCHWORK_MAX_SECONDS", "refuse what needs more seconds of one CPU core; default: none", "S", amount),
+    Setting(
+        "--max-seconds",
+        "PATCHWORK_MAX_SECONDS",
+        "refuse what needs more seconds of one CPU core; default: none",
+        "S",
+        environment.above_zero,
+    ),
     Setting("--queue", "PATCHWORK_QUEUE", "requests that may wait at once; default: 200", "N", whole),
     Setting("--requests-minute", "PATCHWORK_REQUESTS_MINUTE", f"requests of {VISITOR} within a minute; default: any", "N", whole),
     Setting(
