@@ -118,6 +118,7 @@ def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop
             monkeypatch.setenv(variable, server.url)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
         monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+        monkeypatch.setattr("modelscope_hub.config._default_config", None)  # it would keep the first address and folder for ever
         monkeypatch.delenv("ZOO_HUB", raising=False)
         yield server
 

@@ -249,6 +249,7 @@ def test_stop_stands_where_look_inside_stood_and_keeps_what_was_there(inside: Pa
     place = inside.locator("#look-go").bounding_box()
     inside.locator("#look-go").click()
     inside.locator("#look-stop").wait_for()
+    expect(inside.locator("#look-go")).to_be_hidden()  # the page may show both for a moment
     other = inside.locator("#look-stop").bounding_box()
     assert (other["x"], other["y"]) == (place["x"], place["y"])
     expect(inside.locator("#look-note")).to_contain_text("of 900")
@@ -338,6 +339,8 @@ def test_a_photograph_is_said_to_be_far_from_the_data_with_the_numbers(inside: P
 def test_what_was_chosen_before_a_run_is_what_the_run_shows(inside: Page) -> None:
     choose(inside, "look-model", "tiny U-ViT")
     expect(inside.locator("#look-note")).to_contain_text("press Look inside")
+    for name in ("stop", "accept", "cancel"):
+        expect(inside.locator(f"#look-{name}")).to_be_hidden()
     choose(inside, "look-query", "time token")
     inside.locator("#look-layer input[type=number]").fill("1")
     inside.locator("#look-steps input").fill("2")

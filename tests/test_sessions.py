@@ -43,6 +43,30 @@ def page(hub: Hub) -> Iterator[gr.Blocks]:
     built.close()
 
 
+def test_what_events_show_or_hide_holds_nothing_that_has_its_own_moments_to_be_seen(page: gr.Blocks) -> None:
+    """Gradio tells all that a container holds what it tells the container: a row that was shown again showed its Stop, too."""
+    config = page.get_config_file()
+    props = {part["id"]: part["props"] for part in config["components"]}
+    kinds = {part["id"]: part["type"] for part in config["components"]}
+    held: dict[int, list[int]] = {}
+
+    def below(node: dict) -> list[int]:
+        held[node["id"]] = [one for child in node.get("children", ()) for one in (child["id"], *below(child))]
+        return held[node["id"]]
+
+    below(config["layout"])
+    apart = [k for k in held if props.get(k, {}).get("visible", True) is not True]
+    shown = {
+        out
+        for event in config["dependencies"]
+        if [tuple(target) for target in event["targets"]] != [(0, "load")]  # once, before anything is built
+        for out in event["outputs"]
+        if held.get(out) and kinds[out] != "tabs"  # which events only change from one to another
+    }
+    assert shown
+    assert {k: [props[one].get("elem_id") for one in held[k] if one in apart] for k in shown if set(held[k]) & set(apart)} == {}
+
+
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 90
     while not condition():

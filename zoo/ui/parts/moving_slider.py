@@ -26,4 +26,4 @@ gr.Slider.preprocess = _nearest
 
 def moving_slider(minimum: float, maximum: float, value: float, **words: Any) -> gr.Slider:
     """A slider of whole numbers whose ends change with what stands on the page; words: as gr.Slider's."""
-    return gr.Slider(minimum, maximum, value, step=1, buttons=[], elem_classes=MOVING, **words)
+    return gr.Slider(minimum, maximum, value, step=1, buttons=[], **{"elem_classes": MOVING, **words})

@@ -36,6 +36,9 @@ PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 HIDDEN = "hidden"
 """For `visible` of what comes and goes while something runs: it stays built. What is built anew each time that it is shown can lose what
 it is told meanwhile, and others with it: a slow browser kept Cancel, and "not downloaded", after a quick download that way."""
+NEEDLESS = "needless"
+"""Class of what is not seen though `visible` says so, for children of a container that events show: gradio sets what it is told of a
+container, `visible` too, in all that it holds, and may do so after what it was told of these."""
 EVERY = 0.15
 """Seconds between two updates of a page, which would not hear Stop if they came faster."""
 UNREAD = 8
@@ -72,6 +75,11 @@ class RunButtons:
     def busy(self) -> dict:
         """What they show while something runs."""
         return {self.go: gr.update(visible=HIDDEN), self.halt: gr.update(visible=True)}
+
+
+def joined(updates: dict, more: dict) -> dict:
+    """Two sets of updates, both of one component taken together."""
+    return updates | {part: updates[part] | update if part in updates else update for part, update in more.items()}
 
 
 class StopFlags:

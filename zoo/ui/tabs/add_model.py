@@ -65,31 +65,32 @@ class AddModel(runs.RunButtons):
                 self.read = gr.Button("Read the file", elem_id="add-read", size="sm", visible=False)
                 self.bring = gr.UploadButton("Upload a file, up to 50 MB", size="sm", elem_id="add-bring")
             self.facts = gr.HTML(elem_id="add-facts")
-            with gr.Column(visible=False) as self.form:
-                self._build_form()
+            self._build_form()
             self.go = gr.Button("Add this model", variant="primary", elem_id="add-go", visible=False)
             self.halt = gr.Button("Stop", variant="stop", elem_id="add-stop", elem_classes="halt", visible=runs.HIDDEN)
             self.note = gr.HTML(elem_id="add-note")
         self.outputs = [
-            self.file, self.known, self.added, self.path, self.facts, self.form, self.go, self.halt, self.note, *self.fields,
+            self.file, self.known, self.added, self.path, self.facts, self.go, self.halt, self.note, *self.fields,
         ]  # fmt: skip
+        self.mine = [self.part, self.path, self.read]
         self._wire()
 
     def _build_form(self) -> None:
+        unseen = {"visible": False}  # not the rows: what gradio is told of these, it sets in all fields as well
         with gr.Row():
-            self.name = gr.Textbox(label="Name", max_lines=1, elem_id="add-name")
-            self.weights = gr.Dropdown([], label="Weights", elem_id="add-weights")
-            self.like = gr.Dropdown([], label="As on the card of", elem_id="add-like")
+            self.name = gr.Textbox(label="Name", max_lines=1, elem_id="add-name", **unseen)
+            self.weights = gr.Dropdown([], label="Weights", elem_id="add-weights", **unseen)
+            self.like = gr.Dropdown([], label="As on the card of", elem_id="add-like", **unseen)
         with gr.Row():
-            self.heads = gr.Number(None, label="Attention heads", elem_id="add-heads", min_width=120)
-            self.size = gr.Number(None, label="Input size", elem_id="add-size", min_width=120)
+            self.heads = gr.Number(None, label="Attention heads", elem_id="add-heads", min_width=120, **unseen)
+            self.size = gr.Number(None, label="Input size", elem_id="add-size", min_width=120, **unseen)
             schedules = [",".join(map(str, (kind, *numbers))) for kind, numbers in NUMBERS.items()]
             self.schedule = gr.Dropdown(
-                schedules, value=None, label="Noise schedule", allow_custom_value=True, elem_id="add-schedule", scale=2
+                schedules, value=None, label="Noise schedule", allow_custom_value=True, elem_id="add-schedule", scale=2, **unseen
             )
-            self.vae = gr.Dropdown([], label="Autoencoder", elem_id="add-vae")
-            self.scale = gr.Number(None, label="Scale of latents", elem_id="add-scale", min_width=120)
-        self.labels = gr.Textbox(label="Class names", lines=3, max_lines=8, elem_id="add-labels")
+            self.vae = gr.Dropdown([], label="Autoencoder", elem_id="add-vae", **unseen)
+            self.scale = gr.Number(None, label="Scale of latents", elem_id="add-scale", min_width=120, **unseen)
+        self.labels = gr.Textbox(label="Class names", lines=3, max_lines=8, elem_id="add-labels", **unseen)
         self.fields = [
             self.name, self.weights, self.like, self.heads, self.size, self.schedule, self.vae, self.scale, self.labels,
         ]  # fmt: skip
@@ -105,7 +106,10 @@ class AddModel(runs.RunButtons):
     # ---- what happens
 
     def shown(self) -> dict:
-        """What of this part is here for whom this event is from: a path leads anywhere on the machine, so it is its user's alone."""
+        """What of this part is here for whom this event is from: a path leads anywhere on the machine, so it is its user's alone.
+
+        To be sent once, as the page opens: gradio says `visible` of a part that is built to all that it holds as well.
+        """
         local = self.downloads.local
         return {
             self.part: gr.update(visible=self.downloads.allowed), self.path: gr.update(visible=local), self.read: gr.update(visible=local),
@@ -140,7 +144,7 @@ class AddModel(runs.RunButtons):
         yield from self._open(Path(file))
 
     def _open(self, file: Path) -> Iterator[dict]:
-        yield self.busy() | {self.form: gr.update(visible=False), self.go: gr.update(visible=False), self.facts: ""}
+        yield self.busy() | self._unasked() | {self.facts: ""}
         yield from self._read(file, "")
 
     @runs.stoppable()
@@ -157,6 +161,10 @@ class AddModel(runs.RunButtons):
         if not self.downloads.allowed:
             raise RequestError("Only the person who runs this hub can add a model.")
 
+    def _unasked(self) -> dict:
+        """No question stands here."""
+        return dict.fromkeys([*self.fields, self.go], gr.update(visible=False))
+
     def _read(self, file: Path, name: str) -> Iterator[dict]:
         self._check()
         yield self.say(f"reading {file.name} ...")
@@ -171,16 +179,17 @@ class AddModel(runs.RunButtons):
         classes = found.words["num_classes"]
         updates = {
             self.file: str(file), self.known: Known(found, name, base.id), self.facts: _facts(found, name),
-            self.form: gr.update(visible=True), self.go: gr.update(visible=True, interactive=True),
+            self.go: gr.update(visible=True, interactive=True),
             self.weights: gr.update(choices=[*choices], value=name, visible=len(choices) > 1),
-            self.like: gr.update(choices=same, value=base.id),
+            self.name: gr.update(visible=True), self.like: gr.update(choices=same, value=base.id, visible=True),
             self.labels: gr.update(visible=bool(classes), label=f"Names of the {classes} classes"),
             self.vae: gr.update(visible=generates and found.words["in_channels"] != 3),
             self.scale: gr.update(visible=generates and found.words["in_channels"] != 3),
             self.schedule: gr.update(visible=generates),
         }  # fmt: skip
-        updates |= {self.name: folders.name_of(file), self.labels: updates[self.labels] | {"value": ""}} if fresh else {}
-        return _joined(updates, self._usual(found, base))
+        if fresh:
+            updates = runs.joined(updates, {self.name: {"value": folders.name_of(file)}, self.labels: {"value": ""}})
+        return runs.joined(updates, self._usual(found, base))
 
     def _usual(self, found: Architecture, base: Card) -> dict:
         """The usual answers, as a card of the family gives them."""
@@ -220,9 +229,9 @@ class AddModel(runs.RunButtons):
                 raise CancelledError("Stopped: nothing was added.")
 
         card = adopt(self.hub, path, answers, fields[self.weights] or "", tell)
-        gone = {part: gr.update(visible=False) for part in (self.form, self.go)}
         empty = {self.facts: "", self.path: "", self.file: "", self.known: None}
-        yield self.idle() | gone | empty | {self.added: card.id} | self.say(f"{card.title} is added and stands in every list.", "good")
+        said = self.say(f"{card.title} is added and stands in every list.", "good")
+        yield self.idle() | self._unasked() | empty | {self.added: card.id} | said
 
     def _answers(self, found: Architecture, fields: dict) -> Answers:
         """What was asked, of what the weights do not tell. Raises RequestError for a number that is none."""
@@ -240,11 +249,6 @@ class AddModel(runs.RunButtons):
             schedule=(fields[self.schedule] or "") if found.task in GENERATORS else "",
             vae=fields[self.vae] if latents else "", scale=fields[self.scale] if latents else None,
         )  # fmt: skip
-
-
-def _joined(updates: dict, more: dict) -> dict:
-    """Two sets of updates, both of one component taken together."""
-    return updates | {part: updates[part] | update if part in updates else update for part, update in more.items()}
 
 
 def _facts(found: Architecture, name: str) -> str:

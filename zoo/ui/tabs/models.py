@@ -84,7 +84,7 @@ class ModelsTab:
     def _wire(self, page: gr.Blocks) -> None:
         offer, lists = self.offer, [self.list, *self.lists]
         self.card = [self.facts, self.prose, self.use, self.inside, self.remove, self.sure, self.spare, self.source, *offer.outputs]
-        every = list(dict.fromkeys([*self.card, *lists, self.filter, self.add.part, self.add.path, self.add.read]))
+        every = list(dict.fromkeys([*self.card, *lists, self.filter]))
         arrive_inputs = [self.list, self.filter, self.offer.pending_ids]
         self.list.input(self.show, self.list, self.card, queue=False, **PRIVATE)
         self.filter.input(self.narrow, [self.filter, self.list], self.list, queue=False, **PRIVATE)
@@ -97,7 +97,7 @@ class ModelsTab:
         video_outputs = self.video.settings.outputs if self.video else []
         self.use.click(self.choose, self.list, [self.tabs, *tab.settings.outputs, tab.verdict, *video_outputs, offer.text], **PRIVATE)
         self.add.adding.then(self.present, [self.add.added, self.filter], every, **PRIVATE)
-        page.load(self._lists, self.filter, every, **PRIVATE)  # the card is the address's to choose
+        page.load(self._first, self.filter, [*every, *self.add.mine], **PRIVATE)  # the card is the address's to choose
         self.tab.select(self.arrive, arrive_inputs, every, **PRIVATE)
 
         self.outputs = [*self.card, self.list, self.filter]
@@ -193,7 +193,11 @@ class ModelsTab:
     def _lists(self, task: str) -> dict:
         """Every list of models on the page as things are now: a tab that is opened for the first time loses what it is sent meanwhile."""
         lists = {part: gr.update(choices=choices()) for part, choices in self.lists.items()}
-        return {self.list: gr.update(choices=self._choices(task))} | lists | self.add.shown()
+        return {self.list: gr.update(choices=self._choices(task))} | lists
+
+    def _first(self, task: str) -> dict:
+        """What is not on the page as it is built, for it depends on who asks."""
+        return self._lists(task) | self.add.shown()
 
     def _model_updates(self, identity: str, session: gr.Request) -> dict:
         card = self.hub.card(identity)

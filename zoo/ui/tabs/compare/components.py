@@ -13,7 +13,7 @@ from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.download import Offer
 from zoo.ui.parts.model_dropdown import model_dropdown
-from zoo.ui.parts.moving_slider import moving_slider
+from zoo.ui.parts.moving_slider import MOVING, moving_slider
 from zoo.ui.parts.settings import autoencoders, labels
 from zoo.ui.tabs.compare.columns_html import PICKING
 
@@ -96,11 +96,11 @@ class CompareComponents(runs.RunButtons):
             self.seed = gr.Textbox("0", label="First seed", placeholder="random", max_lines=1, elem_id="compare-seed", min_width=90)
         self.other_settings, self.other_settings_note = gr.State({}), gr.HTML(visible=False, elem_id="compare-also")
         self.number = gr.Radio([2, 3, 4], value=2, label="Columns", elem_id="compare-number")
-        self.groups, self.settings, self.chosen = [], [], []
+        self.settings, self.chosen = [], []
         for k, name in enumerate(compare.names(COLUMNS)):
             card = rivals[k % len(rivals)]
             solver = card.sampling.solver if k < len(rivals) else "ddim"  # a different setting, where models run out
-            self._build_setting(name, card, solver, visible=k < 2)
+            self._build_setting(name, card, solver, f"setting-{k + 1}")
         self.blind = gr.Checkbox(False, label="Blind test: hide names and shuffle columns until you choose", elem_id="compare-blind")
         self.cost = gr.HTML(elem_id="compare-cost")
         self.faster = gr.Button("Take fewer steps", size="sm", elem_id="compare-faster", visible=False)
@@ -110,8 +110,8 @@ class CompareComponents(runs.RunButtons):
             self.halt = gr.Button("Stop", variant="stop", elem_id="compare-stop", elem_classes="halt", visible=runs.HIDDEN)
             self.download = Offer(self.hub, self.go, "compare-", "Compare", ", then compare")
 
-    def _build_setting(self, name: str, card: Card, solver: str, visible: bool) -> None:
-        with gr.Group(visible=visible, elem_classes="setting") as group:
+    def _build_setting(self, name: str, card: Card, solver: str, place: str) -> None:
+        with gr.Group(elem_classes=["setting", place]):  # seen as page.css says, by the number of columns that is chosen
             model = model_dropdown(choices(self.hub), value=card.id, label=f"{name}: model", elem_id=f"compare-model-{name}")
             with gr.Row(elem_classes="pairs"):
                 steps = gr.Number(card.sampling.steps, precision=0, label="Steps", elem_id=f"compare-steps-{name}", min_width=70)
@@ -125,7 +125,6 @@ class CompareComponents(runs.RunButtons):
             vae = gr.Dropdown(
                 others, value=own, label="Autoencoder", elem_id=f"compare-vae-{name}", visible=len(others) > 1, allow_custom_value=True
             )
-        self.groups.append(group)
         self.settings.append((model, steps, solvers, guidance, eta, vae))
         self.chosen.append(gr.State(card.id))
 
@@ -146,14 +145,14 @@ class CompareComponents(runs.RunButtons):
                 self.again = gr.Button(more_samples(4), size="sm", elem_id="compare-more")
                 self.report = gr.Button("Report (HTML, JSON)", size="sm", elem_id="compare-report")
                 self.link = gr.Button("Copy link", size="sm", elem_id="compare-link")
-            self.files = gr.File(visible=False, show_label=False, file_count="multiple", elem_id="compare-saved")
+            self.files = gr.File(show_label=False, file_count="multiple", elem_id="compare-saved", elem_classes=runs.NEEDLESS)
             self.table = gr.HTML(elem_id="compare-table")
             with gr.Accordion("Compare two samples in detail", open=True):
                 with gr.Row():
                     self.left = gr.Dropdown(["A", "B"], value="A", label="Left", elem_id="compare-left", min_width=80)
                     self.right = gr.Dropdown(["A", "B"], value="B", label="Right", elem_id="compare-right", min_width=80)
                     self.which = moving_slider(1, MAX_IMAGES, 1, label="Sample (or click one)", elem_id="compare-which")
-                    self.frame = moving_slider(1, 16, 1, label="Frame", elem_id="compare-frame", visible=False)
+                    self.frame = moving_slider(1, 16, 1, label="Frame", elem_id="compare-frame", elem_classes=[MOVING, runs.NEEDLESS])
                 with gr.Row(elem_classes="pair"):
                     self.slider = gr.ImageSlider(
                         label="Drag the line", elem_id="compare-slider", interactive=False, max_height=420, buttons=[]

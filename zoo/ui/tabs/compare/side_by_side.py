@@ -17,6 +17,7 @@ from zoo.errors import RequestError, ZooError
 from zoo.media import receipts
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, cost, markup, runs
+from zoo.ui.parts.moving_slider import MOVING
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.parts.settings import Settings, autoencoders
 from zoo.ui.tabs.compare import columns_html, take_over
@@ -60,7 +61,6 @@ class CompareTab(CompareComponents):
         gr.on([part.change for part in (self.number, *models)], self._label, [self.number, *models], self.go, queue=False, **PRIVATE)
         self.again.click(self.go_on, [self.visitor, self.comparison], outputs, **PRIVATE)
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
-        self.number.input(self.groups_of, self.number, self.groups, queue=False, **PRIVATE)
         options = [self.label, self.prompt, self.other_settings, self.other_settings_note]
         for k, (model, steps, solver, guidance, eta, vae) in enumerate(self.settings):
             own = [model, steps, solver, guidance, eta, vae, self.chosen[k]]
@@ -77,15 +77,11 @@ class CompareTab(CompareComponents):
         self.report.click(self.save, self.comparison, [self.files, self.note], **PRIVATE)
         self.choice.input(self.vote, [self.visitor, self.comparison, self.choice], [*outputs, *self.votes.outputs], **PRIVATE)
         self.common = [self.number, self.label, self.prompt, self.count, self.seed]
-        self.take_outputs = [*options, self.count, self.seed, self.number, *self.groups, *self.settings[0], *self.settings[1]]
+        self.take_outputs = [*options, self.count, self.seed, self.number, *self.settings[0], *self.settings[1]]
         self.take_outputs += [*self.chosen[:2], self.note, self.views]
         self.address_outputs = [*self.take_outputs, *(part for six in self.settings[2:] for part in six), *self.chosen[2:]]
 
     # ---- what is asked
-
-    def groups_of(self, number: int) -> list:
-        """As many columns' settings as were asked for."""
-        return [gr.update(visible=k < number) for k in range(COLUMNS)]
 
     def _choosing(self, k: int) -> Any:
         """The handler of column k's list of models."""
@@ -146,8 +142,7 @@ class CompareTab(CompareComponents):
         words = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in more.items())
         return self._offer(card, request.labels[0] if request.labels else None) | {
             self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: 1, self.seed: str(request.seeds[0]),
-            self.number: 2, **dict(zip(self.groups, self.groups_of(2), strict=True)),
-            self.other_settings: more, self.views: gr.Tabs(selected="side-by-side"),
+            self.number: 2, self.other_settings: more, self.views: gr.Tabs(selected="side-by-side"),
             self.other_settings_note: gr.update(value=markup.note(f"For all columns, from that result: {words}"), visible=bool(more)),
         } | self._shown(0, card, request) | self._shown(1, rival, other) | self.say(words_of_both, "good")  # fmt: skip
 
@@ -160,7 +155,7 @@ class CompareTab(CompareComponents):
         label = compare.EACH if first.each_class else next(iter(first.request.labels), None)
         shown = self._offer(first.card, label) | {
             self.prompt: gr.update(value=first.request.prompt, visible=bool(first.card.text)), self.count: len(first.seeds),
-            self.seed: str(first.seeds[0]), self.number: len(columns), **dict(zip(self.groups, self.groups_of(len(columns)), strict=True)),
+            self.seed: str(first.seeds[0]), self.number: len(columns),
             self.views: gr.Tabs(selected="side-by-side"),
         }  # fmt: skip
         for k, column in enumerate(columns):
@@ -325,8 +320,8 @@ class CompareTab(CompareComponents):
             self.architectures: report.drawings(columns) + report.table(report.architectures(columns), names, "Architectures"),
             self.left: gr.update(choices=names, value="A"), self.right: gr.update(choices=names, value=names[-1]),
             self.which: gr.update(maximum=max(count, 2), value=1),
-            self.frame: gr.update(visible=frames > 1, maximum=max(frames, 2), value=frames // 2 + 1),
-            self.files: gr.update(visible=False), self.choice: gr.update(visible=False),
+            self.frame: gr.update(elem_classes=[MOVING, *[runs.NEEDLESS] * (frames < 2)], maximum=max(frames, 2), value=frames // 2 + 1),
+            self.files: gr.update(value=None, elem_classes=[runs.NEEDLESS]), self.choice: gr.update(visible=False),
             self.noise: gr.update(visible=True, value=100, label=AT_THE_END),
             self.again: gr.update(value=more_samples(count), interactive=complete),
         }  # fmt: skip
@@ -350,7 +345,7 @@ class CompareTab(CompareComponents):
         if comparison is None or comparison.blind:
             raise RequestError("There is nothing to report yet: press Compare and let it finish.")
         files = self.hub.results.bundle(report.files(comparison.columns))
-        return {self.files: gr.update(value=[str(path) for path in files], visible=True)}
+        return {self.files: gr.update(value=[str(path) for path in files], elem_classes=[])}
 
     @runs.answers
     def detail(self, comparison: Comparison | None, before: list, left: str, right: str, which: float, frame: float) -> dict:

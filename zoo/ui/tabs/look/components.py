@@ -75,8 +75,8 @@ class LookComponents(runs.RunButtons):
             self.seed = gr.Textbox("0", label="Seed", max_lines=1, elem_id="look-seed", min_width=100)
             self.steps = gr.Number(25, precision=0, label="Steps", elem_id="look-steps", min_width=100)
         self.rival = gr.Dropdown([NOTHING], value=NOTHING, label="Compare with, same seed", elem_id="look-beside", visible=False)
-        with gr.Row(elem_classes="bar", visible=False) as self.bar:
-            self.go = gr.Button("Look inside", variant="primary", elem_id="look-go", elem_classes="go")
+        with gr.Row(elem_classes="bar"):
+            self.go = gr.Button("Look inside", variant="primary", elem_id="look-go", elem_classes=["go", runs.NEEDLESS])
             self.halt = gr.Button("Stop", variant="stop", elem_id="look-stop", elem_classes="halt", visible=runs.HIDDEN)
             self.offer = Offer(self.looker.hub, self.go, "look-", "Look inside", ", then look inside")
         self.price_words = gr.HTML(elem_id="look-price")

@@ -98,7 +98,7 @@ class ReachableLookTab(LookTab):
         updates |= {self.seed: str(request.seeds[0]), self.steps: request.steps, self.origin: request.to_dict()}
         updates |= {self.label: self._label(card, request.labels[0])} if request.labels else {}
         updates |= {self.prompt: gr.update(visible=True, value=request.prompt)} if card.text else {}
-        yield updates | self.busy() | {self.settings: _other_settings(card, request)}
+        yield runs.joined(updates, self.busy()) | {self.settings: _other_settings(card, request)}
         yield from self._progress(request)
         if runs.stop_flag().is_set():
             yield self.idle() | self.say("Stopped: press Look inside to run it again.")

@@ -45,7 +45,7 @@ class LookTab(LookComponents):
         ]  # fmt: skip
         opened = [*drawn, *ranges, self.subject, self.predictions, self.plots, self.patch, self.cost, self.tokens, self.entering]
         opened += [self.forming, self.carried, self.file]
-        asked = [self.bring, self.example, self.label, self.prompt, self.numbers, self.seed, self.steps, self.rival, self.bar]
+        asked = [self.bring, self.example, self.label, self.prompt, self.numbers, self.seed, self.steps, self.rival]
         asked += [self.go, self.halt, self.settings, self.chosen, self.origin, self.coming]
         self.all = [self.model, *asked, *opened]
         latest = PRIVATE | {"trigger_mode": "always_last"}
@@ -83,6 +83,7 @@ class LookTab(LookComponents):
     def _controls(self, card: Card) -> dict:
         """Every control as a model needs it, nothing opened yet."""
         seeing, ready = card.task in SEEING, examples(card)
+        needless = seeing and self.hub.local(card)  # a picture is looked into without a press
         rivals = [
             one.id
             for one in self.looker.models()
@@ -97,7 +98,7 @@ class LookTab(LookComponents):
             ),
             self.prompt: gr.update(visible=bool(card.text)), self.numbers: gr.update(visible=not seeing),
             self.steps: card.sampling.steps if card.sampling else 1, self.seed: "0",
-            self.bar: gr.update(visible=not seeing or not self.hub.local(card)), self.go: self.offer.label(self.hub.parts(card)),
+            self.go: self.offer.label(self.hub.parts(card)) | {"elem_classes": ["go", *[runs.NEEDLESS] * needless]},
             self.rival: gr.update(visible=not seeing and bool(rivals), choices=[NOTHING, *rivals], value=NOTHING),
             self.chosen: {"model": card.id, "example": ready[0][1] if seeing else None}, self.origin: None, self.settings: "",
             self.coming: False,
