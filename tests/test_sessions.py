@@ -59,12 +59,20 @@ def test_what_events_show_or_hide_holds_nothing_that_has_its_own_moments_to_be_s
     shown = {
         out
         for event in config["dependencies"]
-        if [tuple(target) for target in event["targets"]] != [(0, "load")]  # once, before anything is built
+        if [name for _, name in event["targets"]] != ["load"]  # once, before anything is built
         for out in event["outputs"]
         if held.get(out) and kinds[out] != "tabs"  # which events only change from one to another
     }
     assert shown
     assert {k: [props[one].get("elem_id") for one in held[k] if one in apart] for k in shown if set(held[k]) & set(apart)} == {}
+
+
+def test_what_may_be_asked_again_while_it_is_answered_is_one_event_whatever_asks(page: gr.Blocks) -> None:
+    """Else the answer to the earlier of two events may come last, and stay."""
+    events = [event for event in page.get_config_file()["dependencies"] if event["trigger_mode"] == "always_last"]
+    asked = [(tuple(event["inputs"]), tuple(event["outputs"])) for event in events if [name for _, name in event["targets"]] != ["then"]]
+    assert len(asked) > 5
+    assert len(set(asked)) == len(asked)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -133,11 +133,15 @@ def test_pictures_of_a_lent_gpu_are_those_of_this_process_and_come_with_previews
     assert lender.of("release")[-1]["fail"] == "false"
 
 
+def _asked(place: str) -> urllib.request.Request:
+    """A picture asked for as of OpenAI."""
+    body = json.dumps({"model": "tiny-dit", "prompt": "star", "steps": 5, "seed": 5}).encode()
+    return urllib.request.Request(f"{place}v1/images/generations", body, {"Content-Type": "application/json", "X-IP-Token": TOKEN})
+
+
 def test_programs_on_the_other_ways_in_take_the_quota_of_their_visitor(place: str, lender: Lender) -> None:
     before = len(lender.of("schedule"))
-    body = json.dumps({"model": "tiny-dit", "prompt": "star", "steps": 5, "seed": 5}).encode()
-    asked = urllib.request.Request(f"{place}v1/images/generations", body, {"Content-Type": "application/json", "X-IP-Token": TOKEN})
-    with urllib.request.urlopen(asked, timeout=120) as answer:
+    with urllib.request.urlopen(_asked(place), timeout=120) as answer:
         assert json.loads(answer.read())["data"]
 
     async def call() -> CallToolResult:
@@ -177,12 +181,16 @@ def test_many_visitors_at_once_get_their_own_pictures(place: str, here: Hub) -> 
     assert got == pixels(here, Request("tiny-uvit", label, range(6), 5, "dpm-solver++", 2.0))
 
 
-def test_a_visitor_beyond_his_quota_is_told_so_in_one_sentence_and_others_are_served(client: Client, lender: Lender) -> None:
+def test_a_visitor_beyond_his_quota_is_told_so_in_one_sentence_and_others_are_served(client: Client, place: str, lender: Lender) -> None:
     lender.refusal = {"left": 2, "wait": "PT1H"}
     try:
         with pytest.raises(Exception, match=r"ZeroGPU quota exceeded: You have exceeded your ZeroGPU quota .* vs\. 2s left") as refused:
             client.predict("tiny-dit", "star", 1, 0, 5, "ddim", 2.0, api_name="/generate_image")
         assert "\n" not in str(refused.value)
+        with pytest.raises(urllib.error.HTTPError) as answered:
+            urllib.request.urlopen(_asked(place), timeout=120)
+        assert answered.value.code == 429
+        assert "ZeroGPU quota exceeded" in json.load(answered.value)["error"]["message"]
     finally:
         lender.refusal = None
     client.predict("tiny-dit", "star", 1, 0, 5, "ddim", 2.0, api_name="/generate_image")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 """Of every event that belongs to the page alone."""
+LATEST = PRIVATE | {"trigger_mode": "always_last"}
+"""Of what may be asked again while it is answered. All controls that it follows belong to one event (gr.on): of two events the answer to
+the earlier may come last, and stay."""
 HIDDEN = "hidden"
 """For `visible` of what comes and goes while something runs: it stays built. What is built anew each time that it is shown can lose what
 it is told meanwhile, and others with it: a slow browser kept Cancel, and "not downloaded", after a quick download that way."""

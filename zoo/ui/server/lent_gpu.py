@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from zoo.errors import LentGPUError
+from zoo.errors import BusyError, LentGPUError
 
 ABORTED = (
     "The GPU was taken back before the end, because the run took longer than was asked for or more memory than there is: "
@@ -21,7 +21,8 @@ WORKER, GONE = "ZeroGPU worker error", "Connection closed by visitor"
 
 
 def told(run: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
-    """A generator that PyPI `spaces` decorated, raising LentGPUError in the place of its errors."""
+    """A generator that PyPI `spaces` decorated, raising LentGPUError, or BusyError where the visitor's quota is spent, in the
+    place of its errors."""
 
     @functools.wraps(run)
     def events(work: Any) -> Iterator[Any]:
@@ -44,4 +45,5 @@ def _sentence(error: gr.Error) -> Exception:
             return LentGPUError(ABORTED)
         logging.getLogger(__name__).error("a run on the lent GPU failed: %s", words, extra={"fault": error})
         return RuntimeError(f"the process with the GPU raised {words}")
-    return LentGPUError(f"{title or 'ZeroGPU'}: {words.rstrip('. ')}.")
+    kind = BusyError if "quota" in title.lower() else LentGPUError
+    return kind(f"{title or 'ZeroGPU'}: {words.rstrip('. ')}.")

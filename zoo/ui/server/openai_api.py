@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from zoo.engine.job import Job
 from zoo.engine.request import MAX_PROMPT, Progress, Result, short
-from zoo.errors import BusyError, CardError, DownloadError, OutOfMemoryError, RequestError
+from zoo.errors import BusyError, CardError, DownloadError, LentGPUError, OutOfMemoryError, RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, runs
 from zoo.ui.server.file_tickets import FileTickets
@@ -75,7 +75,7 @@ def refusal(error: Exception) -> Refusal:
     if isinstance(error, BusyError):
         return Refusal(429, text, code="rate_limit_exceeded", seconds=error.seconds)
     his = isinstance(error, (RequestError, CardError, DownloadError, OutOfMemoryError))
-    return Refusal(400 if his else 500, text)
+    return Refusal(400 if his else 503 if isinstance(error, LentGPUError) else 500, text)
 
 
 class OpenAiApi(Starlette):

@@ -10,7 +10,7 @@ import gradio as gr
 from zoo.engine.request import random_seed
 from zoo.ui.parts import markup, runs
 from zoo.ui.parts.moving_slider import moving_slider
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.runs import LATEST, PRIVATE
 
 if TYPE_CHECKING:
     from gradio.events import Dependency
@@ -94,8 +94,7 @@ class GenerationTab(runs.RunButtons):
 
     def _wire_steps(self, outputs: Sequence[Any]) -> None:
         inputs = [self.run_id, self.step, self.shown]
-        for part in (self.step, self.shown):
-            part.input(self.show_step, inputs, [*outputs, self.progress], trigger_mode="always_last", **PRIVATE)
+        gr.on([part.input for part in (self.step, self.shown)], self.show_step, inputs, [*outputs, self.progress], **LATEST)
 
     def steps_of(self, result: Result | None) -> dict:
         """The controls of the steps as a run leaves them; None: hidden."""

@@ -18,7 +18,7 @@ from zoo.media import receipts
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, cost, markup, runs
 from zoo.ui.parts.moving_slider import MOVING
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.runs import LATEST, PRIVATE
 from zoo.ui.parts.settings import Settings, autoencoders
 from zoo.ui.tabs.compare import columns_html, take_over
 from zoo.ui.tabs.compare.comparison import Comparison, pair
@@ -66,14 +66,12 @@ class CompareTab(CompareComponents):
             own = [model, steps, solver, guidance, eta, vae, self.chosen[k]]
             model.input(self._choosing(k), [model, self.chosen[k], self.label], [*own, *options, self.note], queue=False, **PRIVATE)
             solver.change(lambda name: gr.update(visible=takes_eta(name)), solver, eta, queue=False, **PRIVATE)
-        same = PRIVATE | {"trigger_mode": "always_last"}
         shown = [self.comparison, self.detail_shown, *of_two]
-        for part in of_two:
-            part.input(self.detail, shown, [*detail, self.note], **same)
+        gr.on([part.input for part in of_two], self.detail, shown, [*detail, self.note], **LATEST)
         for cell in self.cells:
             sample = cell.click(_sample, None, self.which, queue=False, **PRIVATE)
-            sample.then(self.detail, shown, [*detail, self.note], **same)
-        self.noise.input(self.show_noise, [self.comparison, self.noise], [*self.cells, self.noise, self.note], **same)
+            sample.then(self.detail, shown, [*detail, self.note], **LATEST)
+        self.noise.input(self.show_noise, [self.comparison, self.noise], [*self.cells, self.noise, self.note], **LATEST)
         self.report.click(self.save, self.comparison, [self.files, self.note], **PRIVATE)
         self.choice.input(self.vote, [self.visitor, self.comparison, self.choice], [*outputs, *self.votes.outputs], **PRIVATE)
         self.common = [self.number, self.label, self.prompt, self.count, self.seed]

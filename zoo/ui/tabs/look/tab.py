@@ -15,7 +15,7 @@ from zoo.inside.attention_figures import CHOSEN, COMBINATIONS, MEAN, ONE, RELEVA
 from zoo.inside.forward_record import ONTO, Layer, Recording, extra_of, layers_of
 from zoo.inside.inspector import holds_all
 from zoo.ui.parts import controls, cost, markup, runs
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.runs import LATEST, PRIVATE
 from zoo.ui.parts.settings import labels
 from zoo.ui.tabs.look.components import EMPTY, FOLDS, NOTHING, LookComponents
 from zoo.ui.tabs.look.views import PATCH, SIDE, View, Views, examples, known, model_choices, price, widest
@@ -48,28 +48,27 @@ class LookTab(LookComponents):
         asked = [self.bring, self.example, self.label, self.prompt, self.numbers, self.seed, self.steps, self.rival]
         asked += [self.go, self.halt, self.settings, self.chosen, self.origin, self.coming]
         self.all = [self.model, *asked, *opened]
-        latest = PRIVATE | {"trigger_mode": "always_last"}
-        self.model.input(self.choose, [self.model, self.chosen], self.all, **latest)
+        self.model.input(self.choose, [self.model, self.chosen], self.all, **LATEST)
         self.tab.select(self.arrive, [self.model, self.chosen, self.coming], self.all, **PRIVATE)
-        self.bring.upload(self.upload, [self.model, self.bring, self.chosen, *view], self.all, **latest)
-        self.example.input(self.open, [self.model, self.example, self.chosen, *view], self.all, **latest)
+        self.bring.upload(self.upload, [self.model, self.bring, self.chosen, *view], self.all, **LATEST)
+        self.example.input(self.open, [self.model, self.example, self.chosen, *view], self.all, **LATEST)
         wanted = [self.model, self.label, self.prompt, self.seed, self.steps, self.rival, self.origin]
         self.offer.click(self.generate, [*wanted, *view], self.all, self._needed)
         timer, priced = gr.Timer(2, active=False), [self.model, self.label, self.steps, self.rival, self.origin]
         gr.on([timer.tick, *(part.change for part in priced)], self.price_run, priced, [self.price_words, timer], queue=False, **PRIVATE)
         self.halt.click(self.flags.stop, None, None, queue=False, **PRIVATE)
         uses = [self.layer, self.head, self.some, self.target, self.query]
-        for part in (self.layer, self.head, self.some, self.frame, self.step, self.combination, self.target, self.query, self.free):
-            part.input(self.draw, [self.last_view, *view], [*drawn, *uses], **latest)
-        for part in (self.picture, self.heat):
-            click = part.select(_clicked, [self.combination, self.query], [self.place, self.query], queue=False, **latest)
-            click.then(self.draw, [self.last_view, *view], [*drawn, *uses], **latest)
-        for event in (self.step.release, self.frame.release, self.free.input):
-            event(self.reopen, view, [self.tokens, self.entering, self.plots, self.note], **latest)
+        moved = (self.layer, self.head, self.some, self.frame, self.step, self.combination, self.target, self.query, self.free)
+        gr.on([part.input for part in moved], self.draw, [self.last_view, *view], [*drawn, *uses], **LATEST)
+        clicks = [self.picture.select, self.heat.select]
+        click = gr.on(clicks, _clicked, [self.combination, self.query], [self.place, self.query], queue=False, **LATEST)
+        click.then(self.draw, [self.last_view, *view], [*drawn, *uses], **LATEST)
+        released = [self.step.release, self.frame.release, self.free.input]
+        gr.on(released, self.reopen, view, [self.tokens, self.entering, self.plots, self.note], **LATEST)
         self.patch.input(self.price, [self.model, self.patch], [self.cost, self.note], queue=False, **PRIVATE)
         self.through.click(self.draw_through, view, [self.forming, self.note], **PRIVATE)
-        for part in (self.skip, self.factor):
-            part.input(self.cut, [self.skip, self.factor, *view], [self.carried, self.note], **latest)
+        scaled = [self.skip.input, self.factor.input]
+        gr.on(scaled, self.cut, [self.skip, self.factor, *view], [self.carried, self.note], **LATEST)
         self.pack.click(self.save, view, [self.file, self.note], **PRIVATE)
         folds = [self.sheet_part, self.tokens_part, self.plots_part, self.steps_part, self.skips_part]
         gr.context.Context.root_block.load(None, None, folds, js=FOLDS, **PRIVATE)
