@@ -94,6 +94,19 @@ def test_progress_has_a_name_and_is_told(page: Page) -> None:
 @pytest.mark.parametrize("tab", TABS)
 def test_on_a_phone_nothing_to_touch_is_smaller_than_a_finger(phone: Page, tab: str) -> None:
     go(phone, tab)
+    if tab == "Look inside":
+        expect(phone.locator("#look-heat .icon-button")).to_be_visible()
+        phone.wait_for_function("[...document.querySelectorAll('.pair img')].every((image) => image.naturalWidth > 0)")
+    assert phone.evaluate(SMALL) == []
+
+
+def test_on_a_phone_what_comes_with_a_result_is_no_smaller(phone: Page) -> None:
+    go(phone, "Image")
+    fill(phone, count="2", steps="3")
+    generate(phone)
+    finished(phone, 2)
+    phone.locator("#gallery .grid-container button").first.click()
+    expect(phone.locator("#gallery .thumbnail-small").first).to_be_visible()
     assert phone.evaluate(SMALL) == []
 
 

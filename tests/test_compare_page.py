@@ -483,7 +483,7 @@ def test_a_grid_is_priced_filled_stopped_gone_on_with_and_opened(context: Browse
 
 def test_the_rest_of_a_grid_is_filled_in_later(context: BrowserContext, server: str) -> None:
     page = beside(context, server, "X/Y grid")
-    page.locator("#grid-xs input, #grid-xs textarea").first.fill("5,150")
+    page.locator("#grid-xs input, #grid-xs textarea").first.fill("5,400")
     choose(page, "grid-y", "nothing")
     page.click("#grid-go")
     expect(page.locator("#grid-note")).to_contain_text("1 of 2 cells finished")

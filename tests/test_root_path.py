@@ -44,7 +44,7 @@ def test_the_page_works_under_a_path(browser: Browser, address: str, tmp_path: P
         context.on("response", lambda answer: missing.append((answer.status, answer.url)) if answer.status >= 400 else None)
         page = arrived(context.new_page(), f"{address}?tab=image&model=tiny-dit&label=star&seed=5&steps=25")
         expect(page.locator("#seed input").first).to_have_value("5")
-        fill(page, count="2", steps="250")
+        fill(page, count="2", steps="900")
         page.evaluate(
             """() => {
                 window.seen = new Set();
