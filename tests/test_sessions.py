@@ -163,7 +163,7 @@ def test_clients_are_answered_as_before(page: gr.Blocks) -> None:
 
 def test_a_program_that_does_not_fetch_its_answer_finds_the_last_one_and_few_before(page: gr.Blocks, hub: Hub) -> None:
     with httpx.Client(timeout=60, base_url=page.local_url) as client:
-        asked = ["tiny-dit", "star", 1, 0, 1000, "ddim", 2.0]
+        asked = ["tiny-dit", "star", 1, 0, 300, "ddim", 2.0]
         event = client.post("gradio_api/call/generate_image", json={"data": asked}).json()["event_id"]
         box = page._queue.pending_messages_per_session[event]
         until(lambda: event not in page._queue.event_ids_to_events)
