@@ -56,7 +56,7 @@ def test_the_page_works_under_a_path(browser: Browser, address: str, tmp_path: P
         page.wait_for_function("window.seen.size > 2")  # previews come while it runs
         page.click("#stop")
         assert "kept" in finished(page, 2)
-        assert page.evaluate("[...document.querySelectorAll('#gallery img')].every((image) => image.naturalWidth > 0)")
+        page.wait_for_function("[...document.querySelectorAll('#gallery img')].every((image) => image.naturalWidth > 0)")
         picture = download(page, tmp_path)
         assert receipts.read(picture)["seed"] == 5
         page.click("#link")
