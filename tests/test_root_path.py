@@ -69,7 +69,7 @@ def test_the_page_works_under_a_path(browser: Browser, address: str, tmp_path: P
         expect(other.locator("#seed input").first).to_have_value("5")
         other.reload()
         expect(other.locator("#history img").first).to_be_visible()
-        assert other.evaluate("document.querySelector('#history img').naturalWidth") > 0
+        other.wait_for_function("document.querySelector('#history img').naturalWidth > 0")
         assert missing == []
 
 
