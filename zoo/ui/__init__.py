@@ -170,6 +170,12 @@ def launch(page: Page, hub: Hub, serving: Serving, **more: Any) -> None:
     hub.results.retention.prune_soon()
 
 
+def _joined(kind: str) -> str:
+    """What the browser reads of one kind, js or css, in one piece: `page` first, as the others stand on it."""
+    files = sorted((HERE / "browser").glob(f"*.{kind}"), key=lambda path: (path.stem != "page", path.name))
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
 def appearance(hub: Hub) -> dict[str, Any]:
     """Arguments of launch() that make the page look and stay as designed: theme, styles, keys; no request leaves the machine."""
     theme = gr.themes.Base(
@@ -188,8 +194,8 @@ def appearance(hub: Hub) -> dict[str, Any]:
     )
     options = {
         "theme": theme,
-        "css": (HERE / "page.css").read_text(encoding="utf-8"),
-        "head": f"<script>const HELP = {json.dumps(HELP)};\n{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        "css": _joined("css"),
+        "head": f"<script>const HELP = {json.dumps(HELP)};\n{_joined('js')}</script>",
         "allowed_paths": [str(hub.results.folder)],
         "footer_links": [],
         "run_history": False,
