@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -32,22 +32,24 @@ GLUED, FIELD = "\0", "{}"
 """A field that stands directly after a word, for pieces that are not always there; and any other."""
 
 
-def forms(node: ast.expr) -> list[str]:
-    """Every text that an expression of literals can be, its other parts as fields."""
+def forms(node: ast.expr, constants: Mapping[str, ast.Constant]) -> list[str]:
+    """Every text that an expression of literals, and of a file's own constants, can be; its other parts as fields."""
+    if isinstance(node, ast.Name):
+        node = constants.get(node.id, node)
     if isinstance(node, ast.Constant):
         return [node.value if isinstance(node.value, str) else FIELD]
     if isinstance(node, ast.IfExp):
-        return forms(node.body) + forms(node.orelse)
+        return forms(node.body, constants) + forms(node.orelse, constants)
     if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
-        return [form for value in node.values for form in forms(value)]
+        return [form for value in node.values for form in forms(value, constants)]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        return ["", *(form for form in forms(node.left) if form)]
+        return ["", *(form for form in forms(node.left, constants) if form)]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _joined([forms(node.left), forms(node.right)])
+        return _joined([forms(node.left, constants), forms(node.right, constants)])
     if isinstance(node, ast.FormattedValue):
-        return forms(node.value)
+        return forms(node.value, constants)
     if isinstance(node, ast.JoinedStr):
-        return _joined([forms(part) for part in node.values])
+        return _joined([forms(part, constants) for part in node.values])
     return [FIELD]
 
 
@@ -60,15 +62,18 @@ def _joined(parts: list[list[str]]) -> list[str]:
 
 def said(path: Path) -> Iterator[tuple[int, str]]:
     """Line and text of every error and note in a file that has words of its own."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    constants = {one.targets[0].id: one.value for one in tree.body if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name)}
+    constants = {name: value for name, value in constants.items() if isinstance(value, ast.Constant) and " " in str(value.value)}
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if ast.unparse(node.func).startswith("event_log."):
             continue
         if name in SAID or (name.endswith("Error") and name not in OF_PYTHON):
-            place = 1 if name == "bar" else 0
-            yield from ((node.lineno, form) for form in forms(node.args[min(place, len(node.args) - 1)]) if re.search(r"[A-Za-z]{2}", form))
+            words = node.args[-1 if name == "bar" else 0]
+            yield from ((node.lineno, form) for form in forms(words, constants) if re.search(r"[A-Za-z]{2}", form))
 
 
 @cache
@@ -107,7 +112,7 @@ def test_every_error_and_note_has_its_twin_in_chinese(path: Path) -> None:
 
 def test_the_walk_over_the_code_sees_every_form_of_a_sentence() -> None:
     tree = ast.parse("RequestError(f\"{a} {'one' if b else f'two {c}'}{'s' * (n > 1)} of {d or 'none'}{e}.\")").body[0].value
-    assert set(forms(tree.args[0])) >= {"{} one of none\0.", "{} ones of {}\0.", "{} two {} of {}\0.", "{} two {}s of none\0."}
+    assert set(forms(tree.args[0], {})) >= {"{} one of none\0.", "{} ones of {}\0.", "{} two {} of {}\0.", "{} two {}s of none\0."}
 
 
 def test_a_sentence_without_a_twin_is_found() -> None:
