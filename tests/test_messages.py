@@ -24,7 +24,12 @@ PIECES = {
     "{} {}.": "a file, and what is wrong with it: the whole has a twin for each thing that can be wrong",
     "{}: {}": "a place, and an error that has a twin of its own: the page takes the two apart at the colon",
     "{}: {}.": "a flag or a variable, and what it must be: the whole has a twin for each",
-    "{} {}": "two sentences, each of which has a twin",
+    "{} Look, then choose.": "two sentences, each of which has a twin",
+    "{} Saved; the Votes tab counts it.": "two sentences, each of which has a twin",
+    "Against the {}: {}": "the whole has a twin for a picture and for a video",
+    "Remove {}? To use it again {} again.": "the whole has a twin for a model that is downloaded and for one that was added",
+    "Deleted: {}.": "the whole has a twin for one choice and for several",
+    "{}, {} % of them for attention, whose cost grows with the square of the tokens.": "the whole has a twin for each size of patches",
     "{} is a pickle that {}: it was not opened, and should not be trusted.": "the whole has a twin for each thing that it may do",
 }
 """Forms that hold no words of their own, and why they need no twin."""
@@ -90,7 +95,7 @@ def _keys() -> str:
 def has_twin(form: str) -> bool:
     """Whether a text stands in a table: whole, or each sentence of it; where pieces are glued to a word, some whole of it."""
     whole = form.replace(GLUED, FIELD)
-    if whole in twins() or whole in PIECES:
+    if not re.search(r"[A-Za-z]{2}", whole) or whole in twins() or whole in PIECES:
         return True
     if GLUED in form:
         pattern = ".*".join(map(re.escape, form.split(GLUED)))
