@@ -23,6 +23,10 @@ NOT_ON_THE_PAGE = ("ui/server/openai_api.py", "ui/server/mcp_api.py", "ui/server
 PIECES = {
     "{} {}.": "a file, and what is wrong with it: the whole has a twin for each thing that can be wrong",
     "{}: {}": "a place, and an error that has a twin of its own: the page takes the two apart at the colon",
+    "At {}: {}": "a cell, and an error that has a twin of its own, as above",
+    "{}: {}, through {}": "an error of another program, and a proxy that has a twin in words of its own",
+    "{} answered {}": "a proxy and what it answered: so short that it would be found in what visitors write; the whole has twins",
+    "{} does not fit this {}: {}: {}": "what it is instead comes between: both have twins, and keys of tensors have none",
     "{}: {}.": "a flag or a variable, and what it must be: the whole has a twin for each",
     "{} Look, then choose.": "two sentences, each of which has a twin",
     "{} Saved; the Votes tab counts it.": "two sentences, each of which has a twin",

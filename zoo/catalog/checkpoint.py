@@ -165,9 +165,8 @@ class Fit:
         """What is at fault, in a sentence."""
         cause = likely_cause(self.shapes, {key: tuple(value.shape) for key, value in module_state.items()})
         faults, count = "; ".join(fault[:160] for fault in self.faults[:5]), len(self.faults)
-        return CheckpointError(
-            f"{label} does not fit this {kind}: {f'{cause}: ' if cause else ''}{faults} ({count} fault{'s' * (count > 1)} in all)."
-        )
+        what = f"{faults} ({count} fault{'s' * (count > 1)} in all)."
+        return CheckpointError(f"{label} does not fit this {kind}: {f'{cause}: ' if cause else ''}{what}")
 
     @torch.no_grad()
     def load(self, module: nn.Module, module_state: Mapping[str, Tensor]) -> None:
