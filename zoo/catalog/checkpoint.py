@@ -164,8 +164,9 @@ class Fit:
     def error(self, label: str, kind: str, module_state: Mapping[str, Tensor]) -> CheckpointError:
         """What is at fault, in a sentence."""
         cause = likely_cause(self.shapes, {key: tuple(value.shape) for key, value in module_state.items()})
-        count = f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)} in all"
-        return CheckpointError(f"{label} does not fit this {kind}{cause}: {'; '.join(fault[:160] for fault in self.faults[:5])} ({count}).")
+        faults, count = "; ".join(fault[:160] for fault in self.faults[:5]), len(self.faults)
+        what = f"{faults} ({count} fault{'s' * (count > 1)} in all)."
+        return CheckpointError(f"{label} does not fit this {kind}: {f'{cause}: ' if cause else ''}{what}")
 
     @torch.no_grad()
     def load(self, module: nn.Module, module_state: Mapping[str, Tensor]) -> None:

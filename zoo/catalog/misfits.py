@@ -91,20 +91,20 @@ def what_it_is(theirs: Shapes) -> str:
 
 
 def likely_cause(theirs: Shapes, ours: Shapes) -> str:
-    """Words for an error, such as ": this is the 512 px checkpoint", or nothing where the reason is not plain."""
+    """Words for an error, such as "this is the 512 px checkpoint", or nothing where the reason is not plain."""
     if added := _matching(ADDED, theirs.keys() - ours.keys()):
-        return f": this is {added}"
+        return f"this is {added}"
     here, there = _kind(theirs), _kind(ours)
     if here and here != there:
-        return f": this is {here}"
+        return f"this is {here}"
     if not here and 4 * len(theirs.keys() & ours.keys()) < len(ours):
-        return f": it holds no blocks of this network{_foreign(theirs)}"
+        return f"it holds no blocks of this network{_foreign(theirs)}"
     both = {key: (theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]}
     for key in (key for end in WIDTHS for key in both if key.endswith(end)):
-        return f": this is another size, of width {both[key][0][0]} instead of {both[key][1][0]}"
+        return f"this is another size, of width {both[key][0][0]} instead of {both[key][1][0]}"
     deep = [_blocks(theirs), _blocks(ours)]
     if deep[0] != deep[1]:
-        return f": this is another size, of {deep[0]} blocks instead of {deep[1]}"
+        return f"this is another size, of {deep[0]} blocks instead of {deep[1]}"
     return _ends(theirs, both)
 
 
@@ -112,21 +112,21 @@ def _ends(theirs: Shapes, both: Mapping[str, tuple[tuple[int, ...], tuple[int, .
     """What differs before and after blocks that are the same."""
     for key in (key for end in PATCHES for key in both if key.endswith(end)):
         if both[key][0][2:] != both[key][1][2:]:
-            return f": this is another size, of patch {both[key][0][2]} instead of {both[key][1][2]}"
-        return f": this one takes {both[key][0][1]} channels instead of {both[key][1][1]}"
+            return f"this is another size, of patch {both[key][0][2]} instead of {both[key][1][2]}"
+        return f"this one takes {both[key][0][1]} channels instead of {both[key][1][1]}"
     patch = next((shape for key, shape in theirs.items() if key.endswith(PATCHES) and len(shape) > 2), ())
     for key in (key for key in both if re.search(r"pos_embed$|position_embeddings?(\.weight)?$", key)):
         if patch and both[key][0][-1] == both[key][1][-1]:
             side = math.isqrt(both[key][0][-2]) * patch[2] * (8 if patch[1] == 4 else 1)
-            return f": this is the {side} px checkpoint"
+            return f"this is the {side} px checkpoint"
     for key in ("y_embedder.embedding_table.weight", "label_emb.weight"):
         if key in both:
-            return f": this one has {both[key][0][0]} rows of labels instead of {both[key][1][0]}"
+            return f"this one has {both[key][0][0]} rows of labels instead of {both[key][1][0]}"
     for key in (key for key in both if key.endswith("classifier.weight")):
-        return f": this one knows {both[key][0][0]} classes instead of {both[key][1][0]}"
+        return f"this one knows {both[key][0][0]} classes instead of {both[key][1][0]}"
     if "final_layer.linear.weight" in both:
         here, there = both["final_layer.linear.weight"]
-        return f": this one was trained with{'' if here > there else 'out'} learned sigma"
+        return f"this one was trained with{'' if here > there else 'out'} learned sigma"
     return ""
 
 

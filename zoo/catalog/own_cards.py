@@ -94,9 +94,10 @@ def decoders(found: Architecture, cards: Mapping[str, Card]) -> list[str]:
 def check_autoencoder(chosen: Card, found: Architecture, cards: Mapping[str, Card]) -> None:
     """Raise RequestError that names the autoencoders there are unless one decodes what a network makes."""
     if chosen.id not in (fitting := decoders(found, cards)):
-        there = f"choose {' or '.join(fitting)}" if fitting else "no model here does: name none"
-        kind, channels = "videos" if found.family == "latte" else "pictures", found.words["in_channels"]
-        raise RequestError(f"{chosen.title} does not decode {kind} from {channels} channels: {there}.")
+        raise RequestError(
+            f"{chosen.title} does not decode {'videos' if found.family == 'latte' else 'pictures'} from {found.words['in_channels']} "
+            f"channels: {'choose ' + ' or '.join(fitting) if fitting else 'no model here does: name none'}."
+        )
 
 
 def _usual_heads(found: Architecture, base: Card) -> int:

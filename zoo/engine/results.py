@@ -173,8 +173,7 @@ def check_folder(folder: Path) -> None:
 def check_file(path: Path) -> None:
     """Raise MediaError where a file cannot be written, or would need a folder that is not there: said before the work, too."""
     if path.is_dir() or not path.parent.is_dir():
-        reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise MediaError(f"{path} cannot be written: {reason}.")
+        raise MediaError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else f'there is no folder {path.parent}'}.")
     check_folder(path.parent)
 
 

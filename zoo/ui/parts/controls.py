@@ -39,9 +39,8 @@ def first_generator(hub: Hub, video: bool = False) -> Card:
     cards = makers(hub, video)
     for card in [card for card in cards if hub.local(card)] or cards * video:
         return card
-    what = "videos" if video else "pictures"
     able = ", ".join(card.id for card in hub.cards.values() if card.generates and card.video == video and hub.local(card))
-    raise RequestError(f"None of the models on offer makes {what} here: add one of {able} to --models.")
+    raise RequestError(f"None of the models on offer makes {'videos' if video else 'pictures'} here: add one of {able} to --models.")
 
 
 def make_request(

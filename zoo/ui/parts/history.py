@@ -19,9 +19,10 @@ class History:
 
     def __init__(self, hub: Hub, visitor: gr.BrowserState, prefix: str = "") -> None:
         self.hub, self.video = hub, bool(prefix)
-        things = "videos" if self.video else "pictures"
         with gr.Accordion("History of this browser", open=True) as self.title:
-            self.empty = gr.HTML(markup.note(f"The {things} that are made here stay here, also after a reload."))
+            self.empty = gr.HTML(
+                markup.note(f"The {'videos' if self.video else 'pictures'} that are made here stay here, also after a reload.")
+            )
             self.strip = gr.Gallery(
                 format="webp" if self.video else "png", show_label=False, columns=10, rows=1, height="auto", object_fit="contain",
                 allow_preview=False, interactive=False, elem_id=f"{prefix}history", elem_classes="history", buttons=[], visible=False,
