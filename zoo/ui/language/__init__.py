@@ -11,6 +11,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 CHINESE = "zh-CN"
+SWITCH = '<button id="language" type="button"><span lang="zh-CN">中文</span><span lang="en">English</span></button>'
+"""Changes the language of the page; of its two words one is seen (language.js, language.css)."""
 
 
 def parts(language: str = CHINESE) -> dict[str, dict[str, str]]:
