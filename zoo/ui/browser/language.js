@@ -36,7 +36,7 @@ const translateAttribute = (element, name) => {
   if (text !== said.twin) { element.setAttribute(name, said.twin); }
 };
 // Every text node and every spoken attribute in and below a node.
-const eachSpoken = (root, onText, onAttribute) => {
+const eachSpoken = (root, onText, onAttribute, onChoice) => {
   if (root.nodeType === Node.TEXT_NODE) { if (root.parentElement && !untouched(root.parentElement)) { onText(root); } return; }
   if (root.nodeType !== Node.ELEMENT_NODE || untouched(root.parentElement)) { return; }
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, (node) => {
@@ -46,16 +46,36 @@ const eachSpoken = (root, onText, onAttribute) => {
   for (let node = walker.currentNode; node; node = walker.nextNode()) {
     if (node.nodeType === Node.TEXT_NODE) { if (!node.parentElement.matches("textarea")) { onText(node); } continue; }
     if (node === root && node.matches(UNTOUCHED) && !node.matches("textarea")) { return; }
+    if (onChoice && node.matches(CHOICES)) { onChoice(node); }
     for (const name of SPOKEN) { if (node.hasAttribute(name)) { onAttribute(node, name); } }
   }
 };
-const translate = (root) => eachSpoken(root, translateText, translateAttribute);
+const translate = (root) => eachSpoken(root, translateText, translateAttribute, showChoice);
 const restore = (root) => eachSpoken(root,
   (node) => { const kept = language.texts.get(node); if (kept && node.data === kept.twin) { node.data = kept.english; } },
   (element, name) => {
     const kept = language.attributes.get(element)?.[name];
     if (kept && element.getAttribute(name) === kept.twin) { element.setAttribute(name, kept.english); }
-  });
+  }, showChoice);
+
+// What a list shows as chosen lies in its input: seen in Chinese, and read by every script as it was written.
+const CHOICES = "input[role=combobox], input[role=listbox]", inputValue = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
+const showChoice = (input) => {
+  if (!Object.hasOwn(input, "value")) {
+    let kept = null;
+    Object.defineProperty(input, "value", {
+      configurable: true,
+      get: () => { const text = inputValue.get.call(input); return kept?.twin === text ? kept.english : text; },
+      set: (text) => {
+        const twin = said(text);
+        kept = twin === text ? null : { english: text, twin };
+        inputValue.set.call(input, twin);
+      },
+    });
+  }
+  const chosen = input.value;
+  if (said(chosen) !== inputValue.get.call(input)) { input.value = chosen; }
+};
 
 const arrivals = new MutationObserver((changes) => {
   for (const { type, target, attributeName, addedNodes } of changes) {

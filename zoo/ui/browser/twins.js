@@ -1,6 +1,7 @@
 // The twin of an English text, from a table {English: twin}: the text itself; a pattern, in which {} stands for whatever is there, which
 // is looked up as well; or its parts, where they have twins. Null where nothing of it has one.
 const twins = { exact: new Map(), patterns: new Map(), wordless: [], known: new Map(), most: 5000, longest: 3000 };
+const PLAIN = /^[^A-Za-z]*$/;
 const HOLE = /\{\d*\}/g;
 const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 const wordsOf = (text) => text.match(/[A-Za-z]+/g) ?? [];
@@ -12,11 +13,12 @@ const learnTwins = (table) => {
     const parts = english.split("{}");
     if (parts.length === 1) { twins.exact.set(english, twin); continue; }
     const whole = wordsOf(parts.map((part, k) => part.replace(k ? /^[A-Za-z]+/ : "", "").replace(k < parts.length - 1 ? /[A-Za-z]+$/ : "", "")).join(" "));
-    const pattern = { test: new RegExp(`^${parts.map(escaped).join("(.+?)")}$`, "s"), twin, fixed: parts.join("").length, words: new Set(whole) };
+    const letters = wordsOf(parts.join(" ")).join("").length;  // with few of them it is meant for numbers, or for one name
+    const pattern = { test: new RegExp(`^${parts.map(escaped).join("(.+?)")}$`, "s"), twin, letters, words: new Set(whole) };
     pattern.words.forEach((word) => count.set(word, (count.get(word) ?? 0) + 1));
     patterns.push(pattern);
   }
-  patterns.sort((one, other) => other.fixed - one.fixed);  // what says most of the text comes first
+  patterns.sort((one, other) => other.letters - one.letters);  // what says most of the text comes first
   for (const pattern of patterns) {
     const [rarest] = [...pattern.words].sort((one, other) => count.get(one) - count.get(other));
     if (rarest === undefined) { twins.wordless.push(pattern); continue; }
@@ -31,19 +33,23 @@ const filled = (pattern, holes) => {
     return twinOf(content) ?? content;
   });
 };
-const byPattern = (text) => {
-  const found = [...new Set(wordsOf(text))].flatMap((word) => twins.patterns.get(word) ?? []).sort((one, other) => other.fixed - one.fixed);
+// First only patterns whose holes hold one thing each; what is joined by these is taken apart before it may lie in a hole.
+const JOINED = / \u00b7 |; |[.!?] /, LISTED = /[,;:] |[.!?] | \u00b7 /;
+const fits = (pattern, holes, simple) => holes.every((hole) => (
+  (pattern.letters >= 4 || PLAIN.test(hole)) && (pattern.letters >= 8 || !LISTED.test(hole)) && !(simple && JOINED.test(hole))));
+const byPattern = (text, simple) => {
+  const found = [...new Set(wordsOf(text))].flatMap((word) => twins.patterns.get(word) ?? []).sort((one, other) => other.letters - one.letters);
   for (const pattern of [...found, ...twins.wordless]) {
     const match = pattern.test.exec(text);
-    if (match) { return filled(pattern, match.slice(1)); }
+    if (match && fits(pattern, match.slice(1), simple)) { return filled(pattern, match.slice(1)); }
   }
   return null;
 };
 
-// Parts of a text that the page puts together, each way with how its twin is put together; null where no part has a twin.
-const several = (parts, joined) => {
+// Parts of a text that the page puts together, each way with how its twin is put together; null where no part has a twin, or not every one.
+const several = (parts, joined, every = false) => {
   const found = parts.length > 1 ? parts.map((part) => twinOf(part)) : [];
-  return found.some((twin) => twin !== null) ? joined(found.map((twin, k) => twin ?? parts[k]), found) : null;
+  return found.length && found[every ? "every" : "some"]((twin) => twin !== null) ? joined(found.map((twin, k) => twin ?? parts[k]), found) : null;
 };
 const CLOSED = /[\u3001\u3002\uff01\uff1a\uff1b\uff1f]$/;
 const run = (sentences) => sentences.reduce((said, next) => `${said}${!said || CLOSED.test(said) ? "" : " "}${next}`, "");
@@ -55,7 +61,7 @@ const bySentences = (text) => {
     let to = Math.min(sentences.length, from + 4), twin = null;
     for (; to > from; to -= 1) {  // several may stand in the table as one
       const piece = sentences.slice(from, to).join(" ");
-      twin = to - from === sentences.length ? null : to - from === 1 ? twinOf(piece) : twins.exact.get(piece) ?? byPattern(piece);
+      twin = to - from === sentences.length ? null : to - from === 1 ? twinOf(piece) : twins.exact.get(piece) ?? byPattern(piece, true);
       if (twin !== null) { break; }
     }
     said.push(twin ?? sentences[from]);
@@ -64,13 +70,14 @@ const bySentences = (text) => {
   }
   return found ? run(said) : null;
 };
-const PLAIN = /^[^A-Za-z]*$/;
+const colons = (parts) => parts.join("：");
 const byParts = (text) => {
   const list = text.split(", "), bracket = /^(.+?) \((.+)\)([.,]?)$/s.exec(text), colon = /^(.{1,80}?): (.+)$/s.exec(text);
   return several(text.split(" · "), (parts) => parts.join(" · "))
+    ?? (colon && several(colon.slice(1), colons, true))
     ?? bySentences(text)
     ?? several(text.split("; "), (parts) => parts.join("；"))
-    ?? (colon && several(colon.slice(1), (parts) => parts.join("：")))
+    ?? (colon && several(colon.slice(1), colons))
     ?? (bracket && several(bracket.slice(1, 3), ([name, rest]) => `${name}（${rest}）${bracket[3] === "." ? "。" : ""}`))
     ?? several(list, (parts, found) => (found.every((twin, k) => twin !== null || PLAIN.test(list[k])) ? parts.join(/\d/.test(text) ? "，" : "、") : null));
 };
@@ -81,7 +88,7 @@ const twinOf = (text) => {
   if (!twins.known.has(plain)) {
     if (twins.known.size >= twins.most) { twins.known.clear(); }
     twins.known.set(plain, null);  // a text is no part of itself
-    twins.known.set(plain, twins.exact.get(plain) ?? byPattern(plain) ?? byParts(plain));
+    twins.known.set(plain, twins.exact.get(plain) ?? byPattern(plain, true) ?? byParts(plain) ?? byPattern(plain, false));
   }
   return twins.known.get(plain);
 };
