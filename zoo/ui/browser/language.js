@@ -46,7 +46,7 @@ const eachSpoken = (root, onText, onAttribute, onChoice) => {
   for (let node = walker.currentNode; node; node = walker.nextNode()) {
     if (node.nodeType === Node.TEXT_NODE) { if (!node.parentElement.matches("textarea")) { onText(node); } continue; }
     if (node === root && node.matches(UNTOUCHED) && !node.matches("textarea")) { return; }
-    if (onChoice && node.matches(CHOICES)) { onChoice(node); }
+    if (node.tagName === "INPUT" && node.matches(CHOICES)) { onChoice(node); }
     for (const name of SPOKEN) { if (node.hasAttribute(name)) { onAttribute(node, name); } }
   }
 };

@@ -1,7 +1,7 @@
 // The twin of an English text, from a table {English: twin}: the text itself; a pattern, in which {} stands for whatever is there, which
 // is looked up as well; or its parts, where they have twins. Null where nothing of it has one.
 const twins = { exact: new Map(), patterns: new Map(), wordless: [], known: new Map(), most: 5000, longest: 3000 };
-const PLAIN = /^[^A-Za-z]*$/;
+const PLAIN = /^(?:[^A-Za-z]|\bx\b)*$/;  // numbers, and sizes such as 8 x 8
 const HOLE = /\{\d*\}/g;
 const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 const wordsOf = (text) => text.match(/[A-Za-z]+/g) ?? [];
@@ -26,12 +26,13 @@ const learnTwins = (table) => {
   }
 };
 
+const CHINESE_GAP = /(?<=[\u3001-\u9fff\uff01-\uff1f]) (?=[\u3001-\u9fff\uff01-\uff1f])/g;  // which a name in English would have needed
 const filled = (pattern, holes) => {
   let next = 0;
   return pattern.twin.replace(HOLE, (hole) => {
     const index = hole === "{}" ? next++ : Number(hole.slice(1, -1)) - 1, content = holes[index];
     return twinOf(content) ?? content;
-  });
+  }).replace(CHINESE_GAP, "");
 };
 // First only patterns whose holes hold one thing each; what is joined by these is taken apart before it may lie in a hole.
 const JOINED = / \u00b7 |; |[.!?] /, LISTED = /[,;:] |[.!?] | \u00b7 /;
