@@ -36,7 +36,7 @@ const translateAttribute = (element, name) => {
   if (text !== said.twin) { element.setAttribute(name, said.twin); }
 };
 // Every text node and every spoken attribute in and below a node.
-const eachSpoken = (root, onText, onAttribute, onChoice) => {
+const eachSpoken = (root, onText, onAttribute, onChoice = () => {}) => {
   if (root.nodeType === Node.TEXT_NODE) { if (root.parentElement && !untouched(root.parentElement)) { onText(root); } return; }
   if (root.nodeType !== Node.ELEMENT_NODE || untouched(root.parentElement)) { return; }
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, (node) => {

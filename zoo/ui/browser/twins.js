@@ -71,6 +71,7 @@ const bySentences = (text) => {
   }
   return found ? run(said) : null;
 };
+const NAMELIKE = /^[^.]{1,24}$|^[\d.]+$/;  // short enough to be a name, which needs no twin
 const colons = (parts) => parts.join("：");
 const byParts = (text) => {
   const list = text.split(", "), bracket = /^(.+?) \((.+)\)([.,]?)$/s.exec(text), colon = /^(.{1,80}?): (.+)$/s.exec(text);
@@ -80,7 +81,8 @@ const byParts = (text) => {
     ?? several(text.split("; "), (parts) => parts.join("；"))
     ?? (colon && several(colon.slice(1), colons))
     ?? (bracket && several(bracket.slice(1, 3), ([name, rest]) => `${name}（${rest}）${bracket[3] === "." ? "。" : ""}`))
-    ?? several(list, (parts, found) => (found.every((twin, k) => twin !== null || PLAIN.test(list[k])) ? parts.join(/\d/.test(text) ? "，" : "、") : null));
+    ?? several(text.split(" / "), (parts) => parts.join(" / "))
+    ?? several(list, (parts, found) => (found.every((twin, k) => twin !== null || NAMELIKE.test(list[k])) ? parts.join(/\d/.test(text) ? "，" : "、") : null));
 };
 
 const twinOf = (text) => {
