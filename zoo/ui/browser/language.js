@@ -1,15 +1,12 @@
 // The page in Chinese: its English text is replaced where it stands, by a table that is fetched once, and what comes later as it comes.
 // What stood there is remembered, so that English is back at once. Gradio itself speaks English always: its words are in the table, too.
 const LANGUAGE_KEY = "patchwork-language", CHINESE = "zh-CN";
-const chosenLanguage = () => {
-  try { return localStorage.getItem(LANGUAGE_KEY); } catch { return null; }  // a browser that keeps nothing
-};
+const firstAnswer = window.firstLanguage ?? { wanted: "en", table: null };  // of first.js, which ran before gradio
 const language = {
-  now: "en", wanted: chosenLanguage() ?? (/^zh\b/i.test(navigator.language ?? "") ? CHINESE : "en"), table: null, fault: null,
+  now: "en", wanted: firstAnswer.wanted, table: null,
   texts: new WeakMap(),  // text node -> { english, twin }
   attributes: new WeakMap(),  // element -> { name: { english, twin } }
 };
-for (const [name, value] of [["language", "en"], ["languages", ["en"]]]) { Object.defineProperty(navigator, name, { get: () => value, configurable: true }); }
 
 const SPOKEN = ["aria-label", "aria-description", "placeholder", "title", "alt"];
 const UNTOUCHED = "textarea, code, pre, kbd, script, style, .katex, [lang]:not(html), [translate=no], .json-holder";
@@ -99,7 +96,8 @@ const inEnglish = (element) => {
 };
 
 const fetchTable = async () => {
-  const answer = await fetch(TABLES[CHINESE]);
+  const answer = await (firstAnswer.table ?? fetch(TABLES[CHINESE]));
+  firstAnswer.table = null;
   if (!answer.ok) { throw new Error(`${answer.status}`); }
   learnTwins(await answer.json());
 };

@@ -14,7 +14,7 @@ const learnTwins = (table) => {
     if (parts.length === 1) { twins.exact.set(english, twin); continue; }
     const whole = wordsOf(parts.map((part, k) => part.replace(k ? /^[A-Za-z]+/ : "", "").replace(k < parts.length - 1 ? /[A-Za-z]+$/ : "", "")).join(" "));
     const letters = wordsOf(parts.join(" ")).join("").length;  // with few of them it is meant for numbers, or for one name
-    const pattern = { test: new RegExp(`^${parts.map(escaped).join("(.+?)")}$`, "s"), twin, letters, words: new Set(whole) };
+    const pattern = { test: new RegExp(`^${parts.map(escaped).join("(.+?)")}$`, "s"), twin, letters, open: parts[0] === "", words: new Set(whole) };
     pattern.words.forEach((word) => count.set(word, (count.get(word) ?? 0) + 1));
     patterns.push(pattern);
   }
@@ -36,8 +36,8 @@ const filled = (pattern, holes) => {
 };
 // First only patterns whose holes hold one thing each; what is joined by these is taken apart before it may lie in a hole.
 const JOINED = / \u00b7 |; |[.!?] /, LISTED = /[,;:] |[.!?] | \u00b7 /;
-const fits = (pattern, holes, simple) => holes.every((hole) => (
-  (pattern.letters >= 4 || PLAIN.test(hole)) && (pattern.letters >= 8 || !LISTED.test(hole)) && !(simple && JOINED.test(hole))));
+const fits = (pattern, holes, simple) => holes.every((hole, k) => (
+  (pattern.letters >= (pattern.open && k === 0 ? 8 : 4) || PLAIN.test(hole)) && (pattern.letters >= 8 || !LISTED.test(hole)) && !(simple && JOINED.test(hole))));
 const byPattern = (text, simple) => {
   const found = [...new Set(wordsOf(text))].flatMap((word) => twins.patterns.get(word) ?? []).sort((one, other) => other.letters - one.letters);
   for (const pattern of [...found, ...twins.wordless]) {
