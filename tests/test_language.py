@@ -21,7 +21,7 @@ TABS = {"Image": "图像", "Video": "视频", "Compare": "对比", "Look inside"
 SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
 NAMES = (
     r"Patchwork|PNG|SVG|GIF|MP4|WEBP|ZIP|MLP|LayerNorm|GroupNorm(, SiLU)?"  # formats and parts of networks, the same in Chinese
-    r"|ddpm|ddim|dpm-solver(\+\+)?|euler(-maruyama)?|heun|unipc|dopri5|diffusers:\w+|fast|[\w-]+ {}"  # solvers, presets and schedules, as an API takes them
+    r"|ddpm|ddim|dpm-solver(\+\+)?|euler(-maruyama)?|heun|unipc|dopri5|diffusers:\w+|fast|[\w-]+ {}"  # as an API has them
     r"|[a-z]+-[\d.]+|cc-by[\w.-]*|mit|openrail[\w-]*|[\w.-]+ [KMG]?B|[ABCD]"  # licences, sizes, columns
 )
 """What may stand on the page in Latin letters alone, beside the titles of models and the names of classes."""

@@ -53,7 +53,7 @@ def test_the_table_is_found_with_the_prefix_taken_off_or_left_on_and_before_a_lo
 def test_whoever_does_not_take_gzip_gets_the_table_plain(url: str, accepted: str) -> None:
     answer = httpx.get(f"{url}/files/{TABLE}", headers={"accept-encoding": accepted})
     assert answer.headers.get("content-encoding", "") != "gzip"
-    assert answer.headers["vary"] == "Accept-Encoding"
+    assert "Accept-Encoding" in answer.headers["vary"]
     assert answer.json() == language.table()
 
 
