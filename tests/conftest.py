@@ -229,12 +229,12 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def visiting(browser: Browser, server: str) -> Iterator[BrowserContext]:
-    """One visitor's browser; whatever his pages ask for must come from the server, and no script may fail.
+def visiting(browser: Browser, server: str, **how: object) -> Iterator[BrowserContext]:
+    """One visitor's browser; whatever his pages ask for must come from the server, and no script may fail. how: as of a new context.
 
     Except one of gradio's: the list of a dropdown that fades out while its choices become fewer looks for those that are gone.
     """
-    visitor, asked, failed = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True), [], []
+    visitor, asked, failed = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, "accept_downloads": True} | how), [], []
     visitor.set_default_timeout(60_000)
     visitor.on("request", lambda request: asked.append(request.url))
     visitor.on("weberror", lambda error: failed.append(f"{error.error} {error.error.stack}"))
