@@ -32,13 +32,14 @@ with environment.local_only():  # gradio breaks on a proxy that its client canno
     from gradio.tunneling import CURRENT_TUNNELS
 
 from zoo.inside.inspector import Looker
+from zoo.ui import language
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
-from zoo.ui.server import doors, event_log, opening, sessions
+from zoo.ui.server import doors, event_log, opening, page_files, sessions
 from zoo.ui.server.login.greeting import greet
 from zoo.ui.server.page import REFUSALS, Page
 from zoo.ui.tabs.compare.grid import GridTab
@@ -64,7 +65,8 @@ __all__ = ["build", "first_generator", "launch", "until_interrupted"]
 def build(hub: Hub, *, login: bool = False) -> Page:
     """The whole page around one hub, with the public API; login: whether it says who is logged in."""
     with Page(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
-        gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
+        words = "<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>"
+        gr.HTML(f"{words}{language.SWITCH}", elem_id="banner")
         who = gr.HTML(elem_id="who", visible=login)
         message = gr.HTML(elem_id="message")
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -192,10 +194,11 @@ def appearance(hub: Hub) -> dict[str, Any]:
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
     )
+    tables = {language.CHINESE: page_files.address(f"{language.CHINESE}.json")}
     options = {
         "theme": theme,
         "css": _joined("css"),
-        "head": f"<script>const HELP = {json.dumps(HELP)};\n{_joined('js')}</script>",
+        "head": f"<script>const HELP = {json.dumps(HELP)}, TABLES = {json.dumps(tables)};\n{_joined('js')}</script>",
         "allowed_paths": [str(hub.results.folder)],
         "footer_links": [],
         "run_history": False,

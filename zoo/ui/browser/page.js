@@ -70,7 +70,7 @@ new MutationObserver((changes) => {
 const help = { line: null, of: null, soon: null };
 const hideHelp = () => { clearTimeout(help.soon); if (help.line) { help.line.hidden = true; help.of = null; } };
 const showHelp = (block) => {
-  const text = HELP[block.id];
+  const text = said(HELP[block.id]);
   if (!help.line) {
     help.line = document.createElement("div");
     help.line.id = "help-line";
@@ -120,7 +120,7 @@ const describe = () => {
 const address = { words: {}, tab: null, touched: false };
 ["pointerdown", "keydown", "drop"].forEach((kind) => window.addEventListener(kind, () => { address.touched = true; }, true));
 const TABS = { Image: "image", Video: "video", Compare: "compare", "Look inside": "look", Models: "models" };
-const tabs = () => [...document.querySelectorAll("[role=tab]")].filter((tab) => tab.textContent.trim() in TABS);
+const tabs = () => [...document.querySelectorAll("[role=tab]")].filter((tab) => inEnglish(tab).trim() in TABS);
 const link = (tab, words) => {
   const query = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name]) => name.startsWith("__")));
   query.set("tab", tab);
@@ -135,7 +135,7 @@ const chose = (tab, words) => {  // called by gradio whenever a control of a tab
 };
 const follow = () => {
   const open = tabs().find((tab) => tab.getAttribute("aria-selected") === "true");
-  const tab = open && TABS[open.textContent.trim()];
+  const tab = open && TABS[inEnglish(open).trim()];
   if (!tab || tab === address.tab) { return; }
   const first = address.tab === null, named = new URLSearchParams(location.search).get("tab");
   address.tab = tab;
@@ -143,7 +143,7 @@ const follow = () => {
 };
 window.addEventListener("popstate", () => {
   const wanted = new URLSearchParams(location.search).get("tab") ?? "image";
-  const button = tabs().find((tab) => TABS[tab.textContent.trim()] === wanted);
+  const button = tabs().find((tab) => TABS[inEnglish(tab).trim()] === wanted);
   if (button && wanted !== address.tab) { address.tab = wanted; button.click(); }
 });
 const nameOf = (id) => document.querySelector(`#${id} input`)?.value ?? "";
@@ -170,13 +170,13 @@ const copyLink = async (tab, receipt) => {
   await copy(new URL(link(tab, words), location.href).href, `#${tab === "video" ? "video-" : ""}link`);
 };
 const copy = async (text, from) => {
-  const button = document.querySelector(from), name = button.textContent;
+  const button = document.querySelector(from), name = inEnglish(button);
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Link copied";
     setTimeout(() => { button.textContent = name; }, 2000);
   } catch {  // no secure context, or not allowed: it can be copied by hand
-    window.prompt("Copy this link:", text);
+    window.prompt(said("Copy this link:"), text);
   }
 };
 const lists = () => {  // Chromium lets Tab stop at a list that scrolls, which then is gone, and the focus with it
@@ -209,7 +209,8 @@ const show = (at) => {
   bar.querySelector("input").max = longest - 1;
   bar.querySelector("input").value = film.at;
   bar.querySelector("output").value = `${film.at + 1} of ${longest}`;
-  bar.querySelector("button").textContent = film.playing ? "Pause" : "Play";
+  const button = bar.querySelector("button"), word = film.playing ? "Pause" : "Play";
+  if (inEnglish(button) !== word) { button.textContent = word; }
 };
 const roll = () => {
   const bar = document.querySelector("#lockstep"), some = clips();
