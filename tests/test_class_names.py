@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,6 +18,7 @@ from zoo.engine.hub import Hub
 from zoo.engine.request import find_label, find_labels
 from zoo.errors import RequestError
 from zoo.training import clips, emoji
+from zoo.training.class_pictures import painters, sprite
 from zoo.ui.parts.class_list import class_list, class_names, tables
 from zoo.ui.server.page_files import FOLDER
 
@@ -124,6 +126,20 @@ def test_the_list_of_a_model_says_both_names_and_the_browser_gets_the_further_on
 @pytest.mark.parametrize("name", LISTS)
 def test_no_name_of_a_shipped_list_holds_what_parts_the_two_languages(name: str) -> None:
     assert [one for one in (*label_names(name), *chinese_names(name)) if "|" in one] == []
+
+
+def test_small_pictures_lie_ten_in_a_row_in_the_order_of_the_classes() -> None:
+    colours = [(20 * k, 255 - 20 * k, 100) for k in range(12)]
+    sheet = sprite(np.stack([np.full((64, 64, 3), colour, np.uint8) for colour in colours]))
+    assert sheet.size == (480, 96)
+    corners = [sheet.getpixel((k % 10 * 48 + x, k // 10 * 48 + x)) for k in range(12) for x in (0, 47)]
+    assert corners == [colour for colour in colours for _ in "ab"]
+
+
+def test_each_bundled_list_has_a_model_that_paints_it(hub: Hub) -> None:
+    known = painters(hub)
+    assert {card.id for card in known.values()} == {"tiny-dit", "tiny-latte"}
+    assert all(card.labels == name for name, card in known.items())
 
 
 def test_what_the_bundled_generators_know_has_a_small_picture_of_each_class(hub: Hub) -> None:

@@ -4,6 +4,7 @@
 const classList = { input: null, mark: null, typed: false, walked: -1, rows: [] };
 const classRows = {};  // by label list: a promise of [[the name it is listed by, other names ...], ...]
 const OFFERED_CLASSES = 12, CLASS_PICTURES_ACROSS = 10;
+const LIST_BOXES = "input:is([role=combobox], [role=listbox])";  // the latter in gradio 6.2
 
 const classMark = (input) => [...(input?.closest("[id].block")?.classList ?? [])].find((name) => Object.hasOwn(CLASS_FILES, name));
 // The English name alone, as addresses and receipts have it, of the text in a list of classes.
@@ -13,7 +14,7 @@ const classRowsOf = (mark) => {
   classRows[mark] ??= fetch(CLASS_FILES[mark].words).then((answer) => (answer.ok ? answer.json() : Promise.reject(answer.status)));
   return classRows[mark].catch(() => { delete classRows[mark]; return []; });  // asked for again when a list is opened again
 };
-const openClassOptions = () => classList.input?.closest("[id].block")?.querySelector("[role=listbox]");
+const openClassOptions = () => classList.input?.closest("[id].block")?.querySelector("ul[role=listbox]");
 const ownClassOptions = (list) => [...list.querySelectorAll("li[role=option]:not(.offered)")];
 const offeredClassOptions = (list) => [...list.querySelectorAll("li.offered")];
 
@@ -73,7 +74,7 @@ const dressClasses = () => {
 const classChanges = new MutationObserver(dressClasses);
 
 document.addEventListener("focusin", async ({ target }) => {
-  const mark = target.matches("input[role=combobox]") && classMark(target);
+  const mark = target.matches(LIST_BOXES) && classMark(target);
   classChanges.disconnect();
   Object.assign(classList, { input: mark ? target : null, mark, typed: false, walked: -1, rows: [] });
   if (!mark) { return; }
@@ -83,7 +84,7 @@ document.addEventListener("focusin", async ({ target }) => {
 });
 // Gradio filters a list when a key goes down: what an input method writes, or a paste, comes after that, in lists of whatever kind.
 document.addEventListener("input", ({ target }) => {
-  if (!target.matches("input[role=combobox]")) { return; }
+  if (!target.matches(LIST_BOXES)) { return; }
   target.dispatchEvent(new KeyboardEvent("keydown", { key: "Unidentified", bubbles: true }));
   if (target !== classList.input) { return; }
   Object.assign(classList, { typed: true, walked: -1 });
