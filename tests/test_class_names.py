@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from zoo.catalog.card import Card, cards
-from zoo.catalog.labels import DATA, chinese_names, label_lists, label_names, other_names
+from zoo.catalog.labels import DATA, chinese_names, classes_by_word, label_lists, label_names, other_names
 from zoo.engine.hub import Hub
 from zoo.engine.request import find_label, find_labels
 from zoo.errors import RequestError
@@ -39,7 +39,7 @@ def test_every_class_has_one_chinese_name_that_no_other_class_has(name: str) -> 
     names = chinese_names(name)
     assert len(names) == len(label_names(name))
     assert [one for one, count in Counter(names).items() if count > 1] == []
-    assert [one for one in names if not re.search(r"[\u4e00-\u9fff]", one)] == []
+    assert [one for one in names if not re.search(r"[\u4e00-\u9fff]", one)] in ([], ["iPod"])
 
 
 @pytest.mark.parametrize("file", sorted(DATA.glob("*.*.txt")), ids=lambda path: path.stem)
@@ -87,7 +87,8 @@ def test_each_class_is_found_by_its_own_names_first(name: str) -> None:
 def test_a_further_word_of_two_classes_names_both(says: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     card = knowing("emoji")
     words = [("猫", "pet") if name == "cat" else ("狗", "pet") if name == "dog" else () for name in card.label_names]
-    monkeypatch.setattr("zoo.engine.request.other_names", lambda _: words)
+    monkeypatch.setattr("zoo.catalog.labels.other_names", lambda _: words)
+    monkeypatch.setattr("zoo.engine.request.classes_by_word", classes_by_word.__wrapped__)
     with says(RequestError, "'Pet' is the name of 2 classes", "0 (dog) or 1 (cat)"):
         find_label(card, "Pet")
 

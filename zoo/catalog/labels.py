@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 from zoo.errors import CardError, RequestError
@@ -40,6 +41,24 @@ def other_names(name: str) -> tuple[tuple[str, ...], ...]:
     None at all of a list that has no such names, as a user's own."""
     languages = [found for one in (CHINESE, "en") if (found := _further(DATA / f"{name}.{one}.txt"))]
     return tuple(tuple(dict.fromkeys(word for words in every for word in words)) for every in zip(*languages, strict=True))
+
+
+@lru_cache(64)
+def classes_by_word(labels: str | tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], ...]:
+    """The classes that a word in small letters names, in the order in which to look: their whole names, their best Chinese names, the
+    synonyms in their names, which stand between commas, and whatever else they are called. labels: as a card's."""
+    names = label_names(labels) if isinstance(labels, str) else labels
+    others = other_names(labels) if isinstance(labels, str) else ()
+    steps = ([[name] for name in names], [more[:1] for more in others], [name.split(", ") for name in names], others)
+    return tuple(_by_word(words) for words in steps)
+
+
+def _by_word(words: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for k, several in enumerate(words):
+        for word in {one.lower(): None for one in several}:
+            found[word] = (*found.get(word, ()), k)
+    return found
 
 
 def _further(file: Path) -> list[list[str]]:

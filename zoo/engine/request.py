@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalog.card import Card
-from zoo.catalog.labels import other_names
+from zoo.catalog.labels import classes_by_word
 from zoo.errors import RequestError
 from zoo.sampling import NAMES as SOLVERS
 from zoo.sampling import Schedule, evaluations
@@ -187,20 +187,16 @@ def find_label(card: Card, text: str | float) -> int:
     key = (text if isinstance(text, str) else short(text)).strip().lower()
     if key.isdecimal() and len(key) < 9 and int(key) < len(names):
         return int(key)
-    words = [name.lower().split(", ") for name in names]
-    others = [[word.lower() for word in more] for more in other_names(card.labels)] if isinstance(card.labels, str) else []
-    for matches in (
-        [k for k, name in enumerate(names) if key == name.lower()],
-        [k for k, more in enumerate(others) if key in more[:1]],
-        [k for k, several in enumerate(words) if key in several],
-        [k for k, more in enumerate(others) if key in more],
-    ):
+    steps = classes_by_word(card.labels)
+    for step in steps:
+        matches = step.get(key, ())
         if len(matches) == 1:
             return matches[0]
         if matches:
             several = " or ".join(f"{k} ({names[k]})" for k in matches)
             raise RequestError(f"{short(text)} is the name of {len(matches)} classes of {card.id}: choose {several}.")
-    near = ", ".join(nearest(key, [word for group in (words if key.isascii() else others or words) for word in group]))
+    _, chinese, words, others = steps
+    near = ", ".join(nearest(key, list(words if key.isascii() or not chinese else others)))
     raise RequestError(f"{card.id} has no class {short(text)}: choose 0 to {len(names) - 1} or a name such as {near}.")
 
 
