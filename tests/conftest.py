@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -261,6 +262,11 @@ def page(context: BrowserContext, server: str) -> Page:
 def opened(context: BrowserContext, server: str, query: str = "") -> Page:
     """A page of a visitor that has arrived."""
     return arrived(context.new_page(), server + query)
+
+
+def named(name: str) -> re.Pattern[str]:
+    """What a list of classes shows of a class: its English name, and the Chinese one where there is one."""
+    return re.compile(rf"^{re.escape(name)}( \| \S.*)?$")
 
 
 def arrived(page: Page, url: str) -> Page:

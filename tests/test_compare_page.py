@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import opened, running, serving
+from conftest import named, opened, running, serving
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -287,10 +287,10 @@ def test_a_list_that_is_left_as_it_was_changes_nothing(tab: Page) -> None:
         tab.keyboard.press("Tab")
         tab.click("#grid-note", position={"x": 5, "y": 5})
     expect(tab.locator("#grid-cost")).to_contain_text("4 x 2 cells")  # the server has heard of all this
-    expect(tab.locator("#grid-label input")).to_have_value("star")
+    expect(tab.locator("#grid-label input")).to_have_value(named("star"))
     expect(tab.locator("#grid-xs input, #grid-xs textarea").first).to_have_value("3,4")
     tab.get_by_role("tab", name="Side by side").click()
-    expect(tab.locator("#compare-label input")).to_have_value("heart")
+    expect(tab.locator("#compare-label input")).to_have_value(named("heart"))
     values = {"steps-A": "7", "steps-B": "9", "eta-A": "0.5", "guidance-B": "3", "solver-A": "ddim"}
     assert {name: tab.locator(f"#compare-{name} input").input_value() for name in values} == values
 
@@ -300,7 +300,7 @@ def test_another_model_of_the_same_classes_keeps_the_class_and_brings_its_own_se
     fill(tab, **{"steps-A": "7"})
     choose(tab, "compare-model-A", "tiny U-Net")
     expect(tab.locator("#compare-steps-A input")).to_have_value("25")
-    expect(tab.locator("#compare-label input")).to_have_value("heart")
+    expect(tab.locator("#compare-label input")).to_have_value(named("heart"))
 
 
 def test_eta_stands_only_where_the_solver_takes_it_and_is_refused_by_its_value(tab: Page) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import opened, serving, visiting
+from conftest import named, opened, serving, visiting
 from gradio_client import Client, handle_file
 from matplotlib.cbook import get_sample_data
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -195,7 +195,7 @@ def test_a_finished_look_and_typed_values_stay_when_lists_are_opened_and_left(in
     click_patch(inside, 1, 2)
     click_patch(inside, 2, 2)
     expect(inside.locator("#look-predictions")).to_contain_text("heart · seed 77")
-    expect(inside.locator("#look-label input")).to_have_value("heart")
+    expect(inside.locator("#look-label input")).to_have_value(named("heart"))
     expect(inside.locator("#look-steps input")).to_have_value("3")
     expect(inside.locator("#look-seed input, #look-seed textarea").first).to_have_value("77")
 
@@ -287,7 +287,7 @@ def test_look_inside_as_the_very_first_action_has_the_class_list_and_the_setting
     expect(page.locator("#look-predictions")).to_contain_text("heart")
     expect(page.locator("#look-predictions")).to_contain_text("4 steps ddim")
     expect(page.locator("#look-settings")).to_contain_text("solver ddim")
-    expect(page.locator("#look-label input")).to_have_value("heart")
+    expect(page.locator("#look-label input")).to_have_value(named("heart"))
     page.locator("#look-label input").click()
     expect(page.get_by_role("option")).to_have_count(10)
     page.get_by_role("option", name="star").click()
@@ -303,7 +303,7 @@ def test_look_inside_before_any_run_takes_over_the_controls(context: BrowserCont
     page.locator("#steps input").fill("3")
     page.click("#inside")
     expect(page.locator("#look-note")).to_contain_text("press Look inside")
-    expect(page.locator("#look-label input")).to_have_value("heart")
+    expect(page.locator("#look-label input")).to_have_value(named("heart"))
     page.locator("#look-go").click()
     expect(page.locator("#look-predictions")).to_contain_text("heart")
     expect(page.locator("#look-predictions")).to_contain_text("3 steps")

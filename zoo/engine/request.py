@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalog.card import Card
+from zoo.catalog.labels import classes_by_word
 from zoo.errors import RequestError
 from zoo.sampling import NAMES as SOLVERS
 from zoo.sampling import Schedule, evaluations
@@ -176,7 +177,8 @@ def short(value: Any) -> str:
 
 
 def find_label(card: Card, text: str | float) -> int:
-    """The index of a class from its number, its name, or one of the synonyms in its name. Raises RequestError that names the nearest."""
+    """The index of a class from its number, its name, one of the synonyms in its name, or another name of it, as the Chinese one.
+    Raises RequestError that names the nearest."""
     names = card.label_names
     if not names:
         raise RequestError(f"{card.id} has no classes to choose from: leave the label out.")
@@ -185,16 +187,16 @@ def find_label(card: Card, text: str | float) -> int:
     key = (text if isinstance(text, str) else short(text)).strip().lower()
     if key.isdecimal() and len(key) < 9 and int(key) < len(names):
         return int(key)
-    lower_names = [name.lower() for name in names]
-    matches = [k for k, name in enumerate(lower_names) if key == name] or [
-        k for k, name in enumerate(lower_names) if key in name.split(", ")
-    ]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        several = " or ".join(f"{k} ({names[k]})" for k in matches)
-        raise RequestError(f"{short(text)} is the name of {len(matches)} classes of {card.id}: choose {several}.")
-    near = ", ".join(nearest(key, [word for name in lower_names for word in name.split(", ")]))
+    steps = classes_by_word(card.labels)
+    for step in steps:
+        matches = step.get(key, ())
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            several = " or ".join(f"{k} ({names[k]})" for k in matches)
+            raise RequestError(f"{short(text)} is the name of {len(matches)} classes of {card.id}: choose {several}.")
+    _, chinese, words, others = steps
+    near = ", ".join(nearest(key, list(words if key.isascii() or not chinese else others)))
     raise RequestError(f"{card.id} has no class {short(text)}: choose 0 to {len(names) - 1} or a name such as {near}.")
 
 

@@ -195,10 +195,11 @@ def appearance(hub: Hub) -> dict[str, Any]:
         body_text_color_subdued_dark="*neutral_400",
     )
     tables = {language.CHINESE: page_files.address(f"{language.CHINESE}.json")}
+    of_classes = f"const CLASS_FILES = {json.dumps(page_files.of_classes())};"
     options = {
         "theme": theme,
         "css": _joined("css"),
-        "head": f"<script>const HELP = {json.dumps(HELP)}, TABLES = {json.dumps(tables)};\n{_joined('js')}</script>",
+        "head": f"<script>const HELP = {json.dumps(HELP)}, TABLES = {json.dumps(tables)};\n{of_classes}\n{_joined('js')}</script>",
         "allowed_paths": [str(hub.results.folder)],
         "footer_links": [],
         "run_history": False,

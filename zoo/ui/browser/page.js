@@ -146,7 +146,7 @@ window.addEventListener("popstate", () => {
   const button = tabs().find((tab) => TABS[inEnglish(tab).trim()] === wanted);
   if (button && wanted !== address.tab) { address.tab = wanted; button.click(); }
 });
-const nameOf = (id) => document.querySelector(`#${id} input`)?.value ?? "";
+const nameOf = (id) => classNameIn(document.querySelector(`#${id} input`));
 const choseLook = ([model, label, prompt, seed, steps]) => {
   const generator = document.querySelector("#look-steps")?.offsetParent;
   chose("look", generator ? { model, label: label === null ? "" : nameOf("look-label"), prompt, seed, steps } : { model });

@@ -11,6 +11,7 @@ from zoo.engine.request import MAX_PROMPT, SOLVERS, Request, short
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, cost, markup
+from zoo.ui.parts.class_list import class_list
 from zoo.ui.parts.model_dropdown import model_dropdown
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Settings:
             self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
         }  # fmt: skip
         if request.labels:
-            updates[self.label] = gr.update(choices=labels(card), value=request.labels[place], visible=True)
+            updates[self.label] = gr.update(**class_list(card), value=request.labels[place])
         if request.vae:
             updates[self.vae] = gr.update(choices=autoencoders(self.hub, card), value=request.vae)
         prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
@@ -226,7 +227,7 @@ class Settings:
         vae = getattr(defaults, "vae", None) or (card.latent.vae if card.latent else None)
         others = autoencoders(self.hub, card)
         return {
-            "label": {"choices": labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
+            "label": class_list(card) | {"value": 0 if card.label_names else None},
             "prompt": {"visible": bool(card.text)},
             "negative": {"visible": bool(card.text)},
             "steps": {"value": defaults.steps},
@@ -250,8 +251,3 @@ def _number(name: str, text: str) -> float:
 def autoencoders(hub: Hub, card: Card) -> list[str]:
     """Ids of the autoencoders that decode the latents of a model."""
     return [other.id for other in hub.reachable.values() if hub.decodes(other, card)] if card.latent else []
-
-
-def labels(card: Card) -> list[tuple[str, int]]:
-    """(name, index) of every class."""
-    return [(name, index) for index, name in enumerate(card.label_names)]

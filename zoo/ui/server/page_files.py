@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse, Response
 
 from zoo.ui import language
+from zoo.ui.parts import class_list
 from zoo.ui.server.prefix import own_path
 
 if TYPE_CHECKING:
@@ -53,15 +54,22 @@ class PageFile:
 
 @cache
 def files() -> dict[str, PageFile]:
-    """All files by name: those of the folder, and the table of each language. They are read once."""
+    """All files by name: those of the folder, the table of each language, and the names of each list's classes. They are read once."""
     found = {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*")) if path.suffix in TYPES}
     found[f"{language.CHINESE}.json"] = json.dumps(language.table(), ensure_ascii=False, separators=(",", ":")).encode()
+    found |= class_list.tables()
     return {name: PageFile.of(name, content) for name, content in found.items()}
 
 
 def address(name: str) -> str:
     """Where the page finds a file, relative to itself, with the digest that lets a browser keep it. Raises KeyError."""
     return f"{PATH.lstrip('/')}/{name}?v={files()[name].digest}"
+
+
+def of_classes() -> dict[str, dict[str, str]]:
+    """The addresses of what the browser has of each list of classes, by the mark of its components: words, and pictures where there are."""
+    known = {name.removesuffix(".json"): {"words": address(name)} for name in class_list.tables()}
+    return {mark: part | ({"pictures": address(f"{mark}.webp")} if f"{mark}.webp" in files() else {}) for mark, part in known.items()}
 
 
 class PageFiles:

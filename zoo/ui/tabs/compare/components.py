@@ -11,10 +11,11 @@ from zoo.compare import compare
 from zoo.engine.request import MAX_IMAGES, SOLVERS
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.class_list import class_list
 from zoo.ui.parts.download import Offer
 from zoo.ui.parts.model_dropdown import model_dropdown
 from zoo.ui.parts.moving_slider import MOVING, moving_slider
-from zoo.ui.parts.settings import autoencoders, labels
+from zoo.ui.parts.settings import autoencoders
 from zoo.ui.tabs.compare.columns_html import PICKING
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ class CompareComponents(runs.RunButtons):
         first = controls.first_generator(self.hub)
         rivals = [card for card in controls.makers(self.hub, False) if self.hub.local(card)] or [first]
         self.label = gr.Dropdown(
-            classes(first), value=0 if first.label_names else None, label="Class for all columns (type to search)", elem_id="compare-label",
-            visible=bool(first.label_names),
+            **classes(first), value=0 if first.label_names else None, label="Class for all columns (type to search)",
+            elem_id="compare-label",
         )  # fmt: skip
         self.prompt = gr.Textbox(label="Prompt for all columns", visible=bool(first.text), elem_id="compare-prompt")
         with gr.Row(elem_classes="pairs"):
@@ -179,6 +180,7 @@ def choices(hub: Hub) -> list[tuple[str, str]]:
     return controls.model_choices(hub) + controls.model_choices(hub, True)
 
 
-def classes(card: Card) -> list[tuple[str, Any]]:
-    """(name, index) of every class, and all of them in turn."""
-    return [*labels(card), ("every class in turn", compare.EACH)] if card.label_names else []
+def classes(card: Card) -> dict[str, Any]:
+    """Arguments of the list of classes, with all of them in turn as its last choice."""
+    words = class_list(card)
+    return words | {"choices": [*words["choices"], ("every class in turn", compare.EACH)] if card.label_names else []}

@@ -15,11 +15,12 @@ from zoo.engine.request import Progress, Result, first_seed
 from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, cost, markup, runs
+from zoo.ui.parts.class_list import class_list
 from zoo.ui.parts.download import Offer, sizes
 from zoo.ui.parts.model_dropdown import model_dropdown
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.tabs.compare.columns_html import PICKING, grid_table
-from zoo.ui.tabs.compare.components import STATE_SECONDS, choices, classes
+from zoo.ui.tabs.compare.components import STATE_SECONDS, choices
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -70,8 +71,8 @@ class GridTab(runs.RunButtons):
     def _build_controls(self) -> None:
         card = controls.first_generator(self.hub)
         self.model = model_dropdown(choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
-        names = [name for name, _ in classes(card)[:-1]]
-        self.label = gr.Dropdown(names, value=names[0] if names else None, label="Class", elem_id="grid-label", visible=bool(names))
+        names = card.label_names
+        self.label = gr.Dropdown(**class_list(card, names), value=names[0] if names else None, label="Class", elem_id="grid-label")
         self.prompt = gr.Textbox(label="Prompt", visible=bool(card.text), elem_id="grid-prompt")
         with gr.Row():
             self.seed = gr.Textbox("0", label="Seed", placeholder="random", max_lines=1, elem_id="grid-seed", min_width=80)
@@ -143,10 +144,10 @@ class GridTab(runs.RunButtons):
         if model == before:
             return {self.chosen["model"]: before}
         card = self.hub.card(model)
-        names = list(card.label_names)
+        names = card.label_names
         label = label if label in names else names[0] if names else None
         return {
-            self.label: gr.update(choices=names, value=label, visible=bool(names)), self.prompt: gr.update(visible=bool(card.text)),
+            self.label: gr.update(**class_list(card, names), value=label), self.prompt: gr.update(visible=bool(card.text)),
             self.chosen["model"]: model,
         }  # fmt: skip
 

@@ -101,10 +101,8 @@ class CompareTab(CompareComponents):
 
     def _offer(self, card: Card, label: Any = None) -> dict:
         """The classes of the first column's model, or its prompt; what was taken over from another tab is gone."""
-        options = classes(card)
-        first = options[0][1] if options else None
         return {
-            self.label: gr.update(choices=options, value=first if label is None else label, visible=bool(options)),
+            self.label: gr.update(**classes(card), value=(0 if card.label_names else None) if label is None else label),
             self.prompt: gr.update(visible=bool(card.text)), self.other_settings: {},
             self.other_settings_note: gr.update(value="", visible=False),
         }  # fmt: skip
