@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 MOST_STEPS = 50
 """Of a film; of a longer run as many are chosen, evenly, the last one always."""
 MOST_PICTURES = 4
-"""Of a run, the first ones: each costs two decodings a step."""
+"""Of a run, the first ones."""
+MOST_DECODED = 200
+"""Pictures that are decoded for a film: each sample costs two a step, so of several samples fewer steps are shown."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def steps_film(hub: Hub, kept: RunSteps) -> StepsFilm:
     steps but the last.
     """
     request, card = kept.request, hub.card(kept.request.model)
-    steps = chosen(kept.numbers)
+    pictures_a_step = 2 if card.video else 2 * min(len(request.seeds), MOST_PICTURES)
+    steps = chosen(kept.numbers, min(MOST_STEPS, MOST_DECODED // pictures_a_step))
     last, length = steps[-1], request.frames if card.video else 1
     places = [(step, k % length) for k, step in enumerate(steps)]
     places += [(last, (len(steps) + k) % length) for k in range(length if card.video else 0)]

@@ -26,15 +26,18 @@
     draw(film, state);
   };
   const begin = (film) => {
-    const { sprite, across, fps, rest, labels } = film.dataset;
-    const state = { sprite: new Image(), screens: [...film.querySelectorAll("canvas")], labels: JSON.parse(labels), at: 0, playing: false, ready: false };
-    Object.assign(state, { across: Number(across), fps: Number(fps), rest: Number(rest) });
+    const { film: name, sprite, across, fps, rest, labels } = film.dataset;
+    const state = { name, sprite: new Image(), screens: [...film.querySelectorAll("canvas")], labels: JSON.parse(labels) };
+    Object.assign(state, { across: Number(across), fps: Number(fps), rest: Number(rest), at: 0, playing: false, ready: false });
     running.set(film, state);
+    delete film.dataset.at;
     state.sprite.addEventListener("load", () => {
+      if (running.get(film) !== state) { return; }
       const asked = "asked" in film.dataset;
       Object.assign(state, { ready: true, at: asked ? 0 : state.labels.length - 1, playing: asked || !still.matches, due: performance.now() + 1000 });
       film.querySelector(".film-play").textContent = state.playing ? "Pause" : "Play";
       draw(film, state);
+      if (asked) { film.scrollIntoView({ block: "nearest" }); }
     });
     state.sprite.src = sprite;
   };
@@ -48,8 +51,9 @@
   setInterval(() => {
     for (const film of document.querySelectorAll(".film")) {
       const state = running.get(film);
-      if (film.offsetParent && !state) { begin(film); }
-      if (film.offsetParent && state?.ready) { step(film, state); }
+      if (!film.offsetParent) { continue; }
+      if (!state || state.name !== film.dataset.film || !film.contains(state.screens[0])) { begin(film); }  // gradio may use an element again
+      else if (state.ready) { step(film, state); }
     }
   }, 40);
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,13 +49,13 @@ def film(reel: Reel, screens: Sequence[tuple[str, Sequence[str]]], after: str = 
     )
     last = len(reel.labels) - 1
     words = html.escape(json.dumps(list(reel.labels)))
-    data = f'data-sprite="{reel.url}" data-across="{reel.across}" data-fps="{reel.fps:g}" data-rest="{reel.rest:g}" data-labels="{words}"'
+    data = f'data-film="{uuid.uuid4().hex}" data-sprite="{reel.url}" data-across="{reel.across}" data-labels="{words}"'
+    data += f' data-fps="{reel.fps:g}" data-rest="{reel.rest:g}"' + (" data-asked" if asked else "")
     bar = (
         '<div class="film-bar"><button type="button" class="film-play">Pause</button>'
         f'<input type="range" min="0" max="{last}" value="0" aria-label="Place in the film"><span class="film-at"></span></div>'
     )
-    asks = " data-asked" if asked else ""
-    return f'<div class="frame film {kind}" {data}{asks}><div class="groups">{groups}</div>{bar}{after}</div>'
+    return f'<div class="frame film {kind}" {data}><div class="groups">{groups}</div>{bar}{after}</div>'
 
 
 def of_steps(steps: StepsFilm) -> str:
