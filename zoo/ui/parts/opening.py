@@ -10,8 +10,8 @@ from zoo.ui.parts.film import Reel, film
 from zoo.ui.server import page_files
 
 STILLS = (
-    "Noise becomes four pictures, step by step. The diffusion transformer that made them ships with this page and runs on this very machine: "
-    "press Generate to make your own."
+    "Noise becomes four pictures, step by step. The diffusion transformer that made them ships with this page "
+    "and runs on this very machine: press Generate to make your own."
 )
 CLIPS = (
     "Four clips made from noise. The video diffusion transformer that made them ships with this page and runs on this very machine: "
