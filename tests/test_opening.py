@@ -12,6 +12,7 @@ import torch
 from conftest import opened, visiting
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from test_accessibility import findings
 from test_health import numbers
 from test_page import fill, finished, generate, settings
 from test_tabs import go
@@ -137,6 +138,7 @@ def test_all_steps_of_a_run_play_noise_beside_prediction_and_the_result_comes_ba
     assert page.locator("#gallery").is_hidden()
     expect(page.locator("#preview figcaption")).to_have_text(["noisy sample x_t", "clean prediction x_0"])
     assert page.locator("#preview canvas").count() == 4
+    assert findings(page) == []
     page.locator("#preview").get_by_role("slider").fill("8")
     expect(page.locator("#preview .film-at")).to_have_text("step 9 of 9, noise 0.00")
     page.get_by_role("button", name="Show the result").click()
