@@ -68,7 +68,7 @@
   document.addEventListener("click", (event) => {
     const film = event.target.closest(".film-play")?.closest(".film"), state = film && running.get(film);
     if (state?.ready) { go(film, state, !state.playing); }
-    const wanted = event.target.closest("[data-tab]")?.dataset.tab;
-    if (wanted) { tabs().find((tab) => TABS[tab.textContent.trim()] === wanted)?.click(); }
+    const wanted = event.target.closest(".film [data-tab]")?.dataset.tab;
+    if (wanted) { document.querySelector(`[role=tab][data-tab-id=${wanted}]`)?.click(); }  // in whichever language its name is
   });
 }
