@@ -41,6 +41,11 @@ class RunSteps:
             self.bytes = sum(part.nbytes for pair in self._steps.values() for part in pair)
 
     @property
+    def numbers(self) -> list[int]:
+        """The numbers of the steps that are kept, in order."""
+        return sorted(self._steps)
+
+    @property
     def last(self) -> int:
         """The number of the last step."""
         return max(self._steps)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from zoo.engine.request import random_seed
-from zoo.ui.parts import markup, runs
+from zoo.ui.parts import film, markup, runs
 from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.parts.runs import LATEST, PRIVATE
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
     from zoo.engine.request import Result
     from zoo.ui.parts.download import Offer
+    from zoo.ui.parts.examples import Examples
     from zoo.ui.parts.history import History
     from zoo.ui.parts.settings import Settings
 
@@ -34,6 +35,8 @@ class GenerationTab(runs.RunButtons):
     offer: Offer
     history: History
     visitor: gr.BrowserState
+    examples: Examples
+    preview: gr.HTML
     again: gr.Button
     link: gr.Button
     drop: gr.UploadButton
@@ -46,6 +49,7 @@ class GenerationTab(runs.RunButtons):
     flags: runs.StopFlags
     generate: Callable[..., Any]
     frame_of: Callable[..., dict]
+    in_frame: Callable[[str | None], dict]
     restore: Callable[..., dict]
     recall: Callable[..., dict]
 
@@ -55,6 +59,7 @@ class GenerationTab(runs.RunButtons):
         settings = self.settings
         setting_outputs = [*settings.outputs, self.verdict]
         self._wire_steps(results)
+        self.examples.wire(settings.outputs, self.verdict)
         outputs = [
             *results,
             self.steps_row,
@@ -91,10 +96,15 @@ class GenerationTab(runs.RunButtons):
         with gr.Row(visible=False, elem_id=f"{prefix}steps-of-run", elem_classes=["first", "steps-of-run"]) as self.steps_row:
             self.step = moving_slider(1, 2, 1, label="Step", elem_id=f"{prefix}step", min_width=160, scale=3)
             self.shown = gr.Radio(SHOWN, value=SHOWN[0], label="Show", elem_id=f"{prefix}shown", min_width=200, scale=2)
+            self.play = gr.Button("Play all steps", size="sm", elem_id=f"{prefix}play-steps", min_width=120, scale=0)
 
     def _wire_steps(self, outputs: Sequence[Any]) -> None:
         inputs = [self.run_id, self.step, self.shown]
-        gr.on([part.input for part in (self.step, self.shown)], self.show_step, inputs, [*outputs, self.progress], **LATEST)
+        outputs = [*outputs, self.progress]
+        gr.on([part.input for part in (self.step, self.shown)], self.show_step, inputs, outputs, **LATEST)
+        told = self.play.click(lambda: self.say("Decoding all steps of this run."), None, self.progress, queue=False, **PRIVATE)
+        told.then(self.play_steps, self.run_id, outputs, **PRIVATE)
+        self.preview.click(lambda: self.in_frame(None) | self.say(""), None, outputs, queue=False, **PRIVATE)
 
     def steps_of(self, result: Result | None) -> dict:
         """The controls of the steps as a run leaves them; None: hidden."""
@@ -113,6 +123,11 @@ class GenerationTab(runs.RunButtons):
         number, images = self.hub.step_images(run, int(step), shown == SHOWN[1])
         words = "" if number == step else f"Of so long a run not every step is kept: this is step {number}."
         return self.frame_of(images, number) | self.say(words)
+
+    @runs.computes
+    def play_steps(self, run_id: tuple[str, int]) -> dict:
+        """All steps of the run that is over as one film in the frame."""
+        return self.in_frame(film.of_steps(self.hub.steps_film(run_id[0]))) | self.say("")
 
     def _wire_cost(self, run: Dependency, events: Sequence[Any], inputs: Sequence[Any], price: Callable[..., Any]) -> None:
         """Say what a run will cost whenever something that decides it changes, until it is known."""

@@ -13,9 +13,11 @@ import numpy as np
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures
-from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts import controls, film, markup, runs
 from zoo.ui.parts.download import Offer
+from zoo.ui.parts.examples import Examples
 from zoo.ui.parts.history import History
+from zoo.ui.parts.opening import opening
 from zoo.ui.parts.runs import HIDDEN, PRIVATE
 from zoo.ui.parts.settings import Settings
 from zoo.ui.tabs.generation import GenerationTab
@@ -33,11 +35,12 @@ HELP = {
     "beside": "Run this setting beside another model, on the same class and noise.",
     "link": "Copy an address that opens this page with the settings of this picture.",
     "step": "Shows any step of this run, decoded now; the last one is the result.",
+    "play-steps": "Decodes every kept step of this run and plays them: the noisy sample beside the clean prediction.",
+    "examples": "Each sets the model, class, seed, steps, solver and guidance that made it.",
     "shown": "The network's prediction of x_0 at this step, or the sample x_t itself with its noise.",
 }
 KNOWN = "(name) => name || Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')"
 """The name of this browser, or a new one: given by the browser itself, so that a run begun before the server has answered has it too."""
-EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
 
 
 class ImageTab(GenerationTab):
@@ -66,12 +69,13 @@ class ImageTab(GenerationTab):
             self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=HIDDEN)
             self.settings.offer = self.offer = Offer(self.hub, self.go, "image-")
         self.settings.build_cost()
+        self.examples = Examples(self.hub, self.settings)
         with gr.Accordion("More", open=False):
             self.settings.build_more()
         self.drop = gr.UploadButton("Restore the settings of a PNG", size="sm", elem_id="drop")
 
     def _build_result(self) -> None:
-        self.preview = gr.HTML(EMPTY, elem_id="preview", elem_classes="first")
+        self.preview = gr.HTML(opening(), js_on_load=film.CLOSING, elem_id="preview", elem_classes="first")
         self.gallery = gr.Gallery(
             format="png", show_label=False, visible=HIDDEN, elem_id="gallery", elem_classes="first", object_fit="contain",
             interactive=False, buttons=["download", "fullscreen"],
@@ -122,8 +126,7 @@ class ImageTab(GenerationTab):
                 if isinstance(item, Progress):
                     forming = {}
                     if item.stage == "sampling" and (item.preview is not None or item.step == 1):
-                        frame = markup.frame(item.preview, number, item.preview_step, item.total)
-                        forming = {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=HIDDEN)}
+                        forming = self.in_frame(markup.frame(item.preview, number, item.preview_step, item.total))
                     yield forming | {self.progress: markup.progress_line(item, card)}
                 else:
                     repeat = self._repeat(item, earlier)
@@ -138,15 +141,18 @@ class ImageTab(GenerationTab):
 
     def frame_of(self, images: np.ndarray | None, step: int) -> dict:
         """The pictures of a step in the place of the result, or the result itself."""
-        if images is None:
+        return self.in_frame(None if images is None else markup.frame(images, len(images), step))
+
+    def in_frame(self, content: str | None) -> dict:
+        """HTML in the place of the result, or the result itself."""
+        if content is None:
             return {self.preview: gr.update(visible=HIDDEN), self.gallery: gr.update(visible=True)}
-        frame = markup.frame(images, len(images), step)
-        return {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=HIDDEN)}
+        return {self.preview: gr.update(value=content, visible=True), self.gallery: gr.update(visible=HIDDEN)}
 
     def _before(self, files: list[str]) -> dict:
         """What stood in the frame before a run that came to nothing."""
         return {
-            self.preview: gr.update(value=EMPTY, visible=HIDDEN if files else True),
+            self.preview: gr.update(value=opening(), visible=HIDDEN if files else True),
             self.gallery: gr.update(visible=bool(files) or HIDDEN),
             self.facts: "",
         }
