@@ -189,6 +189,9 @@ def test_typing_filters_by_class_model_and_seed_at_once(known: BrowserContext, s
         assert 0 < len(seen) < 13
         expect(shown(page)).to_have_text(seen)
     expect(page.locator("#history .gallery-count")).to_have_text(f"{len(seen)} of 13 results")
+    search.press("Enter")  # which elsewhere starts a run
+    page.wait_for_timeout(300)
+    assert not page.locator("#stop").is_visible()
     search.fill("no such thing")
     expect(page.get_by_text("No result matches this search.")).to_be_visible()
     search.fill("")

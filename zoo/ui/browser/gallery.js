@@ -111,6 +111,9 @@
   document.addEventListener("input", (event) => {
     if (event.target.matches(".gallery-tools input")) { filter(viewOf(event.target)); }
   });
+  document.addEventListener("keydown", (event) => {  // Enter in a box of the gallery starts no run
+    if (event.key === "Enter" && event.target.matches?.(".history input")) { event.stopPropagation(); }
+  }, true);
   const turns = (grid, key) => {
     const across = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
     return { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across, Home: -Infinity, End: Infinity }[key];
