@@ -144,3 +144,18 @@ def test_on_a_phone_the_panel_is_a_sheet_at_the_bottom_and_large_enough_to_touch
         assert page.evaluate(SMALL.replace("[role=tabpanel] :is", "#learn :is")) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert findings(page) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_beside_a_mark_every_box_has_room_in_its_control(desk: Page, width: int) -> None:
+    page = desk
+    page.set_viewport_size({"width": width, "height": 860})
+    go(page, "Compare")
+    expect(page.locator("#compare-guidance-A .learn-mark")).to_be_visible()
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll(".pairs input")].filter((one) => one.offsetParent)
+            .filter((one) => one.getBoundingClientRect().right > one.closest("[id]").getBoundingClientRect().right - 2)
+            .map((one) => [one.closest("[id]").id, one.getBoundingClientRect().right, one.closest("[id]").getBoundingClientRect().right])"""
+    )
+    page.set_viewport_size({"width": 1280, "height": 860})
+    assert outside == []
