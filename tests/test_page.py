@@ -262,9 +262,10 @@ def test_the_history_of_a_browser_outlives_a_reload_and_is_nobody_elses(browser:
     generate(page)
     finished(page, 2)
     page.reload()
-    strip = "#history .grid-container img"
+    strip = "#history li"
     expect(page.locator(strip)).to_have_count(2)
-    page.locator("#history .grid-container button").first.click()
+    page.locator("#history li button").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Use its settings").click()
     expect(page.locator("#facts")).to_contain_text("seed 901")
     expect(opened(context, server).locator(strip)).to_have_count(2)
     stranger = browser.new_context()
@@ -289,7 +290,7 @@ def test_a_picture_asked_for_before_the_server_has_answered_anything_is_in_the_h
     page.unroute("**/gradio_api/queue/join**")  # which lets them go
     finished(page)
     page.reload()
-    expect(page.locator("#history .grid-container img")).not_to_have_count(0)
+    expect(page.locator("#history li")).not_to_have_count(0)
 
 
 def test_a_tab_closed_in_the_middle_loses_nothing_and_holds_up_nobody(context: BrowserContext, server: str) -> None:
@@ -302,7 +303,7 @@ def test_a_tab_closed_in_the_middle_loses_nothing_and_holds_up_nobody(context: B
     fill(page, steps="3", count="1")
     generate(page)
     finished(page, 1)
-    expect(page.locator("#history .grid-container img")).to_have_count(9)
+    expect(page.locator("#history li")).to_have_count(9)
 
 
 def test_a_short_run_does_not_wait_for_a_long_one(browser: Browser, context: BrowserContext, server: str) -> None:

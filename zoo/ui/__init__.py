@@ -36,8 +36,10 @@ from zoo.ui import language
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
+from zoo.ui.learn import marks
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
+from zoo.ui.parts.learn_panel import build_learn_panel
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.server import doors, event_log, opening, page_files, sessions
 from zoo.ui.server.login.greeting import greet
@@ -107,6 +109,7 @@ def build(hub: Hub, *, login: bool = False) -> Page:
                 part.open.click(_opener(image, film, tabs), part.path, [tabs, *image.back, *(film.back if film else [])], **PRIVATE)
         with gr.Row(elem_classes="dropped"):
             dropped = gr.UploadButton("Drop a file", size="sm")
+        build_learn_panel()
         Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
         endpoints(hub, looker)
         if login:
@@ -199,7 +202,8 @@ def appearance(hub: Hub) -> dict[str, Any]:
     options = {
         "theme": theme,
         "css": _joined("css"),
-        "head": f"<script>const HELP = {json.dumps(HELP)}, TABLES = {json.dumps(tables)};\n{of_classes}\n{_joined('js')}</script>",
+        "head": f"<script>const HELP = {json.dumps(HELP)}, LEARN = {json.dumps(marks())}, TABLES = {json.dumps(tables)};\n"
+        f"{of_classes}\n{_joined('js')}</script>",
         "allowed_paths": [str(hub.results.folder)],
         "footer_links": [],
         "run_history": False,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.engine.request import random_seed
+from zoo.engine.request import Request, random_seed
+from zoo.errors import MediaError
 from zoo.ui.parts import film, markup, runs
 from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.parts.runs import LATEST, PRIVATE
@@ -51,7 +53,7 @@ class GenerationTab(runs.RunButtons):
     frame_of: Callable[..., dict]
     in_frame: Callable[[str | None], dict]
     restore: Callable[..., dict]
-    recall: Callable[..., dict]
+    shown_again: Callable[[Path], tuple[Path, dict, dict]]
 
     def _wire_run(self, name: str, result: gr.State, current: Any, results: Sequence[Any]) -> Dependency:
         """The events from the settings to a result and back; name: of the tab in an address; result: what stood in the frame before a
@@ -87,8 +89,39 @@ class GenerationTab(runs.RunButtons):
         self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
         self.again.click(self.restore, current, self.back, **PRIVATE)
         self.link.click(None, self.receipt, None, js=f"(receipt) => copyLink('{name}', receipt)")
-        self.history.strip.select(self.recall, self.visitor, [*results, self.steps_row, self.facts, self.progress], **PRIVATE)
+        self._wire_history([*results, self.steps_row, self.facts, self.progress])
         return run
+
+    def _wire_history(self, outputs: Sequence[Any]) -> None:
+        """What the gallery can do with one result: show it with its settings, or look inside."""
+        history = self.history
+        history.on(history.use, self.recall, self.visitor, [*outputs, *self.back])
+        shown = history.on(history.inside, self.recall_alone, self.visitor, [*outputs, history.answer])
+        shown.then(None, history.answer, None, js=f"(name) => name && document.querySelector('#{history.prefix}inside').click()", **PRIVATE)
+
+    @runs.answers
+    def recall(self, visitor: str, name: str) -> dict:
+        """Show a result of the history again, and put its settings on the controls."""
+        path, updates = self._recalled(visitor, name)
+        return updates | self.restore(str(path))
+
+    def recall_alone(self, visitor: str, name: str) -> dict:
+        """Show a result of the history again, for what looks inside; the browser is told its name where that came to something."""
+        return {self.history.answer: ""} | self._show_again(visitor, name)
+
+    @runs.answers
+    def _show_again(self, visitor: str, name: str) -> dict:
+        return self._recalled(visitor, name)[1] | {self.history.answer: name}
+
+    def _recalled(self, visitor: str, name: str) -> tuple[Path, dict]:
+        """The file of a visitor's result that holds its exact pixels, and what shows it. Raises MediaError where it is gone."""
+        if not (path := self.history.named(visitor, name)):
+            raise MediaError("This result is gone: reload the page.")
+        exact, updates, receipt = self.shown_again(path)
+        request = Request.from_dict(receipt["request"])
+        title = self.hub.card(request.model).title
+        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
+        return exact, updates | self.steps_of(None) | {self.facts: words, self.progress: ""}
 
     def _build_steps(self, prefix: str) -> None:
         """Put the controls here that show any step of a run once it is over."""

@@ -196,17 +196,9 @@ class ImageTab(GenerationTab):
         path = Path(files[event.index])
         return gr.update(value=str(path), interactive=True), pictures.read_png(path)[1]
 
-    @runs.answers
-    def recall(self, visitor: str, event: gr.SelectData) -> dict:
-        """Show a picture of the history again."""
-        files = self.history.files(visitor)
-        if event.index >= len(files):
-            return self.say("This picture is gone: reload the page.", "error")
-        receipt = pictures.read_png(files[event.index])[1]
-        request = Request.from_dict(receipt["request"])
-        title = self.hub.card(request.model).title
-        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
-        return self._show([files[event.index]]) | self.steps_of(None) | {self.facts: words, self.progress: ""}
+    def shown_again(self, path: Path) -> tuple[Path, dict, dict]:
+        """The picture, what shows it, and its receipt. Raises MediaError."""
+        return path, self._show([path]), pictures.read_png(path)[1]
 
     def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any, Any]:
         """Say beforehand what a run will cost, or what must be downloaded for it."""

@@ -185,18 +185,11 @@ class VideoTab(GenerationTab):
         origin = {"request": request, "frames": frames, "receipt": receipt}
         return self.settings.updates_for(request, 0) | {self.verdict: markup.note(words, "good"), self.origin: origin}
 
-    @runs.answers
-    def recall(self, visitor: str, event: gr.SelectData) -> dict:
-        """Show a video of the history again."""
-        files = self.history.files(visitor)
-        if event.index >= len(files):
-            return self.say("This video is gone: reload the page.", "error")
-        path = files[event.index]
-        frames, receipt = video.read(path.with_suffix(".webp"))
-        request = Request.from_dict(receipt["request"])
-        title = self.hub.card(request.model).title
-        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
-        return self._show(frames, path, receipt) | self.steps_of(None) | {self.facts: words, self.progress: ""}
+    def shown_again(self, path: Path) -> tuple[Path, dict, dict]:
+        """The file that holds a video's exact pixels, what shows it, and its receipt. Raises MediaError."""
+        exact = path.with_suffix(".webp")
+        frames, receipt = video.read(exact)
+        return exact, self._show(frames, path, receipt), receipt
 
     def _show(self, frames: np.ndarray, path: Path, receipt: dict) -> dict:
         files = {
