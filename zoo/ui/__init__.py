@@ -38,6 +38,7 @@ from zoo.ui.help import HELP
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.story_bar import StoryBar
 from zoo.ui.server import doors, event_log, opening, sessions
 from zoo.ui.server.login.greeting import greet
 from zoo.ui.server.page import REFUSALS, Page
@@ -66,6 +67,7 @@ def build(hub: Hub, *, login: bool = False) -> Page:
     with Page(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
         gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
         who = gr.HTML(elem_id="who", visible=login)
+        stories = StoryBar(hub)
         message = gr.HTML(elem_id="message")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Image", id="image") as stills:
@@ -105,7 +107,7 @@ def build(hub: Hub, *, login: bool = False) -> Page:
                 part.open.click(_opener(image, film, tabs), part.path, [tabs, *image.back, *(film.back if film else [])], **PRIVATE)
         with gr.Row(elem_classes="dropped"):
             dropped = gr.UploadButton("Drop a file", size="sm")
-        Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
+        Arrival(hub, tabs, message, image, film, beside, grid, look, cards, stories).wire(page, dropped)
         endpoints(hub, looker)
         if login:
             titles = [image.history.title, *([film.history.title] if film else [])]
