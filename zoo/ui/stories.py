@@ -74,7 +74,7 @@ COURSE = (
         "In every layer each token asks all others how much they matter to it, and the answers are its attention map. Here the framed "
         "patch asks: click another one, or choose another layer.",
         ATTENTION, "look", ("tiny-vit",), {"model": "tiny-vit", "patch": "3,4", "layer": "2"},
-        jump=("Go to all layers and heads", "#look-sheet"), card=("Click a patch, see its attention", "attention"),
+        jump=("Go to all layers and heads", "#look-sheet"), card=("Attention of a patch", "attention"),
     ),
     Story(
         "windows", "Swin looks through windows",
@@ -96,7 +96,7 @@ COURSE = (
         "that may lie beneath. The network is a DiT: a transformer whose tokens are patches of a latent picture.",
         DIT, "image", ("tiny-dit",),
         {"model": "tiny-dit", "label": "rocket", "count": "4", "seed": "7", "steps": "25", "solver": "dpm-solver++", "guidance": "2"},
-        "#generate", ("#seed input", "7"), (("#play-steps", ""),), card=("A DiT at work, step by step", "noise"),
+        "#generate", ("#seed input", "7"), (("#play-steps", ""),), card=("A DiT, step by step", "noise"),
     ),
     Story(
         "conditioning", "How the class gets in",
@@ -119,13 +119,13 @@ COURSE = (
         "the pictures shows all three at the steps where their samples were equally noisy.",
         DDPM, "compare", THREE,
         {"settings": json.dumps([{"model": "tiny-dit", "label": "fox", "seed": 13, "count": 4}, *({"model": one} for one in THREE[1:])])},
-        "#compare-go", ("#compare-seed textarea, #compare-seed input", "13"), (("#compare-noise input[type=number]", "20 40 60 80 100"),),
-        ("Go to the slider", "#compare-noise"), ("DiT, U-ViT and U-Net side by side", "three"),
+        "#compare-go", ("#compare-seed textarea, #compare-seed input", "13"), (("#compare-noise input[type=number]", "40 55 70 85 100"),),
+        ("Go to the slider", "#compare-noise"), ("DiT, U-ViT, U-Net", "three"),
     ),
     Story(
         "guidance", "Guidance from 1 to 6",
         "Classifier-free guidance w leads every step away from what the network would draw without a class: at w = 1 it is off. In each "
-        "row only w grows from left to right, and the pictures get clearer and more alike.",
+        "row only w grows: too little leaves the drawing vague, too much makes its colours glaring.",
         GUIDANCE, "grid", ("tiny-dit",),
         {"model": "tiny-dit", "seed": "14", "x": "guidance", "xs": "1-6:1", "y": "class", "ys": "fox; pizza; rocket"},
         "#grid-go", ("#grid-seed textarea, #grid-seed input", "14"), card=("A grid that fills itself", "guidance"),
@@ -133,10 +133,10 @@ COURSE = (
     Story(
         "steps", "Few steps, many steps",
         "Each step is one evaluation of the network, so half the steps take half the time. A good solver needs few of them: compare the "
-        "rows where the columns say 4 and 8 steps.",
+        "two rows where the columns say 2 and 4 steps.",
         SOLVER, "grid", ("tiny-dit",),
         {"model": "tiny-dit", "label": "fox", "seed": "15", "x": "steps", "xs": "2,4,8,16,32", "y": "solver", "ys": "dpm-solver++, ddim"},
-        "#grid-go", ("#grid-seed textarea, #grid-seed input", "15"), card=("Two solvers, 2 to 32 steps", "steps"),
+        "#grid-go", ("#grid-seed textarea, #grid-seed input", "15"), card=("Two solvers in a grid", "steps"),
     ),
     Story(
         "clip", "A clip from noise",
@@ -144,7 +144,7 @@ COURSE = (
         "why the thing stays itself while it moves.",
         LATTE, "video", ("tiny-latte",),
         {"model": "tiny-latte", "label": "rocket flies up", "seed": "16", "steps": "25", "solver": "dpm-solver++", "guidance": "2"},
-        "#video-generate", ("#video-seed input", "16"), (("#video-play-steps", ""),), card=("Latte, 16 frames at once", "clip"),
+        "#video-generate", ("#video-seed input", "16"), (("#video-play-steps", ""),), card=("Latte, 16 frames", "clip"),
     ),
 )  # fmt: skip
 """In the order in which the field tells it, from patches to video."""

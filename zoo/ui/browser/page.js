@@ -36,7 +36,7 @@ window.addEventListener("focus", (event) => {
 }, true);
 document.addEventListener("click", (event) => {  // on a phone what was started comes into view
   const started = event.target.closest("button.go");
-  if (started && narrow()) { started.closest(".tab").scrollIntoView({ behavior: "smooth" }); }
+  if (started && narrow() && !story.pressing) { started.closest(".tab").scrollIntoView({ behavior: "smooth" }); }
 });
 document.addEventListener("click", (event) => {  // so that typing searches at once, instead of adding to the name that stands there
   if (event.target.matches("input[role=combobox]")) { event.target.select(); }

@@ -1,5 +1,5 @@
 // Stories: a card, Next or an address sets every control on the server (arrival.py); then the run is started by the tab's own button.
-const story = { open: null, turn: "", asked: 0, from: null };  // open: given by the row of cards once it stands there
+const story = { open: null, turn: "", asked: 0, pressing: false };  // open: given by the row of cards once it stands there
 const STORY_WORDS = {
   started: "The controls are set, and the run has started.",
   ended: "The run has ended: change any control and start it again.",
@@ -41,8 +41,9 @@ const startStory = async () => {  // called by gradio when an address, or a stor
   if (!ready) { return; }
   await storyWait(200);  // what the other controls were told is there, too
   if (asked !== story.asked) { return; }
+  story.pressing = true;  // so that a phone stays where the panel and the result are both seen
   ready.click();
-  panel.scrollIntoView({ block: "start" });  // on a phone the press went to the result: both fit there
+  story.pressing = false;
   say(STORY_WORDS.started);
   await storyUntil(asked, () => !storyButton(go), 10);
   if (!await storyUntil(asked, () => storyButton(go), 600)) { return; }

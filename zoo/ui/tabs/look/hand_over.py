@@ -37,7 +37,7 @@ class ReachableLookTab(LookTab):
         card = self.hub.card(words.get("model") or model_choices(self.looker)[0][1])
         updates = self._controls(card) | self._first(card)
         if updates[self.subject] and ("patch" in words or "layer" in words):
-            updates = runs.joined(updates, self._pointed(updates[self.subject], words))
+            updates = self._pointed(updates, words)
         if card.generates:
             if card.label_names and "label" in words:
                 updates[self.label] = self._label(card, find_label(card, words["label"]))
@@ -48,8 +48,9 @@ class ReachableLookTab(LookTab):
                 )
         return updates
 
-    def _pointed(self, subject: dict, words: Mapping[str, str]) -> dict:
-        """The view of an example from the patch, and in the layer, that an address names. Raises RequestError."""
+    def _pointed(self, updates: dict, words: Mapping[str, str]) -> dict:
+        """An example that was opened, seen from the patch, and in the layer, that an address names. Raises RequestError."""
+        subject = updates[self.subject]
         recording = self.views.recording(subject, None, 1)
         _, view = self._ranges(recording.card, recording.layers, recording)
         if "layer" in words:
@@ -60,11 +61,8 @@ class ReachableLookTab(LookTab):
             place = (_index("patch row", row, rows) + 0.5) / rows, (_index("patch column", column, columns) + 0.5) / columns
             view = view._replace(query=PATCH, place=place)
         view = view._replace(subject=subject)
-        return self._drawn(view) | {
-            self.layer: gr.update(value=view.layer),
-            self.query: gr.update(value=view.query),
-            self.place: view.place,
-        }
+        controls_of_view = {self.layer: gr.update(value=view.layer), self.query: gr.update(value=view.query)}
+        return runs.joined(updates, controls_of_view) | self._drawn(view) | {self.place: view.place}
 
     def dropped(self, path: str) -> dict:
         """Look into a picture or clip that was dropped on the page, with the first classifier that takes such; an error is said here."""
