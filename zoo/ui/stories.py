@@ -144,7 +144,7 @@ COURSE = (
         "why the thing stays itself while it moves.",
         LATTE, "video", ("tiny-latte",),
         {"model": "tiny-latte", "label": "rocket flies up", "seed": "16", "steps": "25", "solver": "dpm-solver++", "guidance": "2"},
-        "#video-generate", ("#video-seed input", "16"), (("#video-play-steps", ""),), card=("Latte, 16 frames", "clip"),
+        "#video-generate", ("#video-seed input", "16"), card=("Latte, 16 frames", "clip"),
     ),
 )  # fmt: skip
 """In the order in which the field tells it, from patches to video."""

@@ -41,17 +41,22 @@ const startStory = async () => {  // called by gradio when an address, or a stor
   if (!ready) { return; }
   await storyWait(200);  // what the other controls were told is there, too
   if (asked !== story.asked) { return; }
+  const busy = storyBusy(go);
   story.pressing = true;  // so that a phone stays where the panel and the result are both seen
   ready.click();
   story.pressing = false;
   say(STORY_WORDS.started);
-  await storyUntil(asked, () => !storyButton(go), 10);
-  if (!await storyUntil(asked, () => storyButton(go), 600)) { return; }
+  if (!await busy || !await storyUntil(asked, () => storyButton(go), 600)) { return; }
   say(STORY_WORDS.ended);
   for (const [selector, values] of JSON.parse(then)) { await storyStep(asked, selector, values.split(" ").filter(Boolean)); }
 };
+const storyBusy = (go) => new Promise((done) => {  // whether the button goes away, as it does while something runs, were it for a moment
+  const watch = new MutationObserver(() => { if (!storyButton(go)) { watch.disconnect(); done(true); } });
+  watch.observe(document.querySelector(go).parentElement, { attributes: true, childList: true, subtree: true });
+  setTimeout(() => { watch.disconnect(); done(false); }, 60000);
+});
 const storyStep = async (asked, selector, values) => {  // what a story does after its run
-  const part = await storyUntil(asked, () => storyButton(selector), 10);
+  const part = await storyUntil(asked, () => storyButton(selector), 30);
   if (part && !values.length) { part.click(); }
   for (const value of part ? (storyCalm() ? values.slice(0, 1) : values) : []) {
     if (asked !== story.asked) { return; }

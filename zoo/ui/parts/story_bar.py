@@ -81,6 +81,6 @@ def panel(story: Story, place: int, course: Sequence[Story]) -> str:
     return (
         f'<section aria-labelledby="story-title" {attributes}><div><h2 id="story-title" tabindex="-1">{html.escape(story.title)}</h2>'
         f'<p>{html.escape(story.text)}</p><p class="paper"><span>Paper:</span> {link}</p></div>'
-        f'<div class="story-buttons"><span class="place">{place + 1} of {len(course)}</span>{buttons}</div>'
+        f'<div class="story-buttons"><span class="place">Story {place + 1} of {len(course)}</span>{buttons}</div>'
         '<p role="status"></p></section>'
     )
