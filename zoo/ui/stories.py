@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo.engine.request import short
@@ -45,7 +45,7 @@ class Story:
     """What is done after the run, in this order: a button is pressed, or a number led through values with spaces between them."""
     jump: tuple[str, str] = ("", "")
     """What a button says that leads to a place further down, and the place, as a selector."""
-    card: tuple[str, str] = field(default=("", ""))
+    card: tuple[str, str] = ("", "")
     """The line under the title of its card, and the drawing on it; empty where it has no card."""
 
 

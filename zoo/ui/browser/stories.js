@@ -98,8 +98,8 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("#stories-fold")) { foldStories(document.querySelector("#story-cards").hidden); }
 });
 document.addEventListener("keydown", (event) => {
-  const here = event.target === document.body || event.target.closest("#story");
-  if (event.key === "Escape" && here && ![...document.querySelectorAll("button.halt")].some(visible)) { closeStory(); }
+  const elsewhere = event.target.closest("input, textarea, dialog, [role=dialog], #gallery");  // which Escape closes, or empties, first
+  if (event.key === "Escape" && !elsewhere && ![...document.querySelectorAll("button.halt")].some(visible)) { closeStory(); }
 });
 ["pointerdown", "keydown"].forEach((kind) => window.addEventListener(kind, (event) => {  // from here on the address is the tab's again
   if (event.isTrusted && event.target.closest?.(".controls, [role=tab]")) { leaveStory(); }
