@@ -163,7 +163,7 @@ def test_a_card_sets_the_controls_runs_and_leads_on(page: Page) -> None:
     selected(page, "Look inside")
     expect(page.locator(".story-buttons .place")).to_have_text("Story 6 of 11")
     ended(page)
-    expect(page.locator("#look-forming figure").first).to_be_visible()  # which the story opens after its run
+    expect(page.locator("#look-forming figure").first).to_be_visible(timeout=120_000)  # which the story opens after its run
 
 
 def test_the_address_of_a_story_opens_the_grid_and_fills_it(context: BrowserContext, server: str) -> None:
@@ -186,7 +186,9 @@ def test_a_story_that_looks_at_a_picture_has_its_patch_and_its_layers(shared: Pa
     expect(shared.locator("#look-caption p")).to_contain_text("Layer 2 · mean of all heads · query: row 3, column 4")
     expect(shared.locator("#look-query input")).to_have_value("clicked patch")
     expect(shared.locator(STATUS)).to_have_text("The controls are set: change any of them.")
-    shared.locator("[data-jump]").click()
+    shared.get_by_role("button", name="All layers and heads").click()
+    expect(shared.locator("#look-sheet img")).to_have_count(0)
+    shared.locator("[data-jump]").click()  # unfolds it, and goes there
     expect(shared.locator("#look-sheet img")).to_be_in_viewport()
     link = shared.locator("#story .paper a")
     expect(link).to_have_attribute("href", "https://arxiv.org/abs/1706.03762")

@@ -44,7 +44,7 @@ class Story:
     then: tuple[tuple[str, str], ...] = ()
     """What is done after the run, in this order: a button is pressed, or a number led through values with spaces between them."""
     jump: tuple[str, str] = ("", "")
-    """What a button says that leads to a place further down, and the place, as a selector."""
+    """What a button says that leads to a part further down, and the part, as a selector; it is unfolded after a run."""
     card: tuple[str, str] = ("", "")
     """The line under the title of its card, and the drawing on it; empty where it has no card."""
 
@@ -67,21 +67,21 @@ COURSE = (
         "patches", "A picture becomes tokens",
         "A vision transformer cuts a picture of 64 x 64 pixels into 64 patches of 8 x 8, and one learned matrix turns each of them into a "
         "token of 96 numbers. The steps under From picture to tokens show this with the numbers of this very model.",
-        VIT, "look", ("tiny-vit",), {"model": "tiny-vit", "patch": "3,4", "layer": "0"}, jump=("Go to the steps", "#look-tokens"),
+        VIT, "look", ("tiny-vit",), {"model": "tiny-vit", "patch": "3,4", "layer": "0"}, jump=("Go to the steps", "#look-tokens-part"),
     ),
     Story(
         "attention", "What does it look at?",
         "In every layer each token asks all others how much they matter to it, and the answers are its attention map. Here the framed "
         "patch asks: click another one, or choose another layer.",
         ATTENTION, "look", ("tiny-vit",), {"model": "tiny-vit", "patch": "3,4", "layer": "2"},
-        jump=("Go to all layers and heads", "#look-sheet"), card=("Attention of a patch", "attention"),
+        jump=("Go to all layers and heads", "#look-sheet-part"), card=("Attention of a patch", "attention"),
     ),
     Story(
         "windows", "Swin looks through windows",
         "Attention between all tokens costs the square of their number, so a Swin transformer lets a token see only the 4 x 4 patches of "
         "its window. In every second layer the windows are shifted by half, and between stages four patches are merged into one.",
         SWIN, "look", ("tiny-swin",), {"model": "tiny-swin", "patch": "13,17", "layer": "1"},
-        jump=("Go to all layers and heads", "#look-sheet"),
+        jump=("Go to all layers and heads", "#look-sheet-part"),
     ),
     Story(
         "tubelets", "ViViT sees through time",
@@ -103,7 +103,7 @@ COURSE = (
         "A DiT has no token for the class: time and class scale and shift what passes through every block, which is called adaLN-Zero. "
         "The figures under Over the steps show where it looks and how strongly time and class act while a pizza forms.",
         FILM, "look", ("tiny-dit",), {"model": "tiny-dit", "label": "pizza", "seed": "11", "steps": "25"},
-        "#look-go", ("#look-seed input", "11"), (("#look-through", ""),), ("Go to the steps", "#look-forming"),
+        "#look-go", ("#look-seed input", "11"), (("#look-through", ""),), ("Go to the steps", "#look-steps-part"),
     ),
     Story(
         "skips", "U-ViT carries details across",
@@ -111,7 +111,7 @@ COURSE = (
         "outermost of them is cut: compare the picture with it and without it.",
         UVIT, "look", ("tiny-uvit",), {"model": "tiny-uvit", "label": "fox", "seed": "12", "steps": "25"},
         "#look-go", ("#look-seed input", "12"), (("#look-skip input[type=number]", "2"),),
-        ("Go to the skip connections", "#look-carried"),
+        ("Go to the skip connections", "#look-skips-part"),
     ),
     Story(
         "architectures", "Same noise, three architectures",

@@ -48,6 +48,8 @@ const startStory = async () => {  // called by gradio when an address, or a stor
   say(STORY_WORDS.started);
   if (!await busy || !await storyUntil(asked, () => storyButton(go), 600)) { return; }
   say(STORY_WORDS.ended);
+  const jump = panel.querySelector("[data-jump]")?.dataset.jump;
+  if (jump && then !== "[]") { unfold(jump); }
   for (const [selector, values] of JSON.parse(then)) { await storyStep(asked, selector, values.split(" ").filter(Boolean)); }
 };
 const storyBusy = (go) => new Promise((done) => {  // whether the button goes away, as it does while something runs, were it for a moment
@@ -84,10 +86,14 @@ const returnToStory = () => {  // Back or Forward led here: to a story, which is
   if (panel) { panel.hidden = true; story.asked += 1; leaveStory(); }
   return false;
 };
+const unfold = (selector) => { document.querySelector(`${selector} > .label-wrap:not(.open)`)?.click(); };
 const jumpTo = (selector) => {
-  const place = document.querySelector(selector), fold = place?.closest(".block:has(> .label-wrap)")?.querySelector(":scope > .label-wrap:not(.open)");
-  fold?.click();
-  setTimeout(() => place?.scrollIntoView({ block: "center", behavior: storyCalm() ? "auto" : "smooth" }), fold ? 300 : 0);
+  unfold(selector);
+  setTimeout(() => {
+    const place = document.querySelector(selector), above = place?.closest("#look") ? document.querySelector("#look-view").offsetHeight : 0;
+    const top = place && place.getBoundingClientRect().top - above - 12;  // on that tab the pictures stay on top of what scrolls
+    if (place) { window.scrollBy({ top, behavior: storyCalm() ? "auto" : "smooth" }); }
+  }, 300);
 };
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-story]"), jump = event.target.closest("[data-jump]");
