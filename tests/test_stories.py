@@ -186,7 +186,7 @@ def test_a_story_that_looks_at_a_picture_has_its_patch_and_its_layers(shared: Pa
     expect(shared.locator("#look-caption p")).to_contain_text("Layer 2 · mean of all heads · query: row 3, column 4")
     expect(shared.locator("#look-query input")).to_have_value("clicked patch")
     expect(shared.locator(STATUS)).to_have_text("The controls are set: change any of them.")
-    shared.get_by_role("button", name="All layers and heads").click()
+    shared.locator("#look-sheet-part > .label-wrap").click()
     expect(shared.locator("#look-sheet img")).to_have_count(0)
     shared.locator("[data-jump]").click()  # unfolds it, and goes there
     expect(shared.locator("#look-sheet img")).to_be_in_viewport()
