@@ -187,7 +187,7 @@ def test_a_story_that_looks_at_a_picture_has_its_patch_and_its_layers(shared: Pa
     expect(shared.locator("#look-query input")).to_have_value("clicked patch")
     expect(shared.locator(STATUS)).to_have_text("The controls are set: change any of them.")
     shared.locator("#look-sheet-part > .label-wrap").click()
-    expect(shared.locator("#look-sheet img")).to_have_count(0)
+    expect(shared.locator("#look-sheet img")).to_be_hidden()
     shared.locator("[data-jump]").click()  # unfolds it, and goes there
     expect(shared.locator("#look-sheet img")).to_be_in_viewport()
     link = shared.locator("#story .paper a")
