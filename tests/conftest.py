@@ -25,7 +25,7 @@ from gradio_client import Client
 from loopback_hub import FILE, REPO, SIZE, LoopbackHub, loopback_hub
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-pytest_plugins = ("deploys",)
+pytest_plugins = ("deploys", "shipped")
 expect.set_options(timeout=60_000)
 Client.__init__ = partialmethod(Client.__init__, httpx_kwargs={"timeout": 60})  # its own 5 s would be a test of how busy the machine is
 ROOT = Path(__file__).parent.parent

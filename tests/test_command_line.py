@@ -78,7 +78,7 @@ def test_a_random_seed_is_told(capsys: pytest.CaptureFixture, tmp_path: Path) ->
         (["show", "tiny-dot"], ["'tiny-dot'", "tiny-dit"]),
         (["sample", "tiny-dot", "--label", "0"], ["'tiny-dot'"]),
         (["sample", "tiny-vae"], ["does not make pictures"]),
-        (["sample", "tiny-dit"], ["--label circle"]),
+        (["sample", "tiny-dit"], ["--label dog"]),
         (["sample", "tiny-dit", "--label", "stra"], ["star"]),
         (["sample", "tiny-dit", "--label", "10"], ["0 to 9"]),
         (["sample", "tiny-dit", "--label", "0,1,2", "--seed", "1,2"], ["3 labels for 2 images"]),

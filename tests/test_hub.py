@@ -94,7 +94,7 @@ def test_results_carry_all_that_decides_their_pixels(hub: Hub) -> None:
         image, receipt = pictures.read_png(path)
         assert np.array_equal(image, result.images[k])
         assert receipt == json.loads(path.with_suffix(".json").read_text()) == result.receipts[k]
-        assert (receipt["index"], receipt["seed"], receipt["label"]) == (k, ASKED.seeds[k], ["star", "heart", "crescent"][k])
+        assert (receipt["index"], receipt["seed"], receipt["label"]) == (k, ASKED.seeds[k], ["panda", "lion", "tiger"][k])
         assert receipt["weights"] == {name: store.sha256(store.WEIGHTS / f"{name}.safetensors") for name in ("tiny-dit", "tiny-vae")}
         assert (receipt["dtype"], receipt["device"], receipt["stopped_at"]) == ("float32", "cpu", None)
     again = run(hub, Request.from_dict(result.receipts[2]["request"]))

@@ -131,7 +131,7 @@ def test_relevance_answers_for_the_class_after_a_click_too(shared: Page) -> None
     expect(shared.locator("#look-query input")).to_be_disabled()
     expect(shared.locator("#look-query")).to_contain_text("explains a class")
     expect(shared.locator("#look-layer input[type=number]")).to_be_disabled()
-    choose(shared, "look-target", "cross")
+    choose(shared, "look-target", "bee")
     expect(shared.locator(CAPTION)).to_contain_text("for the class cross")
 
 

@@ -118,7 +118,7 @@ def test_a_model_compares_and_sees_a_sheet_a_column(served: str) -> None:
 
 def test_a_model_makes_a_video_and_sees_its_frames(served: str) -> None:
     async def conversation(client: ClientSession) -> tuple[CallToolResult, ...]:
-        made = await client.call_tool("generate_video", {"model": "tiny-latte", "label": "jumps", "steps": 3, "frames": 8})
+        made = await client.call_tool("generate_video", {"model": "tiny-latte", "label": "rocket flies up", "steps": 3, "frames": 8})
         return made, await client.call_tool("look_inside", {"image": made.structuredContent["picture"], "model": "tiny-vivit"})
 
     made, judged = talk(served, conversation)
@@ -175,7 +175,7 @@ def test_many_ask_at_once_and_who_leaves_ends_his_call(served: str, hub: Hub, ca
 
         long = asyncio.create_task(leaving())
         await asyncio.to_thread(until, lambda: hub.engine.counts() == (1, 0))
-        labels = ["star", "heart", "ring"] * 4
+        labels = ["star", "heart", "owl"] * 4
         assert await asyncio.gather(*map(one, labels)) == labels
         assert hub.engine.counts() == (1, 0)
         long.cancel()

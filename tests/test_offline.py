@@ -59,7 +59,7 @@ def test_no_page_asks_another_machine_whichever_gradio_wrote_it() -> None:
 
 
 def test_the_command_line_generates_without_leaving_the_machine(tmp_path: Path) -> None:
-    command = ["-m", "zoo", "sample", "tiny-uvit", "--label", "ring", "--seed", "0", "--steps", "2", "--out", str(tmp_path)]
+    command = ["-m", "zoo", "sample", "tiny-uvit", "--label", "owl", "--seed", "0", "--steps", "2", "--out", str(tmp_path)]
     subprocess.run([*NO_NETWORK, str(tmp_path / "left.log"), *command], cwd=ROOT, check=True, capture_output=True)
     assert len(list(tmp_path.glob("tiny-uvit-ring-0-*.png"))) == 1
     assert not (tmp_path / "left.log").exists()

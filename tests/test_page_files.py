@@ -13,6 +13,7 @@ from test_login import line
 
 from zoo.engine.hub import Hub
 from zoo.ui import language
+from zoo.ui.parts import class_list
 from zoo.ui.server import page_files
 
 PREFIX = "/patchwork"
@@ -43,7 +44,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 def test_the_table_is_found_with_the_prefix_taken_off_or_left_on_and_before_a_login(url: str, prefix: str) -> None:
     answer = httpx.get(f"{url}{prefix}/{page_files.address(TABLE)}")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    assert answer.json() == language.table()
+    assert answer.json() == class_list.in_chinese() | language.table()
     assert answer.headers["content-encoding"] == "gzip"
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert httpx.get(f"{url}/config").status_code == 401
@@ -54,7 +55,7 @@ def test_whoever_does_not_take_gzip_is_sent_the_table_plain(url: str, accepted: 
     answer = httpx.get(f"{url}/files/{TABLE}", headers={"accept-encoding": accepted})
     assert "gzip" not in answer.headers["etag"]  # gradio may compress it on its own
     assert "Accept-Encoding" in answer.headers["vary"]
-    assert answer.json() == language.table()
+    assert answer.json() == class_list.in_chinese() | language.table()
 
 
 def test_a_browser_that_has_the_file_is_told_so_and_without_the_digest_it_asks_again(url: str) -> None:

@@ -338,7 +338,7 @@ def test_a_preset_fills_what_was_not_asked_for(
     hub_with, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     presets = {"paper": {"solver": "ddpm", "steps": 5, "guidance": 3.0}}
-    hub = hub_with({"mine": words("dit", presets=presets, labels="shapes")})
+    hub = hub_with({"mine": words("dit", presets=presets, labels="emoji", arch=FAMILIES["dit"][1] | {"num_classes": 100})})
     monkeypatch.setattr("zoo.__main__.cards", hub_cards := lambda: hub.cards)
     monkeypatch.setenv("PATCHWORK_CACHE", str(hub.cache_dir))
     assert hub_cards()["mine"].preset("paper").steps == 5

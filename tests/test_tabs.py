@@ -118,7 +118,7 @@ def test_another_preset_leaves_the_class_and_the_same_one_everything(page: Page)
     choose(page, "label", "star")
     choose(page, "model", "tiny U-ViT")
     expect(page.locator("#verdict")).to_contain_text("tiny U-ViT's own defaults")
-    expect(page.locator("#label input")).to_have_value(named("circle"))
+    expect(page.locator("#label input")).to_have_value(named("dog"))
 
 
 # ---- errors are seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo.catalog.card import cards
+from zoo.catalog.labels import label_names
 from zoo.errors import CheckpointError
 from zoo.sampling import Schedule
-from zoo.training import motions, shapes
-from zoo.training.__main__ import first
+from zoo.training import clips, emoji, recipes
+from zoo.training.__main__ import first, loss_for, trained
 from zoo.training.recipes import RECIPES, diffusion_loss, pictures, videos, weights_path
 from zoo.training.trainer import Plan, fit
 
@@ -39,46 +41,46 @@ def loss(model: nn.Module, step: int) -> Tensor:
     return (model(x)[:, 0] - x.prod(-1) - 1).square().mean()
 
 
-def test_the_data_are_the_same_for_the_same_seed_and_differ_for_another() -> None:
-    one, labels = shapes.batch(20, seed=1, index=3)
-    assert torch.equal(one, shapes.batch(20, 1, 3)[0])
-    assert torch.equal(labels, shapes.batch(20, 1, 3)[1])
-    assert not torch.equal(one, shapes.batch(20, 2, 3)[0])
-    assert one.shape == (20, 3, 64, 64)
-    assert one.abs().max() <= 1
-    assert pictures(5, 1)[0].dtype == torch.uint8
+def test_held_out_pictures_are_others_and_whole_batches_do_not_matter(shipped_drawings: None) -> None:
+    few, labels = pictures(3, 1)
+    assert torch.equal(few, pictures(300, 1)[0][:3])
+    assert torch.equal(labels, pictures(300, 1)[1][:3])
+    assert not torch.equal(few, pictures(3, 2)[0])
+    assert (few.dtype, few.shape) == (torch.uint8, (3, 3, 64, 64))
 
 
-def test_every_class_is_drawn_as_something_else() -> None:
-    drawn = torch.stack([shapes.render(torch.tensor([k]), torch.Generator().manual_seed(0))[0] for k in range(10)])
-    away = torch.cdist(drawn.flatten(1), drawn.flatten(1)) + torch.eye(10) * 1e9
-    assert away.min() > 5
-
-
-def test_every_motion_moves_as_it_is_called() -> None:
-    assert tuple((ROOT / "zoo" / "catalog" / "data" / "motions.txt").read_text().splitlines()) == motions.MOTIONS
-    frames = motions.render(torch.arange(8), torch.zeros(8, dtype=torch.long), torch.Generator().manual_seed(0))
-    assert frames.shape == (8, 16, 3, 64, 64)
-    assert frames.abs().max() <= 1
-    object_ = (frames - frames[:, :, :, :1, :1]).abs().amax(2) > 0.5  # unlike the ground in the corner: (8, 16, 64, 64)
-    axis = torch.arange(64.0)
-    size = object_.flatten(2).sum(-1)
-    x, y = (object_.float() * axis).sum((2, 3)) / size, -(object_.float() * axis[:, None]).sum((2, 3)) / size
-    right, left, up, down, grown, shrunk, jump, swing = ((x, y, size)[k][index] for index, k in enumerate((0, 0, 1, 1, 2, 2, 1, 0)))
-    assert [round(float(way[-1] - way[0])) for way in (right, left, up, down)] == [12, -12, 12, -12]
-    assert grown[-1] > 4 * grown[0]
-    assert shrunk[0] > 4 * shrunk[-1]
-    assert jump[7] - jump[0] > 12
-    assert abs(jump[-1] - jump[0]) < 1
-    assert swing[4] - swing[0] > 7
-    assert swing[0] - swing[11] > 7
-
-
-def test_videos_are_the_same_for_the_same_seed_and_differ_for_another() -> None:
+def test_clips_are_the_same_for_the_same_seed_and_differ_for_another(shipped_drawings: None) -> None:
     one, labels = videos(3, 1)
     assert torch.equal(one, videos(40, 1)[0][:3])
     assert not torch.equal(one, videos(3, 2)[0])
     assert (one.dtype, one.shape, labels.shape) == (torch.uint8, (3, 16, 3, 64, 64), (3,))
+
+
+@pytest.mark.parametrize(("name", "words"), [("emoji", tuple(emoji.CLASSES)), ("clips", clips.LABELS)])
+def test_the_label_lists_that_ship_are_those_of_the_data(name: str, words: tuple[str, ...]) -> None:
+    assert label_names(name) == words
+
+
+def test_every_loss_depends_on_the_step_alone_and_reaches_what_is_trained(shipped_drawings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "POOL", 16)
+    monkeypatch.setattr(recipes, "VIDEOS", 32)
+    vae, judge, film = (trained(cards()[name]) for name in ("tiny-vae", "tiny-vit", "tiny-vivit"))
+    losses = [
+        (vae, recipes.autoencoder_loss(0, 2)), (vae, recipes.decoder_loss(vae, 0, 2)), (judge, recipes.classifier_loss(0, 4)),
+        (film, recipes.video_classifier_loss(0, 2)),
+    ]  # fmt: skip
+    generators = [cards()["tiny-dit"], cards()["tiny-latte"]]
+    losses += [(trained(card), loss_for(card, replace(RECIPES[card.id], batch=2))) for card in generators]
+    for model, loss in losses:
+        torch.manual_seed(1)
+        one = loss(model, 5)
+        torch.manual_seed(2)
+        assert torch.equal(one, loss(model, 5))
+        assert not torch.equal(one, loss(model, 6))
+        one.backward()
+        found = [value.grad for value in model.parameters() if value.grad is not None]
+        assert all(gradient.isfinite().all() for gradient in found)
+        assert max(gradient.abs().max() for gradient in found) > 0
 
 
 def test_high_noise_weighs_more_for_a_video_and_never_less_than_before() -> None:
@@ -134,7 +136,7 @@ def test_a_video_model_begins_with_the_blocks_of_the_model_of_pictures() -> None
     known = load_file(weights_path("tiny-dit"))
     assert torch.equal(latte.blocks[3].mlp.fc1.weight, known["blocks.3.mlp.fc1.weight"].float())
     assert not torch.equal(dit.blocks[3].mlp.fc1.weight, known["blocks.3.mlp.fc1.weight"].float())
-    assert latte.y_embedder.embedding_table.weight.shape == (9, 192)  # its own classes, at random
+    assert latte.y_embedder.embedding_table.weight.shape == (97, 192)  # its own classes, at random
 
 
 def test_every_bundled_model_has_its_recipe() -> None:

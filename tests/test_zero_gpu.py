@@ -156,7 +156,7 @@ def test_programs_on_the_other_ways_in_take_the_quota_of_their_visitor(place: st
 
 
 def test_videos_comparisons_and_looks_at_a_step_come_of_it_too(client: Client, lender: Lender, here: Hub) -> None:
-    _, receipt = client.predict("tiny-latte", "jumps", "", 4, 8, 0, 5, "dpm-solver++", 2.0, api_name="/generate_video")
+    _, receipt = client.predict("tiny-latte", "rocket flies up", "", 4, 8, 0, 5, "dpm-solver++", 2.0, api_name="/generate_video")
     assert receipt["pixels"] == pixels(here, replace(Request.from_dict(receipt["request"])))[0]
     before = len(lender.of("schedule"))
     both = [{"model": "tiny-dit", "label": "star", "seed": 7, "steps": 5}, {"model": "tiny-uvit", "steps": 5}]

@@ -63,7 +63,7 @@ def chosen(numbers: Sequence[int], most: int = MOST_STEPS) -> list[int]:
 def steps_film(hub: Hub, kept: RunSteps) -> StepsFilm:
     """Decode the kept steps of a run, as turns of the job that asks.
 
-    A video moves on by a frame with each step, and plays once at its end. Where decoding is dear, a linear map of the latents shows all
+    A video moves on by a frame with each step, and plays once at its end. Where decoding is costly, a linear map of the latents shows all
     steps but the last.
     """
     request, card = kept.request, hub.card(kept.request.model)
@@ -94,19 +94,19 @@ class _Decoder:
         self.hub, self.name = hub, request.vae
         vae = hub.card(request.vae) if request.vae else None
         self.module, self.scale = (hub.load(vae).module, card.latent.scale) if vae else (None, 1.0)
-        self.dear = vae is not None and hub.whole(vae)
+        self.costly = vae is not None and hub.whole(vae)
         self.factor = 2 ** (len(vae.arch["block_out_channels"]) - 1) if vae else 1
 
     def decoded(self, x: Tensor) -> np.ndarray:
         """All samples, one a turn; a linear map learns from them where it may be needed."""
-        images = np.concatenate(self.hub.engine.all([lambda part=part: self._decode(part) for part in x.split(1)], self.dear))
-        if self.dear:
+        images = np.concatenate(self.hub.engine.all([lambda part=part: self._decode(part) for part in x.split(1)], self.costly))
+        if self.costly:
             self.hub.linear_previews.learn(self.name, x, images)
         return images
 
     def previews(self, samples: Sequence[Tensor]) -> list[np.ndarray]:
         """The samples of each step, a step a turn."""
-        if self.dear:
+        if self.costly:
             return [self.hub.linear_previews.pictures(self.name, part, self.factor) for part in samples]
         return self.hub.engine.all([lambda part=part: self._decode(part) for part in samples])
 

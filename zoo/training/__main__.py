@@ -16,13 +16,14 @@ from zoo.catalog.checkpoint import load_into, read
 from zoo.catalog.environment import cache_folder
 from zoo.catalog.labels import DATA
 from zoo.catalog.store import WEIGHTS
+from zoo.compare import nearest
 from zoo.compare.metrics import JUDGES
 from zoo.engine.hub import Hub
 from zoo.engine.results import check_file, check_folder
 from zoo.errors import ZooError
 from zoo.networks.build import build_module
 from zoo.sampling.schedule import Schedule
-from zoo.training import recipes
+from zoo.training import nearest_data, recipes
 from zoo.training.install import install
 from zoo.training.quality import features, report, sheet
 from zoo.training.recipes import RECIPES, Recipe, weights_path
@@ -50,19 +51,17 @@ def first(card: Card, recipe: Recipe) -> nn.Module:
 
 def loss_for(card: Card, recipe: Recipe) -> recipes.Loss:
     """The loss of a recipe, its data drawn or encoded once."""
-    if recipe.card:
-        return recipes.decoder_loss(trained(card), recipe.seed)
+    print("drawing the training data", file=sys.stderr, flush=True)
     if card.task == "autoencoder":
-        return recipes.autoencoder_loss(recipe.seed)
+        return recipes.decoder_loss(trained(card), recipe.seed) if recipe.frozen else recipes.autoencoder_loss(recipe.seed)
     if card.task == "image-classification":
         return recipes.classifier_loss(recipe.seed)
     if card.task == "video-classification":
         return recipes.video_classifier_loss(recipe.seed)
-    print("encoding the training pictures", file=sys.stderr)
-    encode, batch, lift = (recipes.video_latents, 8, 100.0) if card.video else (recipes.latents, 64, 1.0)
+    encode, lift = (recipes.video_latents, 100.0) if card.video else (recipes.latents, 1.0)
     z, labels = encode(trained(cards()[card.latent.vae]), card.latent.scale)
     schedule, learn_sigma = Schedule.from_card(card.schedule), card.arch.get("learn_sigma", False)
-    return recipes.diffusion_loss(z, labels, schedule, learn_sigma, card.arch["num_classes"], recipe.seed, batch, lift)
+    return recipes.diffusion_loss(z, labels, schedule, learn_sigma, card.arch["num_classes"], recipe.seed, recipe.batch, lift)
 
 
 def main() -> None:
@@ -74,12 +73,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="samples to measure")
     parser.add_argument("--sheet", metavar="PNG", help="write two samples of every class into one picture instead")
     parser.add_argument("--features", action="store_true", help="write a judge's features of held-out data to zoo/catalog/data instead")
+    parser.add_argument("--drawings", action="store_true", help="write what samples are likened to (zoo/compare/nearest.py) instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = RECIPES[arguments.name]
     card = cards()[recipe.card or arguments.name]
     if arguments.measure:
         print(json.dumps(report(Hub(device="cpu"), card, arguments.images), indent=1))
+        return
+    if arguments.drawings:
+        if card.id != nearest.JUDGE:
+            parser.error(f"the features are those of {nearest.JUDGE}: choose it")
+        nearest_data.write(Hub(device="cpu"))
         return
     if arguments.features:
         if card.labels not in JUDGES or JUDGES[card.labels].model != card.id:

@@ -14,22 +14,30 @@ from torch import Tensor, nn
 from zoo.catalog.card import cards
 from zoo.catalog.store import WEIGHTS
 from zoo.sampling.schedule import Schedule
-from zoo.training import motions, shapes
+from zoo.training import clips, emoji
 from zoo.training.trainer import Plan
 
 Loss = Callable[[nn.Module, int], Tensor]
 
 POOL, HELD_OUT = 24_576, 4_096
 """Training pictures drawn once (seed 1), and pictures never trained on (seed 2)."""
-VIDEOS = 3_072
-"""Training videos drawn once (seed 1)."""
+VIDEOS = 6_144
+"""Training clips drawn once (seed 1)."""
 
 
 def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """`count` pictures (count, 3, 64, 64) as uint8 and their labels, drawn in batches of 256."""
-    parts = [shapes.batch(256, seed, index) for index in range(math.ceil(count / 256))]
-    images = torch.cat([((x + 1) * 127.5).round().to(torch.uint8) for x, _ in parts])[:count]
-    return images, torch.cat([y for _, y in parts])[:count]
+    images, labels = torch.empty(count, 3, emoji.SIZE, emoji.SIZE, dtype=torch.uint8), torch.empty(count, dtype=torch.long)
+    for index, start in enumerate(range(0, count, 256)):
+        x, y = emoji.batch(256, seed, index)
+        images[start : start + 256] = levels(x)[: count - start]
+        labels[start : start + 256] = y[: count - start]
+    return images, labels
+
+
+def levels(x: Tensor) -> Tensor:
+    """Pictures in [-1, 1] as uint8."""
+    return ((x + 1) * 127.5).round().to(torch.uint8)
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -41,9 +49,15 @@ def _draw(step: int, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
-def autoencoder_loss(seed: int, batch: int = 16) -> Loss:
-    """Mean absolute error of the reconstruction from a sampled latent, and 1e-3 of the KL divergence a latent number."""
-    images, _ = pictures(POOL // 2, 1)
+def likeness(decoded: Tensor, x: Tensor) -> Tensor:
+    """Absolute and (4 times) squared error of pictures (b, 3, h, w), and the absolute error of their slopes: edges count most."""
+    slopes = sum(F.l1_loss(decoded.diff(dim=axis), x.diff(dim=axis)) for axis in (2, 3))
+    return F.l1_loss(decoded, x) + 4 * F.mse_loss(decoded, x) + slopes
+
+
+def autoencoder_loss(seed: int, batch: int = 8) -> Loss:
+    """Unlikeness of the reconstruction from a sampled latent, and 5e-4 of the KL divergence a latent number."""
+    images, _ = pictures(POOL, 1)
 
     def loss(model: nn.Module, step: int) -> Tensor:
         generator = _draw(step, seed)
@@ -51,41 +65,40 @@ def autoencoder_loss(seed: int, batch: int = 16) -> Loss:
         with torch.autocast("cpu", torch.bfloat16):
             posterior = model.encode(x).latent_dist
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
-            noise = torch.randn(mean.shape, generator=generator)
-            decoded = model.decode(mean + (0.5 * logvar).exp() * noise).sample
+            decoded = model.decode(mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=generator)).sample
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        return F.l1_loss(decoded.float(), x) + 1e-3 * divergence
+        return likeness(decoded.float(), x) + 5e-4 * divergence
 
     return loss
 
 
-def decoder_loss(autoencoder: nn.Module, seed: int, batch: int = 16) -> Loss:
-    """Mean absolute error of the decoded picture and of its slopes, the encoder as it is and its latents a little noised (at
-    most 0.2), so that edges come out straight also where a generator's latents are not quite the encoder's."""
+def decoder_loss(autoencoder: nn.Module, seed: int, batch: int = 8, noise: float = 0.1) -> Loss:
+    """Unlikeness of what is decoded from the means of latents, noised a little (up to `noise`): a generator's are not quite the
+    encoder's."""
     images, _ = pictures(POOL, 1)
     z, _ = latents(autoencoder, 1.0)
 
     def loss(model: nn.Module, step: int) -> Tensor:
         generator = _draw(step, seed)
         chosen = torch.randint(len(images), (batch,), generator=generator)
-        x, level = pixels(images[chosen]), 0.2 * torch.rand(batch, 1, 1, 1, generator=generator)
+        level = noise * torch.rand(batch, 1, 1, 1, generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
             decoded = model.decode(z[chosen] + level * torch.randn(z[chosen].shape, generator=generator)).sample.float()
-        return F.l1_loss(decoded, x) + sum(F.l1_loss(decoded.diff(dim=axis), x.diff(dim=axis)) for axis in (2, 3))
+        return likeness(decoded, pixels(images[chosen]))
 
     return loss
 
 
 def classifier_loss(seed: int, batch: int = 128) -> Loss:
-    """Cross-entropy with label smoothing 0.05 on pictures that are blurred or noised a little in half of the cases."""
-    images, labels = pictures(POOL, 1)
+    """Cross-entropy with label smoothing 0.05; half of each batch is noised a little, a quarter blurred, as decoded samples can be."""
+    images, labels = pictures(2 * POOL, 1)
 
     def loss(model: nn.Module, step: int) -> Tensor:
         generator = _draw(step, seed)
         chosen = torch.randint(len(images), (batch,), generator=generator)
-        x = pixels(images[chosen])
-        half = batch // 2
+        x, half = pixels(images[chosen]), batch // 2
         x[:half] += 0.15 * torch.rand(half, 1, 1, 1, generator=generator) * torch.randn(x[:half].shape, generator=generator)
+        x[-half // 2 :] = F.avg_pool2d(x[-half // 2 :], 3, 1, 1, count_include_pad=False)
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(x).logits
         return F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
@@ -94,27 +107,31 @@ def classifier_loss(seed: int, batch: int = 128) -> Loss:
 
 
 def videos(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The first `count` procedural videos of a seed, uint8 (count, 16, 3, 64, 64), and their motions (count,)."""
-    drawn = [motions.batch(32, seed, index)[:2] for index in range(math.ceil(count / 32))]
-    frames = torch.cat([((part + 1) * 127.5).round().to(torch.uint8) for part, _ in drawn])
-    return frames[:count], torch.cat([labels for _, labels in drawn])[:count]
+    """The first `count` clips of a seed, uint8 (count, 16, 3, 64, 64), and their labels (count,)."""
+    frames = torch.empty(count, clips.FRAMES, 3, emoji.SIZE, emoji.SIZE, dtype=torch.uint8)
+    labels = torch.empty(count, dtype=torch.long)
+    for index, start in enumerate(range(0, count, 32)):
+        x, y = clips.batch(32, seed, index)
+        frames[start : start + 32] = levels(x)[: count - start]
+        labels[start : start + 32] = y[: count - start]
+    return frames, labels
 
 
 @torch.no_grad()
 def video_latents(autoencoder: nn.Module, scale: float) -> tuple[Tensor, Tensor]:
-    """Means of the training videos' latents times scale (n, 16, 4, 16, 16), and their motions."""
+    """Means of the training clips' latents times scale (n, 16, 4, 16, 16), and their labels."""
     found, labels = [], []
     for index in range(VIDEOS // 32):
-        frames, motion, _ = motions.batch(32, 1, index)
+        frames, label = clips.batch(32, 1, index)
         with torch.autocast("cpu", torch.bfloat16):
             mean = autoencoder.encode(frames.flatten(0, 1)).latent_dist.mean.float()
         found.append(mean.unflatten(0, frames.shape[:2]) * scale)
-        labels.append(motion)
+        labels.append(label)
     return torch.cat(found), torch.cat(labels)
 
 
 def video_classifier_loss(seed: int, batch: int = 32) -> Loss:
-    """Cross-entropy with label smoothing 0.05 on videos, half of them noised a little."""
+    """Cross-entropy with label smoothing 0.05 on clips, half of them noised a little."""
     kept, labels = videos(VIDEOS, 1)
 
     def loss(model: nn.Module, step: int) -> Tensor:
@@ -196,24 +213,25 @@ class Recipe:
     plan: Plan
     seed: int = 0
     card: str = ""
-    """The model that this recipe goes on with, from its weights as they are; empty: the one of the recipe's own name, from scratch."""
+    """The model that this recipe goes on with, from its weights as they are; empty: the one of the recipe's own name."""
     frozen: tuple[str, ...] = ()
     """Beginnings of the names of parameters that stay as they are."""
     start: str = ""
     """The bundled model whose weights, where names and shapes agree, are the first values."""
+    batch: int = 32
+    """Latents, or clips, a step of a diffusion model: more, smaller steps learn the drawings sooner than fewer, larger ones."""
 
 
 RECIPES = {
-    "tiny-vae": Recipe(Plan(steps=1600, rate=1e-3, ema=0.99)),
-    "tiny-vae-decoder": Recipe(
-        Plan(steps=4000, rate=1e-3, ema=0.998, decay_share=0.6), card="tiny-vae", frozen=("encoder.", "quant_conv.")
-    ),
-    "tiny-vit": Recipe(Plan(steps=1500, rate=1e-3, ema=0.995)),
-    "tiny-swin": Recipe(Plan(steps=900, rate=1e-3, ema=0.995)),
-    "tiny-dit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
-    "tiny-uvit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
-    "tiny-unet": Recipe(Plan(steps=6000, rate=1e-3)),
-    "tiny-latte": Recipe(Plan(steps=9000, rate=1e-3, matrix_rate=5e-3), start="tiny-dit"),
+    "tiny-vae": Recipe(Plan(steps=2300, rate=1e-3, ema=0.995)),
+    "tiny-vae-decoder": Recipe(Plan(steps=2000, rate=1e-3, ema=0.998), card="tiny-vae", frozen=("encoder.", "quant_conv.")),
+    "tiny-vit": Recipe(Plan(steps=1300, rate=1e-3, matrix_rate=3e-3, ema=0.998)),
+    "tiny-swin": Recipe(Plan(steps=2000, rate=1e-3, matrix_rate=3e-3, ema=0.998)),
+    "tiny-dit": Recipe(Plan(steps=8000, rate=1e-3, matrix_rate=5e-3)),
+    "tiny-dit-more": Recipe(Plan(steps=4000, rate=1e-3, matrix_rate=5e-3), seed=1, card="tiny-dit"),
+    "tiny-uvit": Recipe(Plan(steps=4500, rate=1e-3, matrix_rate=5e-3)),
+    "tiny-unet": Recipe(Plan(steps=4500, rate=1e-3)),
+    "tiny-latte": Recipe(Plan(steps=7000, rate=1e-3, matrix_rate=5e-3), start="tiny-dit", batch=4),
     "tiny-vivit": Recipe(Plan(steps=2400, rate=1e-3, ema=0.99)),
 }
 

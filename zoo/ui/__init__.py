@@ -41,6 +41,7 @@ from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
 from zoo.ui.parts.learn_panel import build_learn_panel
 from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.story_bar import StoryBar
 from zoo.ui.server import doors, event_log, opening, page_files, sessions
 from zoo.ui.server.login.greeting import greet
 from zoo.ui.server.page import REFUSALS, Page
@@ -70,6 +71,7 @@ def build(hub: Hub, *, login: bool = False) -> Page:
         words = "<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>"
         gr.HTML(f"{words}{language.SWITCH}", elem_id="banner")
         who = gr.HTML(elem_id="who", visible=login)
+        stories = StoryBar(hub)
         message = gr.HTML(elem_id="message")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Image", id="image") as stills:
@@ -110,7 +112,7 @@ def build(hub: Hub, *, login: bool = False) -> Page:
         with gr.Row(elem_classes="dropped"):
             dropped = gr.UploadButton("Drop a file", size="sm")
         build_learn_panel()
-        Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
+        Arrival(hub, tabs, message, image, film, beside, grid, look, cards, stories).wire(page, dropped)
         endpoints(hub, looker)
         if login:
             titles = [image.history.title, *([film.history.title] if film else [])]

@@ -36,7 +36,7 @@ window.addEventListener("focus", (event) => {
 }, true);
 document.addEventListener("click", (event) => {  // on a phone what was started comes into view
   const started = event.target.closest("button.go");
-  if (started && narrow()) { started.closest(".tab").scrollIntoView({ behavior: "smooth" }); }
+  if (started && narrow() && !story.pressing) { started.closest(".tab").scrollIntoView({ behavior: "smooth" }); }
 });
 document.addEventListener("click", (event) => {  // so that typing searches at once, instead of adding to the name that stands there
   if (event.target.matches("input[role=combobox]")) { event.target.select(); }
@@ -117,7 +117,8 @@ const describe = () => {
 };
 
 // The address says what is chosen: `tab` and the words of the API. A link that is opened sets all this (on the server, when the page loads).
-const address = { words: {}, tab: null, touched: false };
+// While a story is told, the address is that story's, until somebody touches a control himself (stories.js).
+const address = { words: {}, tab: null, touched: false, story: new URLSearchParams(location.search).get("story") };
 ["pointerdown", "keydown", "drop"].forEach((kind) => window.addEventListener(kind, () => { address.touched = true; }, true));
 const TABS = { Image: "image", Video: "video", Compare: "compare", "Look inside": "look", Models: "models" };
 const tabs = () => [...document.querySelectorAll("[role=tab]")].filter((tab) => inEnglish(tab).trim() in TABS);
@@ -131,7 +132,7 @@ const link = (tab, words) => {
 };
 const chose = (tab, words) => {  // called by gradio whenever a control of a tab changes
   address.words[tab] = words;
-  if (tab === address.tab && address.touched) { history.replaceState(null, "", link(tab, words)); }
+  if (tab === address.tab && address.touched && !address.story) { history.replaceState(null, "", link(tab, words)); }
 };
 const follow = () => {
   const open = tabs().find((tab) => tab.getAttribute("aria-selected") === "true");
@@ -139,9 +140,10 @@ const follow = () => {
   if (!tab || tab === address.tab) { return; }
   const first = address.tab === null, named = new URLSearchParams(location.search).get("tab");
   address.tab = tab;
-  if (!first && named !== tab) { history.pushState(null, "", link(tab, address.words[tab])); }  // the first one is what the server will change
+  if (!first && named !== tab && !address.story) { history.pushState(null, "", link(tab, address.words[tab])); }  // the first one is what the server will change
 };
 window.addEventListener("popstate", () => {
+  if (returnToStory()) { return; }
   const wanted = new URLSearchParams(location.search).get("tab") ?? "image";
   const button = tabs().find((tab) => TABS[inEnglish(tab).trim()] === wanted);
   if (button && wanted !== address.tab) { address.tab = wanted; button.click(); }

@@ -34,6 +34,11 @@ def marks(card: Card) -> list[str]:
     return [f"classes-{card.labels}"] if card.labels and isinstance(card.labels, str) and other_names(card.labels) else []
 
 
+def in_chinese() -> dict[str, str]:
+    """The Chinese name of every class by its own name, of all label lists that have such: for captions, predictions and facts."""
+    return {own: twin for name, names in label_lists().items() for own, twin in zip(names, chinese_names(name), strict=False)}
+
+
 def tables() -> dict[str, bytes]:
     """Files for the browser by name, JSON, one a label list that has other names: the name that each class is listed by, and the others."""
     found = {}

@@ -62,7 +62,7 @@ class GenerateVideo(BaseModel):
     """
 
     model: str = Field(description="The id of a video model of list_models.", examples=["tiny-latte"])
-    label: str | int = Field("", description="A class, by name or number, where the model has classes.", examples=["jumps"])
+    label: str | int = Field("", description="A class, by name or number, where the model has classes.", examples=["rocket flies up"])
     prompt: str = Field("", description="What to show, for a text-to-video model.", examples=["Sunset over the sea."])
     frames: int | None = Field(None, ge=1, le=64, description="How many frames. Left out: as many as the model was trained on.")
     fps: int = Field(8, ge=1, le=60, description="Frames a second.")

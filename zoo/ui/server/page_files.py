@@ -56,7 +56,8 @@ class PageFile:
 def files() -> dict[str, PageFile]:
     """All files by name: those of the folder, the table of each language, and the names of each list's classes. They are read once."""
     found = {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*")) if path.suffix in TYPES}
-    found[f"{language.CHINESE}.json"] = json.dumps(language.table(), ensure_ascii=False, separators=(",", ":")).encode()
+    twins = class_list.in_chinese() | language.table()
+    found[f"{language.CHINESE}.json"] = json.dumps(twins, ensure_ascii=False, separators=(",", ":")).encode()
     found |= class_list.tables()
     return {name: PageFile.of(name, content) for name, content in found.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
+from zoo.compare.nearest import nearest
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures
@@ -23,6 +24,7 @@ from zoo.ui.parts.settings import Settings
 from zoo.ui.tabs.generation import GenerationTab
 
 if TYPE_CHECKING:
+    from zoo.catalog.card import Card
     from zoo.engine.hub import Hub
 
 HELP = {
@@ -84,6 +86,7 @@ class ImageTab(GenerationTab):
         self.offer.build_text([self.settings.model, self.settings.vae], {self.settings.model: lambda: controls.model_choices(self.hub)})
         self._build_steps("")
         self.facts = gr.HTML(elem_id="facts", elem_classes="first")
+        self.nearest = gr.HTML(elem_id="nearest", elem_classes="first")
         self.verdict = gr.HTML(elem_id="verdict", elem_classes="first")
         with gr.Row(elem_classes="actions"):
             self.download = gr.DownloadButton("Download PNG", size="sm", interactive=False, elem_id="download")
@@ -96,7 +99,7 @@ class ImageTab(GenerationTab):
         self.history = History(self.hub, self.visitor)
 
     def _wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt]
+        results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt, self.nearest]
         run = self._wire_run("image", self.files, self.download, results)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
         known = page.load(None, self.visitor, self.visitor, js=KNOWN, **PRIVATE)
@@ -118,7 +121,8 @@ class ImageTab(GenerationTab):
             return markup.facts(request, card.title, name, request.seeds, ending)
 
         yield self.busy() | self.steps_of(None) | {
-            self.last_seed: request.seeds[0], self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting")
+            self.last_seed: request.seeds[0], self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
+            self.nearest: "",
         }  # fmt: skip
         earlier = _earlier(origin, request)
         try:
@@ -130,7 +134,8 @@ class ImageTab(GenerationTab):
                     yield forming | {self.progress: markup.progress_line(item, card)}
                 else:
                     repeat = self._repeat(item, earlier)
-                    yield self.idle() | self._show(list(item.files)) | self.steps_of(item) | self.history.update(visitor) | {
+                    shown = self._show(list(item.files), card, item.images) | self.steps_of(item) | self.history.update(visitor)
+                    yield self.idle() | shown | {
                         self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(repeat, earlier, item),
                     }  # fmt: skip
                     return
@@ -198,20 +203,21 @@ class ImageTab(GenerationTab):
 
     def shown_again(self, path: Path) -> tuple[Path, dict, dict]:
         """The picture, what shows it, and its receipt. Raises MediaError."""
-        return path, self._show([path]), pictures.read_png(path)[1]
+        image, receipt = pictures.read_png(path)
+        return path, self._show([path], self.hub.card(receipt["request"]["model"]), [image]), receipt
 
     def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any, Any]:
         """Say beforehand what a run will cost, or what must be downloaded for it."""
         return self.settings.price(model, count, None, steps, solver, guidance, vae)
 
-    def _show(self, files: list[Path]) -> dict:
+    def _show(self, files: list[Path], card: Card, images: Sequence[np.ndarray]) -> dict:
         names = [str(path) for path in files]
         return {
             self.preview: gr.update(visible=HIDDEN), self.files: names,
             self.gallery: gr.update(value=names, visible=True, columns=markup.columns(len(names)), selected_index=None),
             self.download: gr.update(value=names[0], interactive=True), self.again: gr.update(interactive=True),
             self.link: gr.update(interactive=True),
-            self.receipt: pictures.read_png(names[0])[1],
+            self.receipt: pictures.read_png(names[0])[1], self.nearest: markup.nearest(nearest(self.hub, card, images)),
         }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -11,7 +11,7 @@ import gradio as gr
 from zoo.catalog.card import Card
 from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
-from zoo.engine.request import Progress, Result, first_seed
+from zoo.engine.request import Progress, Result, find_label, first_seed, short
 from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, cost, markup, runs
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
 NOTHING = "nothing"
+WORDS = ("model", "label", "prompt", "seed", "steps", "guidance", "solver", "x", "xs", "y", "ys")
+"""Of an address of the grid."""
 EXAMPLES = {"solver": "dpm-solver++, ddim", "steps": "5,10,25", "guidance": "1-4:1", "eta": "0-1:0.5", "seed": "0-3"}
 EMPTY = '<div class="frame empty"><p>No grid yet. Choose what to vary and press Run.</p></div>'
 DEFAULT = "default"
@@ -126,6 +128,7 @@ class GridTab(runs.RunButtons):
         gr.on([timer.tick, tab.select, *(part.change for part in inputs)], self.price, inputs, prices, queue=False, **PRIVATE)
         self.faster.click(self.hasten, self.model, [self.steps, self.solver], queue=False, **PRIVATE)
         self.save.click(self.keep, self.grid, [self.files, self.note], **PRIVATE)
+        self.address_outputs = [*inputs, *self.chosen.values()]
         self.table.click(self.select, self.grid, [self.facts, self.actions, self.path, self.note], **PRIVATE)
 
     def busy(self) -> dict:
@@ -171,6 +174,30 @@ class GridTab(runs.RunButtons):
             return card.latent.vae if card.latent else ""
         same = [one for one in self.hub.offers if one.generates and one.labels == card.labels and one.video == card.video]
         return ", ".join([one.id for one in same if self.hub.local(one)][:3])
+
+    def addressed(self, words: Mapping[str, str]) -> dict:
+        """What the view shows for the words of an address: model, label, prompt, seed, steps, guidance, solver, the axis x with its values
+        xs, and y with ys. Raises a ZooError that says which word is wrong."""
+        if unknown := sorted(words.keys() - set(WORDS)):
+            raise RequestError(f"The address of a grid has the unknown word {short(unknown[0])}: it may have tab, {', '.join(WORDS)}.")
+        card = self.hub.card(words.get("model", controls.first_generator(self.hub).id))
+        if not card.generates:
+            raise RequestError(f"{card.id} makes no pictures or videos: choose a model that generates.")
+        names = list(card.label_names)
+        label = names[find_label(card, words.get("label", "0"))] if names else None
+        x, y = words.get("x", "steps"), words.get("y", NOTHING)
+        for axis, among in ((x, AXES), (y, (NOTHING, *AXES))):
+            if axis not in among:
+                raise RequestError(f"A grid cannot vary {short(axis)}: choose one of {', '.join(among)}.")
+        rest = [words.get(word, "") for word in ("steps", "guidance", "solver")]
+        values = [x, words.get("xs") or self._example(x, card.id), y, words.get("ys") or self._example(y, card.id)]
+        self.plan(card.id, label, words.get("prompt", "a prompt"), words.get("seed", "0"), *rest, *values)
+        return {
+            self.model: card.id, self.label: gr.update(choices=names, value=label, visible=bool(names)),
+            self.prompt: gr.update(value=words.get("prompt", ""), visible=bool(card.text)), self.seed: words.get("seed", "0"),
+            **dict(zip((self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys), rest + values, strict=True)),
+            **{self.chosen[word]: value for word, value in (("model", card.id), ("x", x), ("y", y))},
+        }  # fmt: skip
 
     def plan(self, model, label, prompt, seed, steps, guidance, solver, x, xs, y, ys) -> Grid:
         """The grid of these values. Raises RequestError."""

@@ -295,12 +295,12 @@ def _strip(recording: Recording, view: View, values: Tensor) -> str:
 
 def examples(card: Card) -> list[tuple[str, str]]:
     """Pictures, or a clip, that are at hand offline: (name, path), the fitting one first."""
-    clip = ("clip: a star jumps", str(DATA / "example-clip.webp"))
+    clip = ("clip: a rocket flies up", str(DATA / "example-clip.webp"))
     if "num_frames" in card.arch:
         return [clip]
     from matplotlib.cbook import get_sample_data
 
-    drawings = [(f"drawing of a {name}", str(DATA / f"example-{name}.png")) for name in ("star", "heart")]
+    drawings = [(f"drawing of a {name}", str(DATA / f"example-{name}.png")) for name in ("fox", "rocket", "star", "heart")]
     photograph = ("photograph of Grace Hopper", str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
     return [*drawings, photograph] if card.arch["input_size"] <= 64 else [photograph, *drawings]
 
