@@ -9,7 +9,10 @@ from zoo.backbones.layers import Attention, Mlp, PatchEmbed, sincos_2d, timestep
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Scale and shift tokens (b, n, d) by one vector (b, d) each, as adaLN does."""
+    """Scale and shift tokens (b, n, d) by one vector (b, d) each, as adaLN does: in float32 rounded twice as the authors' code does, for
+    the sake of equal numbers, in a half precision at once."""
+    if x.dtype == torch.float32:
+        return x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
     return torch.addcmul(shift.unsqueeze(1), x, 1 + scale.unsqueeze(1))
 
 
@@ -61,11 +64,11 @@ class DiTBlock(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """adaLN, then a linear map from tokens (b, n, d) to patches (b, n, p q c)."""
+    """adaLN, then a linear map from tokens (b, n, d) to patches (b, n, p q c); norm: before it, LayerNorm without weights where None."""
 
-    def __init__(self, hidden_size: int, patch_size: int, out_channels: int) -> None:
+    def __init__(self, hidden_size: int, patch_size: int, out_channels: int, norm: nn.Module | None = None) -> None:
         super().__init__()
-        self.norm_final = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
+        self.norm_final = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6) if norm is None else norm
         self.linear = nn.Linear(hidden_size, patch_size * patch_size * out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
 
@@ -75,7 +78,7 @@ class FinalLayer(nn.Module):
 
 
 def initialize(model: nn.Module) -> None:
-    """Initialise a DiT or Latte for training: Xavier linears, zeroed modulations and output (DiT models.py)."""
+    """Initialise a DiT or a relative of it for training: Xavier linears, zeroed modulations and output (DiT models.py)."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -85,34 +88,43 @@ def initialize(model: nn.Module) -> None:
             nn.init.normal_(module.weight, std=0.02)
         elif isinstance(module, nn.Conv2d):
             nn.init.xavier_uniform_(module.weight.flatten(1))
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     for embedder in (m for m in model.modules() if isinstance(m, TimestepEmbedder)):
         nn.init.normal_(embedder.mlp[0].weight, std=0.02)
         nn.init.normal_(embedder.mlp[2].weight, std=0.02)
-    for layer in (m for m in model.modules() if isinstance(m, (DiTBlock, FinalLayer))):
-        nn.init.zeros_(layer.adaLN_modulation[1].weight)
+    for layer in (m for m in model.modules() if hasattr(m, "adaLN_modulation")):
+        nn.init.zeros_(layer.adaLN_modulation[-1].weight)
     for layer in (m for m in model.modules() if isinstance(m, FinalLayer)):
         nn.init.zeros_(layer.linear.weight)
 
 
 class AdaLN(nn.Module):
-    """What DiT and Latte share: the time and the class enter through the vectors of every block (adaLN) and nowhere else."""
+    """What DiT and its relatives share: the time and the class enter through the vectors of every block (adaLN)."""
 
     t_embedder: TimestepEmbedder
     y_embedder: LabelEmbedder | None
     blocks: nn.ModuleList
-    final_layer: FinalLayer
+    final_layer: nn.Module
+
+    @property
+    def modulated(self) -> tuple[nn.Module, ...]:
+        """Everything that has an adaLN_modulation, in the order in which it runs: the blocks, then the final layer."""
+        return (*self.blocks, self.final_layer)
+
+    def condition(self, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The time and the class as one vector: t (b,), y (b,) long -> (b, d)."""
+        c = self.t_embedder(t)
+        return c if self.y_embedder is None else c + self.y_embedder(y)
 
     def modulation(self, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The vectors of all blocks, then of the final layer, side by side: t (b,), y (b,) long -> (b, m), m = 6 d depth + 2 d."""
-        c = self.t_embedder(t)
-        if self.y_embedder is not None:
-            c = c + self.y_embedder(y)
-        return torch.cat([part.adaLN_modulation(c) for part in (*self.blocks, self.final_layer)], dim=1)
+        """The vectors of all blocks, then of the final layer, side by side: t (b,), y (b,) long -> (b, m), m = 6 d depth + 2 d in a DiT."""
+        c = self.condition(t, y)
+        return torch.cat([part.adaLN_modulation(c) for part in self.modulated], dim=1)
 
     def by_part(self, modulation: Tensor) -> tuple[Tensor, ...]:
-        """The vectors (b, 6 d) of each block and (b, 2 d) of the final layer, from those of all of them (b, m)."""
-        return modulation.split([part.adaLN_modulation[1].out_features for part in (*self.blocks, self.final_layer)], dim=1)
+        """The vectors of each block, (b, 6 d) in a DiT, and (b, 2 d) of the final layer, from those of all of them (b, m)."""
+        return modulation.split([part.adaLN_modulation[1].out_features for part in self.modulated], dim=1)
 
 
 class DiT(AdaLN):

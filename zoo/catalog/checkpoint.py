@@ -148,7 +148,7 @@ class Fit:
     """How a state dict lies on a module: what each of its tensors is made of, and what is at fault."""
 
     def __init__(self, module: nn.Module, module_state: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-        self.state, self.made_of, self.tables = state, sources(state), {}
+        self.state, self.made_of, self.tables = state, _without(sources(state), getattr(module, "beside", ())), {}
         if any(len(parts) > 1 for parts in self.made_of.values()):  # this layout leaves out what can be computed
             self.tables = {key: value for key, value in getattr(module, "tables", dict)().items() if key not in self.made_of}
         self.shapes = {key: _shape(state, parts) for key, parts in self.made_of.items()}
@@ -176,6 +176,11 @@ class Fit:
             parts = [part.to(target.dtype) for part in parts]  # joined after, and only if several: a copy in float32 costs memory
             values[key] = (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(target.shape)
         module.load_state_dict(values, assign=any(value.is_meta for value in module_state.values()))
+
+
+def _without(made_of: dict[str, tuple[str, ...]], beside: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Leave out what a family's files hold for its training alone, by the beginnings of the keys."""
+    return {key: parts for key, parts in made_of.items() if not key.startswith(beside)}
 
 
 def _shape(state: Mapping[str, Tensor], parts: tuple[str, ...]) -> tuple[int, ...]:
