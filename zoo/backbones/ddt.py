@@ -53,7 +53,7 @@ class FeedForward(nn.Module):
 
 
 class DDTBlock(nn.Module):
-    """Transformer block whose normalisations are shifted, scaled and gated by a condition (b, 1 or n, d): one for all tokens, or one each."""
+    """Transformer block whose normalisations are shifted, scaled and gated by a condition (b, 1 or n, d), one for all tokens or each."""
 
     def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class DDT(nn.Module):
 
     def __init__(
         self,
-        input_size: int = 32,
+        input_size: int = 32,  # noqa: ARG002 - a word of the card: a square of any size will do
         patch_size: int = 2,
         in_channels: int = 4,
         hidden_size: int = 1152,

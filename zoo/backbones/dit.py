@@ -130,6 +130,9 @@ class AdaLN(nn.Module):
 class DiT(AdaLN):
     """Diffusion transformer over a square picture or latent; the class and the time enter through adaLN only."""
 
+    trained_as = "DiT"
+    """How the settings of a training call it: a SiT's keys are the same."""
+
     def __init__(
         self,
         input_size: int = 32,

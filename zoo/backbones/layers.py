@@ -94,7 +94,7 @@ class Attention(nn.Module):
 
 
 class NormedAttention(Attention):
-    """Attention whose queries and keys are normalised in each head (norm: width of a head -> module), then turned where angles are given."""
+    """Attention whose queries and keys are normalised in each head, then turned where angles are given; norm: width of a head -> module."""
 
     def __init__(self, hidden_size: int, num_heads: int, qkv_bias: bool, norm: Callable[[int], nn.Module]) -> None:
         super().__init__(hidden_size, num_heads, qkv_bias)

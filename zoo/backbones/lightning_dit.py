@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.dit import AdaLN, FinalLayer, LabelEmbedder, TimestepEmbedder, initialize, modulate
-from zoo.backbones.layers import (
-    Mlp, NormedAttention, PatchEmbed, RMSNorm, SwiGLU, halves_by_axis, sincos_2d, turning, unpatchify,
-)  # fmt: skip
+from zoo.backbones.layers import Mlp, NormedAttention, PatchEmbed, RMSNorm, SwiGLU, halves_by_axis, sincos_2d, turning, unpatchify
 
 
 def plain_norm(width: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""SiT (Ma et al., arXiv 2401.08740): DiT's network trained to say how a sample moves along a flow, as willisma/SiT models.py computes it."""
+"""SiT (Ma et al., arXiv 2401.08740): DiT's network, which says how a sample moves along a flow, as willisma/SiT models.py computes it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from zoo.backbones.dit import DiT
 
 class SiT(DiT):
     """Scalable interpolant transformer: tree, keys and shapes are DiT's, the answer is a velocity."""
+
+    trained_as = "SiT"
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None, modulation: Tensor | None = None) -> Tensor:
         """Predict the velocity dx/dt, t being 1 at the data.

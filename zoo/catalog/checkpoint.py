@@ -130,6 +130,7 @@ def load_into(
     files = [] if isinstance(source, Mapping) else [Path(source)] if isinstance(source, (Path, str)) else source
     label = " with ".join(map(str, files)) or "This state dict"
     every = every_candidate(files) if files else candidates(source, label)
+    _same_meaning(module, every[0].trained_as, label)
     module_state, nearest = module.state_dict(), None
     some = [one for one in every if len(one.state) * 3 > len(module_state)] or every[:1]
     for one in named(some, name, label) if name else some:
@@ -142,6 +143,16 @@ def load_into(
         if nearest is None or len(fit.shapes.keys() & module_state.keys()) > len(nearest.shapes.keys() & module_state.keys()):
             nearest = fit
     raise nearest.error(label, type(module).__name__, module_state)
+
+
+def _same_meaning(module: nn.Module, trained_as: str, label: str) -> None:
+    """Raise CheckpointError where a DiT and a SiT would be taken for each other: every key fits, and the answers mean other things."""
+    own = getattr(module, "trained_as", "")
+    if own and trained_as and own != trained_as:
+        raise CheckpointError(
+            f"{label} does not fit this {type(module).__name__}: it was trained as a {trained_as} by the settings beside its weights. The "
+            f"keys of a DiT and a SiT are the same, but one answers the noise and the other a velocity: load it as a {trained_as}."
+        )
 
 
 class Fit:

@@ -40,7 +40,7 @@ def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
     """Read what a file holds; name: the weights that somebody chose. Raises CheckpointError where no part of it is a network of ours."""
     files = weights_in(file)
     every = checkpoint.every_candidate(files)
-    recognised = {id(weights): found for weights in every if (found := recognise(weights.state))}
+    recognised = {id(weights): found for weights in every if (found := recognise(weights.state, weights.trained_as))}
     for weights in named(every, name, str(file)) if name else every:
         if id(weights) in recognised:
             found = told_beside(files[0], recognised[id(weights)])

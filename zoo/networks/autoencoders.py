@@ -18,12 +18,13 @@ LARGE = 10_000_000
 
 
 def build(arch: dict) -> nn.Module:
-    """Build diffusers' AutoencoderKL, randomly initialised, from its words: block_out_channels, layers_per_block,
-    latent_channels, norm_num_groups, sample_size, mid_block_add_attention."""
+    """Build diffusers' AutoencoderKL, randomly initialised, from its words: block_out_channels, layers_per_block, latent_channels,
+    norm_num_groups, sample_size, mid_block_add_attention; down_block_types and up_block_types where a level attends, as VA-VAE's last."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     stages = len(arch["block_out_channels"])
-    return AutoencoderKL(down_block_types=("DownEncoderBlock2D",) * stages, up_block_types=("UpDecoderBlock2D",) * stages, **arch)
+    plain = {"down_block_types": ("DownEncoderBlock2D",) * stages, "up_block_types": ("UpDecoderBlock2D",) * stages}
+    return AutoencoderKL(**plain | dict(arch))
 
 
 def build_temporal(arch: dict) -> nn.Module:
