@@ -54,6 +54,10 @@ def nearest(found: Architecture, cards: Mapping[str, Card], like: str = "") -> C
     same = [card for card in cards.values() if card.family == found.family and (card.weights[0].origin != "own" or card.id == like)]
     if like:
         same = [card for card in same if card.id == like]
+    if not same and not like:
+        raise RequestError(
+            f"No model here is of the family {found.family}, whose card would tell the rest: write a card for this file by hand."
+        )
     if not same:
         raise RequestError(f"There is no model {like[:60]!r} of the family {found.family}: leave --like out, or name another.")
 
@@ -118,10 +122,10 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
             raise RequestError(f"{arch['num_heads']} heads do not divide a width of {arch['hidden_size']}: give another number.")
     if "input_size" in found.unknown:
         arch["input_size"] = base.arch["input_size"] if answers.input_size is None else answers.input_size
-        if not 0 < arch["input_size"] <= LARGEST or arch["input_size"] % arch["patch_size"]:
+        patch = arch.get("patch_size", 1)
+        if not 0 < arch["input_size"] <= LARGEST or arch["input_size"] % patch:
             raise RequestError(
-                f"{arch['input_size']} to a side cannot be cut into patches of {arch['patch_size']}: give a multiple of "
-                f"{arch['patch_size']}, {LARGEST:,} at most."
+                f"{arch['input_size']} to a side cannot be cut into patches of {patch}: give a multiple of {patch}, {LARGEST:,} at most."
             )
     elif answers.input_size not in (None, arch["input_size"]):
         raise RequestError(f"Its weights say that it takes {arch['input_size']} to a side, not {answers.input_size}: leave the size out.")
@@ -131,7 +135,8 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     title = " ".join("".join(sign if sign.isprintable() else " " for sign in answers.name).split())[:TITLE].strip()
     zoo: dict[str, Any] = {"title": title or identity, "family": found.family, "task": found.task, "arch": arch}
     if found.task in GENERATORS:
-        zoo["schedule"] = _schedule(answers.schedule) if answers.schedule else dict(base.schedule)
+        usual = ",".join(map(str, base.schedule.values()))
+        zoo["schedule"] = dict(base.schedule) if answers.schedule in ("", usual) else _schedule(answers.schedule)
         guidable = found.task.startswith("text") or (arch["num_classes"] and arch.get("null_label", True))
         zoo["guidance"], zoo["sampling"] = asdict(base.guidance if guidable else Guidance()), asdict(base.sampling)
         if arch["in_channels"] != 3 or answers.vae:
@@ -147,6 +152,8 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     head = {"license": "unknown", "library_name": "pytorch", "zoo": zoo}
     said = [f"the architecture is read off the keys and shapes of `{zoo['weights'][0]['file']}`"]
     said += [f"what they do not tell is as on the card `{base.id}`, unless it was said at the import"]
+    if "family" in found.unknown:
+        said += ["a SiT has the same keys as a DiT, and nothing said which this is: should it draw only noise, import it like a SiT"]
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n\nImported on this machine: {'; '.join(said)}.\n"
     )

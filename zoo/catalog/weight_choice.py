@@ -96,9 +96,9 @@ def candidates(content: Any, label: str) -> list[Candidate]:
     ranks = {word: rank for rank, word in enumerate(HOLDERS)}
 
     def order(one: Candidate) -> tuple[bool, int, int]:
-        last = one.name.split(".")[-1]
-        number = re.search(r"\d+$", last)  # JiT averages twice, and draws with model_ema1
-        return not one.averaged, ranks.get(last, 0 if not one.name else len(ranks)), int(number[0]) if number else 0
+        rank = ranks.get(one.name.split(".")[-1], 0 if not one.name else len(ranks))
+        number = re.search(r"ema(\d)(\.|$)", one.name)  # JiT averages twice, and draws with model_ema1
+        return not one.averaged, rank, int(number[1]) if number else 0
 
     return sorted(every, key=order)
 
