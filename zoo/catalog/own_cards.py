@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 
 from zoo.catalog.architectures import Architecture
-from zoo.catalog.card import GENERATORS, SCHEDULES, Card, Guidance, cards, parse
+from zoo.catalog.card import GENERATORS, Card, cards, parse
 from zoo.catalog.files import atomic_write
+from zoo.catalog.sampling_words import FLOW, SCHEDULES, Guidance
 from zoo.errors import CardError, RequestError
 
-NUMBERS = {"linear": (0.0001, 0.02, 1000), "scaled-linear": (0.00085, 0.012, 1000), "vp-sde": (0.1, 20)}
-"""The usual numbers of every schedule: DiT and Latte; U-ViT on latents; U-ViT on pixels."""
+NUMBERS = {"linear": (0.0001, 0.02, 1000), "scaled-linear": (0.00085, 0.012, 1000), "vp-sde": (0.1, 20), "flow": ("data",)}
+"""The usual numbers of every schedule: DiT and Latte; U-ViT on latents; U-ViT on pixels; SiT."""
 LARGEST = 10_000
 """Pixels or latents to a side, and the factor of latents."""
 TITLE = 80
@@ -37,7 +38,8 @@ class Answers:
     num_heads: int | None = None
     input_size: int | None = None
     schedule: str = ""
-    """linear | scaled-linear | vp-sde, and where they are not the usual ones its numbers, between commas."""
+    """linear | scaled-linear | vp-sde | flow, and where they are not the usual ones its numbers, between commas; of a flow data or noise,
+    shift and noise scale."""
     vae: str = ""
     scale: float | None = None
 
@@ -135,8 +137,12 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     title = " ".join("".join(sign if sign.isprintable() else " " for sign in answers.name).split())[:TITLE].strip()
     zoo: dict[str, Any] = {"title": title or identity, "family": found.family, "task": found.task, "arch": arch}
     if found.task in GENERATORS:
-        usual = ",".join(map(str, base.schedule.values()))
-        zoo["schedule"] = dict(base.schedule) if answers.schedule in ("", usual) else _schedule(answers.schedule)
+        zoo["schedule"] = _schedule(answers.schedule) if answers.schedule else dict(base.schedule)
+        if (zoo["schedule"]["kind"] == "flow") != (base.schedule["kind"] == "flow"):
+            raise RequestError(
+                f"{base.id} {_walks(base.schedule)} and this model {_walks(zoo['schedule'])}: name a card that does so, too."
+            )
+        zoo |= {"prediction": base.prediction} if base.prediction else {}
         guidable = found.task.startswith("text") or (arch["num_classes"] and arch.get("null_label", True))
         zoo["guidance"], zoo["sampling"] = asdict(base.guidance if guidable else Guidance()), asdict(base.sampling)
         if arch["in_channels"] != 3 or answers.vae:
@@ -182,6 +188,8 @@ def _labels(arch: dict[str, Any], found: Architecture, base: Card, names: Sequen
 def _schedule(text: str) -> dict[str, Any]:
     kind, *numbers = (word.strip() for word in text.split(","))
     try:
+        if kind == "flow":
+            return _flow(numbers)
         if kind not in SCHEDULES:
             raise ValueError
         values = [float(number) for number in numbers] or NUMBERS[kind]
@@ -194,11 +202,23 @@ def _schedule(text: str) -> dict[str, Any]:
         if not bounds:
             raise ValueError
     except ValueError:
-        usual = " or ".join(",".join(map(str, (name, *NUMBERS[name]))) for name in SCHEDULES)
+        usual = " or ".join(",".join(map(str, (name, *NUMBERS[name]))) for name in NUMBERS)
         raise RequestError(
             f"The schedule {text[:60]!r} is not understood: give {usual}, or such a one with other numbers that rise."
         ) from None
     return schedule
+
+
+def _flow(words: Sequence[str]) -> dict[str, Any]:
+    time, *numbers = words or NUMBERS["flow"]
+    values = [float(number) for number in numbers]
+    if time not in ("data", "noise") or len(values) > 2 or not all(0 < value <= 1000 for value in values):
+        raise ValueError
+    return {"kind": "flow", "time": time} | dict(zip(FLOW[1:], values, strict=False))
+
+
+def _walks(schedule: Mapping[str, Any]) -> str:
+    return "follows a flow" if schedule["kind"] == "flow" else "predicts noise"
 
 
 def slug(name: str) -> str:

@@ -134,6 +134,6 @@ def _facts(card: Card, frames: int) -> dict[str, str]:
     )
     return {
         "tokens": tokens, "depth": depth, "width": str(arch["hidden_size"]), "heads": str(heads), "time and class": enters, "skips": skips,
-        "schedule": f"{kind} {', '.join(f'{number:g}' for number in numbers)}",
+        "schedule": f"{kind} {', '.join(word if isinstance(word, str) else f'{word:g}' for word in numbers)}",
         "variance": "learned" if arch.get("learn_sigma") or card.family == "latte-t2v" else "fixed",
     }  # fmt: skip

@@ -67,5 +67,5 @@ def with_tables(card: Card, request: Request, module: nn.Module, forward: Callab
     if not isinstance(module, AdaLN):
         return forward or module
     schedule = Schedule.from_card(card.schedule)
-    options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
+    options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing, card.sampling.last_step_size)
     return ModulationTables(module, told_times(schedule, request.solver, request.steps, **options), forward)

@@ -18,6 +18,7 @@ from zoo.catalog.store import sha256
 from zoo.engine.byte_cache import ByteCache
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, Request, Result, short
+from zoo.engine.walk import passes
 from zoo.errors import MediaError, RequestError
 from zoo.inside import attention, modulation
 from zoo.inside.attention import record_attention
@@ -27,7 +28,7 @@ from zoo.media import clips, photographs, pictures, receipts
 from zoo.networks import autoencoders
 from zoo.networks.out_of_distribution import DataDistance, held_out, judge_of
 from zoo.networks.preparation import prepare, prepared
-from zoo.sampling import Level, Schedule, Trace, denoise
+from zoo.sampling import Schedule, Trace, read_clean
 
 BUDGET, RUNS = 1 << 30, 256 << 20
 """Bytes of recordings, and of runs, that are kept for all visitors together, the least recently used leaving first."""
@@ -236,9 +237,8 @@ class Looker:
         module = self.hub.load(card).module
         autoencoder = self.hub.load(self.hub.card(request.vae)).module if request.vae else None
         x, schedule = trace.inputs[index].to(self.hub.device), Schedule.from_card(card.schedule)
-        tau = (trace.times[index] - schedule.time_shift) / schedule.time_scale
-        level = Level.at(schedule, tau)._replace(t=trace.times[index])
-        extra, rows = extra_of(card), 1 if request.guidance == 1 else 2
+        t = trace.times[index]
+        extra, rows = extra_of(card), passes(card, request, [t])[0]
         row = 1 if free and rows == 2 else 0
 
         def run_pass() -> Recording:
@@ -250,8 +250,8 @@ class Looker:
                 modulation.record_skips(module, scales) as skips,
                 record_attention(module, recorded) as maps,
             ):
-                step = denoise(predict, x, level)
-            pixels = autoencoders.decode(autoencoder, step.x0, card.latent.scale) if autoencoder is not None else step.x0
+                clean = read_clean(predict, x, schedule, t, card.prediction or None)
+            pixels = autoencoders.decode(autoencoder, clean, card.latent.scale) if autoencoder is not None else clean
             inputs = pictures.to_uint8(pixels[0] if card.video else pixels)
             own = {k: one.chunk(rows)[row].clone() for k, one in maps.items()}
             return Recording(card, inputs, tokens, layers, own, extra, skips=skips or None)
@@ -259,9 +259,9 @@ class Looker:
         return self._alone(run_pass)
 
     def levels(self, run: Run) -> list[float]:
-        """Half the log of the signal-to-noise ratio at each step of a run, rising."""
+        """Half the log of the signal-to-noise ratio at each step of a run: rising, unless its solver goes back and forth as dopri5."""
         schedule = Schedule.from_card(self.hub.card(run.request.model).schedule)
-        return [schedule.half_log_snr((t - schedule.time_shift) / schedule.time_scale) for t in run.trace.times]
+        return [schedule.told_half_log_snr(t) for t in run.trace.times]
 
     def nearest_level(self, run: Run, wanted: float) -> int:
         """The step of a run at which the noise is nearest to a level."""
