@@ -20,7 +20,7 @@ from zoo.catalog.key_maps import sources
 from zoo.inside.attention import record_attention
 from zoo.inside.modulation import modulations
 from zoo.networks import autoencoders
-from zoo.sampling import guided
+from zoo.sampling import Schedule, guided, sample
 
 FOLDER = Path(__file__).parent / "golden" / "flow"
 FORWARD = json.loads((FOLDER / "forward.json").read_text())
@@ -142,13 +142,17 @@ def test_a_run_whose_encoder_works_at_every_third_step_is_the_authors() -> None:
         encoded.append(steps)
         return module.encode(x, t, y)
 
+    schedule, interval = Schedule.from_card(case["schedule"]), tuple(case["guidance_interval"])
     kept = KeptEncoder(module, case["encoder_every"], encode)
-    alone = guided(kept, theirs["labels"], 1.0)
-    both = guided(kept, theirs["labels"], case["guidance"], null_label=case["null_label"])
-    x, ends = theirs["x"], [*case["times"][1:], 1.0]
-    for steps, (t, end, with_guidance) in enumerate(zip(case["times"], ends, case["guided_evaluations"], strict=True)):
-        x = x + (end - t) * (both if with_guidance else alone)(x, torch.full((len(x),), t))
-        assert away(x, theirs["samples"][steps]) < 1e-5
+    how = (case["guidance_channels"], case["null_label"], interval, schedule, case["guidance_interval_open"])
+    predict = guided(kept, theirs["labels"], case["guidance"], *how)
+    options = {"prediction": case["prediction"], "last_step_size": case["last_step_size"]}
+    steps = 0
+    for step, x, x0 in zip(
+        sample(predict, theirs["x"], schedule, "euler", case["steps"], **options), theirs["samples"], theirs["x0s"], strict=True
+    ):
+        assert max(away(step.x, x), away(step.x0, x0)) < 1e-5
+        steps += 1
     assert encoded == [step for step, ran in enumerate(case["encoder_ran"]) if ran]
 
 

@@ -67,7 +67,7 @@ class Attend(nn.Module):
     """softmax(q k^T / sqrt(d) + bias) v for q, k, v (b, k, n, d), bias (k, n, n) or none: no parameters, so that a recorder can hook it."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias[None])  # of four axes: so it is fused
 
 
 class Attention(nn.Module):

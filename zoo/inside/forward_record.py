@@ -77,9 +77,18 @@ def layers_of(card: Card, frames: int | None = None) -> tuple[Layer, ...]:
         return tuple(Layer(f"{k}, {kinds[k % 2][1]}", kinds[k % 2][0], grid, heads) for k in range(depth))
     half = depth // 2
     names = [str(k) for k in range(depth)]
+    if card.family == "mdt":
+        names = _of_mdt(depth, arch.get("decode_layer", 4), arch.get("version", 2))
     if card.family == "u-vit":
         names = [f"{k}, in" for k in range(half)] + [f"{half}, middle"] + [f"{k}, out" for k in range(half + 1, 2 * half + 1)]
     return tuple(Layer(name, "full", grid, heads) for name in names)
+
+
+def _of_mdt(depth: int, decoder: int, version: int) -> list[str]:
+    """An MDT of version 2 has two halves, and one block less where the decoder leaves an odd number."""
+    half = (depth - decoder) // 2
+    kinds = ["encoder"] * (depth - decoder) if version == 1 else ["in"] * half + ["out"] * half
+    return [f"{number}, {kind}" for number, kind in enumerate([*kinds, *["decoder"] * decoder])]
 
 
 def _windows(arch: Mapping, rows: int, columns: int) -> list[Layer]:

@@ -32,8 +32,8 @@ from zoo.sampling import Schedule, Trace, read_clean
 
 BUDGET, RUNS = 1 << 30, 256 << 20
 """Bytes of recordings, and of runs, that are kept for all visitors together, the least recently used leaving first."""
-DIFFUSION = ("dit", "u-vit", "latte")
-"""Families of generators whose attention can be recorded."""
+DIFFUSION = ("dit", "u-vit", "latte", "sit", "repa", "lightning-dit", "mdt")
+"""Families of generators into which one can look: all layers have the same tokens, which a convolution makes of patches."""
 TOP = 5
 """Predictions that are named."""
 
@@ -288,7 +288,7 @@ class Looker:
             raise RequestError(
                 f"{card.id} looks at pictures: bring one." if not seeing else f"{card.id} makes pictures: look into a generation of it."
             )
-        raise RequestError(f"{card.id} ({card.family}) has no attention that can be recorded: choose one such as {known}.")
+        raise RequestError(f"{card.id} ({card.family}) has no attention that can be recorded here: choose one such as {known}.")
 
     def _alone(self, work: Callable[[], Any]) -> Any:
         """Do something with a module that is hooked meanwhile, so that nobody else's pass is recorded."""

@@ -53,7 +53,8 @@ def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
     the same."""
     tokens, rows = Tokens(), 1
     projection = next(part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Conv3d)))
-    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) and attentions(part)]
+    idle = [getattr(module, name) for name in getattr(module, "training_only", ())]
+    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList) and part not in idle and len(part) and attentions(part)]
     outer = [one for one in stacks if not any(one is not other and one in set(other.modules()) for other in stacks)]
     kernel = (1, *projection.kernel_size)[-3:]
     timed = hasattr(module, "temp_embed")
