@@ -17,6 +17,7 @@ from zoo.backbones.ddt import KeptEncoder
 from zoo.catalog.architectures import recognise
 from zoo.catalog.checkpoint import load_into
 from zoo.catalog.key_maps import sources
+from zoo.errors import CheckpointError
 from zoo.inside.attention import record_attention
 from zoo.inside.modulation import modulations
 from zoo.networks import autoencoders
@@ -231,7 +232,7 @@ def test_what_is_read_off_a_small_model_builds_it_again(name: str) -> None:
 
 
 @torch.no_grad()
-def test_va_vae_is_an_autoencoder_of_diffusers_by_its_keys() -> None:
+def test_va_vae_is_an_autoencoder_of_diffusers_by_its_keys(tmp_path: Path) -> None:
     theirs, case = numbers("vavae"), AUTOENCODER
     keys = {ours: parts[0] for ours, parts in sources(numbers(case["model"])).items()}
     assert {theirs: ours for ours, theirs in keys.items()} == FORWARD["ldm_autoencoder"]
@@ -242,3 +243,22 @@ def test_va_vae_is_an_autoencoder_of_diffusers_by_its_keys() -> None:
     torch.testing.assert_close(posterior.mean, theirs["mean"], atol=2e-5, rtol=0)
     torch.testing.assert_close(posterior.logvar, theirs["logvar"], atol=2e-5, rtol=0)
     torch.testing.assert_close(autoencoder.decode(theirs["z"]).sample, theirs["decoded"], atol=2e-5, rtol=0)
+    torch.save({"mean": theirs["stats_mean"], "std": theirs["stats_std"]}, tmp_path / "latents_stats.pt")
+    autoencoders.attach_statistics(autoencoder, tmp_path / "latents_stats.pt")
+    ours = autoencoders.decode(autoencoder, theirs["z"], 1.0)
+    torch.testing.assert_close(ours, theirs["decoded_of_normalised"].clamp(-1, 1), atol=2e-5, rtol=0)
+    noise = theirs["noise"] * (0.5 * theirs["logvar"]).exp() / theirs["stats_std"]
+    torch.testing.assert_close(autoencoders.encode(autoencoder, theirs["image"], 1.0) + noise, theirs["normalised"], atol=5e-5, rtol=0)
+    again = autoencoders.encode(autoencoder, autoencoders.decode(autoencoder, theirs["z"], 2.0), 2.0)
+    assert again.shape == theirs["z"].shape
+    assert "latent_mean" not in autoencoder.state_dict()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"mean": torch.zeros(3), "std": torch.ones(3)}, {"mean": torch.zeros(8)}, {"mean": torch.zeros(8), "std": torch.zeros(8)}, [1]],
+)
+def test_statistics_that_are_none_are_refused(content: object, says, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "latents_stats.pt")
+    with says(CheckpointError, "latents_stats.pt", "fetch it again"):
+        autoencoders.attach_statistics(autoencoders.build(AUTOENCODER["diffusers_config"]), tmp_path / "latents_stats.pt")
