@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from zoo import backbones
+from zoo.__main__ import main
 from zoo.catalog.card import Card, cards
+from zoo.catalog.own_cards import own_cards
 from zoo.engine.hub import Hub
 from zoo.engine.request import Request, Result
 from zoo.engine.verify import admit
@@ -91,6 +94,19 @@ def test_sources_sizes_digests_and_licences_are_those_that_were_seen() -> None:
     }  # fmt: skip
     assert CARDS["vavae-f16d32"].weights[0].also == (STATISTICS,)
     assert "dead since July 2026" in CARDS["jit-b-16-256"].prose
+
+
+@pytest.mark.parametrize("kind", ["settings", "name", "like", "nothing"])
+def test_a_sit_is_imported_as_one_where_anything_says_so(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATCHWORK_CACHE", str(tmp_path / "cache"))
+    arch = {"input_size": 8, "patch_size": 2, "in_channels": 4, "hidden_size": 32, "depth": 2, "num_heads": 2, "num_classes": 10}
+    args = {"args": {"path_type": "Linear", "prediction": "velocity"}} if kind == "settings" else {}
+    path = tmp_path / ("my SiT.pt" if kind == "name" else "mine.pt")
+    torch.save({"ema": backbones.build("sit", arch).state_dict()} | args, path)
+    assert main(["import", str(path), "--heads", "2", "--name", "mine", *(["--like", "sit-s-2-256"] if kind == "like" else [])]) == 0
+    card = own_cards(tmp_path / "cache" / "cards")["mine"]
+    assert (card.family, card.schedule["kind"]) == (("dit", "linear") if kind == "nothing" else ("sit", "flow"))
+    assert ("a SiT has the same keys as a DiT" in card.prose) == (kind == "nothing")
 
 
 # ---- through the hub, small, with random weights

@@ -103,6 +103,7 @@ class MDT(AdaLN):
 
     @property
     def modulated(self) -> tuple[nn.Module, ...]:
+        """The blocks that sampling runs, in their order, then the final layer."""
         stacks = (self.blocks,) if self.version == 1 else (self.en_inblocks, self.en_outblocks, self.de_blocks)
         return (*(block for stack in stacks for block in stack), self.final_layer)
 
