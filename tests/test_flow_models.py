@@ -14,7 +14,9 @@ from zoo.catalog.card import cards, parse
 from zoo.catalog.own_cards import _schedule
 from zoo.compare import compare
 from zoo.engine.hub import Hub
+from zoo.engine.limits import Limits
 from zoo.engine.request import Request, Result, solvers_of
+from zoo.engine.scheduler import Scheduler
 from zoo.engine.walk import parts_of, passes
 from zoo.errors import CardError, RequestError
 from zoo.inside.inspector import Looker
@@ -71,6 +73,13 @@ def test_by_dopri5_every_image_walks_alone_on_every_device() -> None:
     request = Request("flow", (1, 2), (5, 6), 6, "dopri5")
     assert [part.seeds for part in parts_of(request, torch.device("cuda"))] == [(5,), (6,)]
     assert parts_of(replace(request, solver="euler"), torch.device("cuda")) == [replace(request, solver="euler")]
+
+
+@pytest.mark.parametrize(("solver", "shared"), [("euler", True), ("dopri5", False)])
+def test_by_dopri5_no_pass_is_shared(flow_hub: Hub, solver: str, shared: bool) -> None:
+    flow_hub.engine, flow_hub.rows_together = Scheduler(1, Limits()), lambda _: 8
+    made = result(flow_hub, Request("flow", (1, 2), (5, 6), 4, solver))
+    assert [receipt["shared_passes"] for receipt in made.receipts] == [shared, shared]
 
 
 def test_a_run_of_dopri5_tells_about_how_far_it_is_and_ends_when_its_last_image_does(flow_hub: Hub) -> None:
