@@ -147,6 +147,15 @@ def test_a_cards_interval_is_taken_where_a_request_says_none(hub_with: Callable[
     assert passes(card, asked, [0.0, 0.2, 0.3, 0.9]) == [1, 1, 2, 2]
 
 
+def test_guidance_decided_once_a_step_is_counted_as_repas_heun_has_it(hub_with: Callable[..., Hub]) -> None:
+    guidance = {"default": 2.5, "interval": [0.35, 0.75], "decided_at": "step"}
+    hub = hub_with({"repa": flow_words(schedule={"kind": "flow", "time": "noise"}, guidance=guidance)})
+    asked = Request("repa", (1,), (5,), 9, "heun").resolved(hub.card("repa"))
+    times = [1.0, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2]
+    assert passes(hub.card("repa"), asked, times) == [1, 1, 1, 1, 2, 2, 2, 2, 1]
+    assert passes(hub.card("repa"), replace(asked, solver="euler"), times) == [1, 1, 1, 2, 2, 2, 2, 1, 1]
+
+
 @pytest.mark.parametrize("interval", [(0.7, 0.2), (0, 2), (0.5,), "all", ("a", "b")])
 def test_an_interval_that_is_none_is_refused_in_a_sentence(says, interval: object) -> None:
     with says(RequestError, "two rising noise shares such as [0, 0.7]"):
