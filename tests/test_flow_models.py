@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,7 @@ from zoo.engine.walk import parts_of, passes
 from zoo.errors import CardError, RequestError
 from zoo.inside.inspector import Looker
 from zoo.sampling import FLOW_SOLVERS, Trace
+from zoo.ui.parts.settings import Settings
 
 FRONT = """---
 license: mit
@@ -160,6 +162,20 @@ def test_guidance_decided_once_a_step_is_counted_as_repas_heun_has_it(hub_with: 
 def test_an_interval_that_is_none_is_refused_in_a_sentence(says, interval: object) -> None:
     with says(RequestError, "two rising noise shares such as [0, 0.7]"):
         Request("tiny-dit", (1,), interval=interval).resolved(TINY)
+
+
+def test_the_interval_is_a_control_and_in_an_address_and_solvers_are_those_of_the_model(flow_hub: Hub) -> None:
+    with gr.Blocks():
+        settings = Settings(flow_hub)
+        settings.build_more()
+    values = ["tiny-dit", 0, "", "", 1, "5", 8, "ddim", 2.0, 0, None, 1, 8]
+    assert settings.request(*values, 0, 1)[1].interval is None
+    assert settings.request(*values, 0.1, 0.7)[1].interval == (0.1, 0.7)
+    shown = settings.addressed({"model": "flow", "interval_high": "0.7"})
+    assert (shown[settings.interval_low]["value"], shown[settings.interval_high]["value"]) == (0.0, 0.7)
+    assert shown[settings.solver]["choices"] == list(FLOW_SOLVERS)
+    assert "dopri5" not in settings.choose("tiny-dit")[settings.solver]["choices"]
+    assert settings.hasten("flow")[settings.solver] in FLOW_SOLVERS
 
 
 def test_guidance_by_power_cosine_comes_from_the_card(hub_with: Callable[..., Hub]) -> None:
