@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -14,11 +15,14 @@ from zoo.catalog.card import cards, parse
 from zoo.catalog.own_cards import _schedule
 from zoo.compare import compare
 from zoo.engine.hub import Hub
+from zoo.engine.limits import Limits
 from zoo.engine.request import Request, Result, solvers_of
+from zoo.engine.scheduler import Scheduler
 from zoo.engine.walk import parts_of, passes
 from zoo.errors import CardError, RequestError
 from zoo.inside.inspector import Looker
 from zoo.sampling import FLOW_SOLVERS, Trace
+from zoo.ui.parts.settings import Settings
 
 FRONT = """---
 license: mit
@@ -71,6 +75,13 @@ def test_by_dopri5_every_image_walks_alone_on_every_device() -> None:
     request = Request("flow", (1, 2), (5, 6), 6, "dopri5")
     assert [part.seeds for part in parts_of(request, torch.device("cuda"))] == [(5,), (6,)]
     assert parts_of(replace(request, solver="euler"), torch.device("cuda")) == [replace(request, solver="euler")]
+
+
+@pytest.mark.parametrize(("solver", "shared"), [("euler", True), ("dopri5", False)])
+def test_by_dopri5_no_pass_is_shared(flow_hub: Hub, solver: str, shared: bool) -> None:
+    flow_hub.engine, flow_hub.rows_together = Scheduler(1, Limits()), lambda _: 8
+    made = result(flow_hub, Request("flow", (1, 2), (5, 6), 4, solver))
+    assert [receipt["shared_passes"] for receipt in made.receipts] == [shared, shared]
 
 
 def test_a_run_of_dopri5_tells_about_how_far_it_is_and_ends_when_its_last_image_does(flow_hub: Hub) -> None:
@@ -138,10 +149,33 @@ def test_a_cards_interval_is_taken_where_a_request_says_none(hub_with: Callable[
     assert passes(card, asked, [0.0, 0.2, 0.3, 0.9]) == [1, 1, 2, 2]
 
 
+def test_guidance_decided_once_a_step_is_counted_as_repas_heun_has_it(hub_with: Callable[..., Hub]) -> None:
+    guidance = {"default": 2.5, "interval": [0.35, 0.75], "decided_at": "step"}
+    hub = hub_with({"repa": flow_words(schedule={"kind": "flow", "time": "noise"}, guidance=guidance)})
+    asked = Request("repa", (1,), (5,), 9, "heun").resolved(hub.card("repa"))
+    times = [1.0, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2]
+    assert passes(hub.card("repa"), asked, times) == [1, 1, 1, 1, 2, 2, 2, 2, 1]
+    assert passes(hub.card("repa"), replace(asked, solver="euler"), times) == [1, 1, 1, 2, 2, 2, 2, 1, 1]
+
+
 @pytest.mark.parametrize("interval", [(0.7, 0.2), (0, 2), (0.5,), "all", ("a", "b")])
 def test_an_interval_that_is_none_is_refused_in_a_sentence(says, interval: object) -> None:
     with says(RequestError, "two rising noise shares such as [0, 0.7]"):
         Request("tiny-dit", (1,), interval=interval).resolved(TINY)
+
+
+def test_the_interval_is_a_control_and_in_an_address_and_solvers_are_those_of_the_model(flow_hub: Hub) -> None:
+    with gr.Blocks():
+        settings = Settings(flow_hub)
+        settings.build_more()
+    values = ["tiny-dit", 0, "", "", 1, "5", 8, "ddim", 2.0, 0, None, 1, 8]
+    assert settings.request(*values, 0, 1)[1].interval is None
+    assert settings.request(*values, 0.1, 0.7)[1].interval == (0.1, 0.7)
+    shown = settings.addressed({"model": "flow", "interval_high": "0.7"})
+    assert (shown[settings.interval_low]["value"], shown[settings.interval_high]["value"]) == (0.0, 0.7)
+    assert shown[settings.solver]["choices"] == list(FLOW_SOLVERS)
+    assert "dopri5" not in settings.choose("tiny-dit")[settings.solver]["choices"]
+    assert settings.hasten("flow")[settings.solver] in FLOW_SOLVERS
 
 
 def test_guidance_by_power_cosine_comes_from_the_card(hub_with: Callable[..., Hub]) -> None:

@@ -86,7 +86,8 @@ class Generation:
         module = with_tables(card, request, model.module, self.network)
         walks = [self._walk(k, part, module, context) for k, part in enumerate(parts)]
         self.previews = Previews(self) if self.preview else None
-        most = 0 if self.measured else hub.rows_together(card)
+        alone = self.measured or request.solver == "dopri5"  # whose steps would follow the rounding of others' rows
+        most = 0 if alone else hub.rows_together(card)
         rows = Rows(card.id, len(parts[0].seeds) * (1 if request.guidance == 1 else 2), most) if most else None
         hub.engine.rounds(walks, self._after, lambda number: (hub.whole(card) and not rows) or self._measures(number), rows)
         if self.previews:

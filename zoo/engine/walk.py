@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from zoo.engine.modulation_tables import with_tables
-from zoo.sampling import Schedule, Step, Trace, guided, power_cosine, sample, seeded, solver_options
+from zoo.sampling import Schedule, Step, Trace, ask, guided, power_cosine, sample, seeded, solver_options, step_starts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,7 +33,7 @@ def predictor(
 
 
 def passes(card: Card, request: Request, times: Sequence[float]) -> list[int]:
-    """Rows that the network computes for one sample where it is told each of these times: 2 where guidance is on, else 1."""
+    """Rows that the network computes for one sample at each evaluation of a run, told these times: 2 where guidance is on, else 1."""
     asked: list[int] = []
 
     def counting(x: Tensor, *_: Tensor) -> Tensor:
@@ -43,8 +43,8 @@ def passes(card: Card, request: Request, times: Sequence[float]) -> list[int]:
     context = torch.zeros(2, 1, 1) if card.text else None
     one = request.sample(0)
     predict, x = predictor(card, one, counting, context, torch.device("cpu")), torch.zeros(1, *one.shape(card))
-    for t in times:
-        predict(x, torch.tensor([t]))
+    for t, began in zip(times, step_starts(Schedule.from_card(card.schedule), request.solver, times), strict=True):
+        ask(predict, x, t, began)
     return asked
 
 

@@ -28,7 +28,7 @@ from zoo.media import clips, photographs, pictures, receipts
 from zoo.networks import autoencoders
 from zoo.networks.out_of_distribution import DataDistance, held_out, judge_of
 from zoo.networks.preparation import prepare, prepared
-from zoo.sampling import Schedule, Trace, read_clean
+from zoo.sampling import Schedule, Trace, read_clean, step_starts
 
 BUDGET, RUNS = 1 << 30, 256 << 20
 """Bytes of recordings, and of runs, that are kept for all visitors together, the least recently used leaving first."""
@@ -237,8 +237,8 @@ class Looker:
         module = self.hub.load(card).module
         autoencoder = self.hub.load(self.hub.card(request.vae)).module if request.vae else None
         x, schedule = trace.inputs[index].to(self.hub.device), Schedule.from_card(card.schedule)
-        t = trace.times[index]
-        extra, rows = extra_of(card), passes(card, request, [t])[0]
+        began = step_starts(schedule, request.solver, trace.times)[index]
+        extra, rows = extra_of(card), passes(card, request, trace.times)[index]
         row = 1 if free and rows == 2 else 0
 
         def run_pass() -> Recording:
@@ -250,7 +250,7 @@ class Looker:
                 modulation.record_skips(module, scales) as skips,
                 record_attention(module, recorded) as maps,
             ):
-                clean = read_clean(predict, x, schedule, t, card.prediction or None)
+                clean = read_clean(predict, x, schedule, trace.times[index], card.prediction or None, began)
             pixels = autoencoders.decode(autoencoder, clean, card.latent.scale) if autoencoder is not None else clean
             inputs = pictures.to_uint8(pixels[0] if card.video else pixels)
             own = {k: one.chunk(rows)[row].clone() for k, one in maps.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo.sampling.flow_schedule import FlowSchedule
-from zoo.sampling.guidance import Level, denoise, guided, power_cosine
+from zoo.sampling.guidance import Level, ask, denoise, guided, power_cosine
 from zoo.sampling.sample import (
     FLOW_SOLVERS,
     NAMES,
@@ -13,6 +13,7 @@ from zoo.sampling.sample import (
     sample,
     solver_names,
     solver_options,
+    step_starts,
     takes_eta,
     told_times,
 )
@@ -21,6 +22,6 @@ from zoo.sampling.solvers import Step, seeded
 from zoo.sampling.trace import Trace
 
 __all__ = [
-    "FLOW_SOLVERS", "NAMES", "SOLVERS", "FlowSchedule", "Level", "Schedule", "Step", "Trace", "denoise", "evaluations", "guided",
-    "power_cosine", "read_clean", "sample", "seeded", "solver_names", "solver_options", "takes_eta", "told_times",
+    "FLOW_SOLVERS", "NAMES", "SOLVERS", "FlowSchedule", "Level", "Schedule", "Step", "Trace", "ask", "denoise", "evaluations", "guided",
+    "power_cosine", "read_clean", "sample", "seeded", "solver_names", "solver_options", "step_starts", "takes_eta", "told_times",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from numbers import Integral, Real
@@ -143,11 +143,29 @@ def told_times(schedule: Schedule | FlowSchedule, solver: str, steps: int, **opt
     return [(level.start if isinstance(level, SdeStep) else level).t for level in levels[:steps]]
 
 
-def read_clean(predict: Predict, x: Tensor, schedule: Schedule | FlowSchedule, t: float, prediction: str | None = None) -> Tensor:
-    """The clean sample that the network says of x when it is told t, whatever it predicts: one pass, x and answer (b, ...) alike."""
+def step_starts(schedule: Schedule | FlowSchedule, solver: str, times: Sequence[float]) -> list[float | None]:
+    """Of the evaluations of a run at these told times, the time at which the step of each began; None where each is a step of its own, and
+    for dopri5, whose times do not tell it."""
+    if isinstance(schedule, FlowSchedule) and solver == "heun":
+        return [times[k - k % 2] for k in range(len(times))]
+    return [None] * len(times)
+
+
+def read_clean(
+    predict: Predict,
+    x: Tensor,
+    schedule: Schedule | FlowSchedule,
+    t: float,
+    prediction: str | None = None,
+    began: float | None = None,
+) -> Tensor:
+    """The clean sample that the network says of x when it is told t, whatever it predicts: one pass, x and answer (b, ...) alike.
+
+    began: the time told where the step began, for guidance that is decided once a step (see step_starts).
+    """
     tau = schedule.told_tau(t)
     if isinstance(schedule, FlowSchedule):
-        return flow.FlowNetwork(predict, schedule, prediction or "velocity")(x, tau).x0
+        return flow.FlowNetwork(predict, schedule, prediction or "velocity")(x, tau, None if began is None else schedule.told_tau(began)).x0
     return denoise(predict, x, Level.at(schedule, tau)._replace(t=t)).x0
 
 

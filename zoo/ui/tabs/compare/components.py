@@ -176,6 +176,12 @@ def more_samples(count: int) -> str:
     return f"Add {count} more sample{'s' if count > 1 else ''}"
 
 
+def _other_solver(card: Card) -> str:
+    """A solver that a model can be compared with itself by."""
+    names = [name for name in solvers_of(card) if name != card.sampling.solver]
+    return "ddim" if "ddim" in names else names[0]
+
+
 def choices(hub: Hub) -> list[tuple[str, str]]:
     """Every generator, those of pictures first."""
     return controls.model_choices(hub) + controls.model_choices(hub, True)
@@ -184,9 +190,3 @@ def choices(hub: Hub) -> list[tuple[str, str]]:
 def classes(card: Card) -> list[tuple[str, Any]]:
     """(name, index) of every class, and all of them in turn."""
     return [*labels(card), ("every class in turn", compare.EACH)] if card.label_names else []
-
-
-def _other_solver(card: Card) -> str:
-    """A solver that a model can be compared with itself by."""
-    names = [name for name in solvers_of(card) if name != card.sampling.solver]
-    return "ddim" if "ddim" in names else names[0]
