@@ -20,7 +20,7 @@ TWINS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((CARDS /
 HEADINGS = {
     "Sources.": "来源。", "Import.": "导入。", "Settings.": "设置。", "Weights.": "权重。", "Figures.": "指标。",
     "Preparation.": "预处理。", "Published numbers.": "公开的数值。", "Not tested with the published weights.": "尚未用公开权重测试。",
-    "How it was made.": "制作过程。", "Quality.": "质量。", "Limits.": "局限。", "Drawings.": "图案来源。",
+    "How it was made.": "制作过程。", "Quality.": "质量。", "Limits.": "局限。", "Drawings.": "图案来源。", "Latents.": "潜变量。",
 }  # fmt: skip
 """What stands in bold at the beginning of a card's paragraphs: a new one is to be added here with its twin."""
 MONTHS = {month_name[number]: number for number in range(1, 13)}

@@ -168,7 +168,7 @@ def test_what_the_page_may_show_later_has_its_twin_too(chinese: Page, hub: Hub) 
     lacking = [
         text for text, twin in zip(asked, twins, strict=True) if twin is None and not re.fullmatch(NAMES.replace("{}", "[^ ]+"), text)
     ]
-    for_programs = re.compile(r"1st|[a-z]+(_[a-z]+)*|[a-z-]+(,[\d.]+)+")  # parameters of the API, schedules with their numbers
+    for_programs = re.compile(r"1st|[a-z]+(_[a-z]+)*|[a-z-]+(,([\d.]+|data|noise))+")  # parameters of the API, schedules
     lacking = [text for text in lacking if text not in SOLVERS and not for_programs.fullmatch(text)]
     assert [text for text in lacking if not {word.strip() for word in text.split(" · ")} & known_names()] == []
 

@@ -27,9 +27,9 @@ class RunSteps:
     _every: int = 1
     _steps: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def add(self, number: int, steps: Sequence[Step]) -> None:
-        """Keep step `number`, from 1, of all walks."""
-        if number % self._every and number != steps[0].total:
+    def add(self, number: int, steps: Sequence[Step], last: bool) -> None:
+        """Keep step `number`, from 1, of all walks; the last one in any case."""
+        if number % self._every and not last:
             return
         self._steps[number] = tuple(
             torch.cat(parts).to("cpu", copy=True) for parts in zip(*((one.x, one.x0) for one in steps), strict=True)

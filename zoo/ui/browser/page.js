@@ -168,6 +168,7 @@ const copyLink = async (tab, receipt) => {
   const { request, seed, label } = receipt;
   const words = { model: request.model, [request.prompt ? "prompt" : "label"]: request.prompt || (request.labels.length ? label : ""), seed, count: tab === "image" ? 1 : "",
     steps: request.steps, solver: request.solver, guidance: request.guidance, eta: request.eta || "", vae: request.vae ?? "",
+    interval_low: request.interval?.[0] ?? "", interval_high: request.interval?.[1] ?? "",
     negative_prompt: request.negative_prompt, ...(tab === "video" ? { frames: request.frames, fps: request.fps } : {}) };
   await copy(new URL(link(tab, words), location.href).href, `#${tab === "video" ? "video-" : ""}link`);
 };

@@ -56,6 +56,7 @@ def make_request(
     frames: Any = None,
     fps: Any = 8,
     negative_prompt: str = "",
+    interval: tuple[Any, Any] | None = None,
 ) -> Request:
     """A checked request from the values of the controls; label is the prompt of a model that reads text; an empty seed draws one.
     Raises RequestError."""
@@ -67,6 +68,7 @@ def make_request(
         steps = whole("Steps", steps, 1, 1000)
     seeds = tuple(range(first, first + number))
     words = {"eta": eta or 0.0, "vae": vae, "prompt": label if card.text else "", "negative_prompt": negative_prompt or ""} | video
+    words |= {} if interval is None else {"interval": tuple(interval)}
     return Request(card.id, labels, seeds, steps, solver or None, guidance, **words).resolved(card)
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from zoo.catalog.card import Card
 from zoo.compare import compare
-from zoo.engine.request import MAX_IMAGES, SOLVERS
+from zoo.engine.request import MAX_IMAGES, solvers_of
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.parts.class_list import class_list
@@ -100,7 +100,7 @@ class CompareComponents(runs.RunButtons):
         self.settings, self.chosen = [], []
         for k, name in enumerate(compare.names(COLUMNS)):
             card = rivals[k % len(rivals)]
-            solver = card.sampling.solver if k < len(rivals) else "ddim"  # a different setting, where models run out
+            solver = card.sampling.solver if k < len(rivals) else _other_solver(card)  # a different setting, where models run out
             self._build_setting(name, card, solver, f"setting-{k + 1}")
         self.blind = gr.Checkbox(False, label="Blind test: hide names and shuffle columns until you choose", elem_id="compare-blind")
         self.cost = gr.HTML(elem_id="compare-cost")
@@ -119,7 +119,9 @@ class CompareComponents(runs.RunButtons):
                 guidance = gr.Number(
                     card.guidance.default, label="Guidance", elem_id=f"compare-guidance-{name}", min_width=70, visible=card.guidable
                 )
-            solvers = gr.Dropdown(list(SOLVERS), value=solver, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True)
+            solvers = gr.Dropdown(
+                list(solvers_of(card)), value=solver, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True
+            )
             with gr.Row(elem_classes="pairs"):
                 eta = gr.Number(0, label=ETA, elem_id=f"compare-eta-{name}", min_width=70, visible=takes_eta(solver))
             others, own = autoencoders(self.hub, card), card.latent and card.latent.vae
@@ -173,6 +175,12 @@ class CompareComponents(runs.RunButtons):
 def more_samples(count: int) -> str:
     """What the button that adds samples says."""
     return f"Add {count} more sample{'s' if count > 1 else ''}"
+
+
+def _other_solver(card: Card) -> str:
+    """A solver that a model can be compared with itself by."""
+    names = [name for name in solvers_of(card) if name != card.sampling.solver]
+    return "ddim" if "ddim" in names else names[0]
 
 
 def choices(hub: Hub) -> list[tuple[str, str]]:

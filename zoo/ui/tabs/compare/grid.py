@@ -11,7 +11,7 @@ import gradio as gr
 from zoo.catalog.card import Card
 from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
-from zoo.engine.request import Progress, Result, find_label, first_seed, short
+from zoo.engine.request import Progress, Result, find_label, first_seed, short, solvers_of
 from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, cost, markup, runs
@@ -165,9 +165,11 @@ class GridTab(runs.RunButtons):
         return {self.chosen["y"]: axis} | ({} if axis == before else {self.ys: self._example(axis, model)})
 
     def _example(self, axis: str, model: str) -> str:
+        card = self.hub.card(model)
+        if axis == "solver" and card.schedule["kind"] == "flow":
+            return ", ".join(solvers_of(card)[:2])
         if axis in (NOTHING, *EXAMPLES):
             return EXAMPLES.get(axis, "")
-        card = self.hub.card(model)
         if axis == "class":
             return "; ".join(card.label_names[:3])
         if axis == "autoencoder":

@@ -228,7 +228,7 @@ def _caption(recording: Recording, view: View, values: Tensor, rest: Tensor, cli
     layer, top = recording.layers[view.layer], float(values.max())
     heads = f"head {view.head} of {layer.heads}" if view.combination == ONE else view.combination
     heads += f" {', '.join(map(str, view.heads))}" if view.combination == CHOSEN else ""
-    others = list(zip(recording.extra, rest.tolist(), strict=False))[:3]
+    others = list(zip(layer.beside or recording.extra, rest.tolist(), strict=False))[:3]
     tokens = "".join(f"; {100 * share:.0f} % on the {name} token" for name, share in others)
     unit = {RELEVANCE: "relevance", ROLLOUT: "share of attention, rolled out"}.get(view.combination, "share of attention")
     subject = f"query: row {clicked[1]}, column {clicked[2]}" if view.of_patch else f"query: {_token(view.query)}"
