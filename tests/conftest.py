@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from gradio_client import Client
 from loopback_hub import FILE, REPO, SIZE, LoopbackHub, loopback_hub
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-pytest_plugins = ("deploys",)
+pytest_plugins = ("deploys", "shipped")
 expect.set_options(timeout=60_000)
 Client.__init__ = partialmethod(Client.__init__, httpx_kwargs={"timeout": 60})  # its own 5 s would be a test of how busy the machine is
 ROOT = Path(__file__).parent.parent
@@ -229,12 +230,12 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def visiting(browser: Browser, server: str) -> Iterator[BrowserContext]:
-    """One visitor's browser; whatever his pages ask for must come from the server, and no script may fail.
+def visiting(browser: Browser, server: str, **how: object) -> Iterator[BrowserContext]:
+    """One visitor's browser; whatever his pages ask for must come from the server, and no script may fail. how: as of a new context.
 
     Except one of gradio's: the list of a dropdown that fades out while its choices become fewer looks for those that are gone.
     """
-    visitor, asked, failed = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True), [], []
+    visitor, asked, failed = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, "accept_downloads": True} | how), [], []
     visitor.set_default_timeout(60_000)
     visitor.on("request", lambda request: asked.append(request.url))
     visitor.on("weberror", lambda error: failed.append(f"{error.error} {error.error.stack}"))
@@ -261,6 +262,11 @@ def page(context: BrowserContext, server: str) -> Page:
 def opened(context: BrowserContext, server: str, query: str = "") -> Page:
     """A page of a visitor that has arrived."""
     return arrived(context.new_page(), server + query)
+
+
+def named(name: str) -> re.Pattern[str]:
+    """What a list of classes shows of a class: its English name, and the Chinese one where there is one."""
+    return re.compile(rf"^{re.escape(name)}( \| \S.*)?$")
 
 
 def arrived(page: Page, url: str) -> Page:

@@ -14,7 +14,7 @@ from test_tabs import TABS, go
 VIEWS = {"light": ((1280, 860), ""), "dark": ((1280, 860), "?__theme=dark"), "phone": ((390, 844), "")}
 SMALL = """() => [...document.querySelectorAll("[role=tabpanel] :is(button, a, select, input:not([type=file], [type=range])), [role=tab]")]
     .filter((e) => e.offsetParent && !e.closest("[aria-hidden=true], p, #receipt, #video-receipt, #prose, figure"))
-    .map((e) => [e, (e.closest(".wrap-inner, label") ?? e).getBoundingClientRect()])
+    .map((e) => [e, ((!e.matches(".learn-mark") && e.closest(".wrap-inner, label")) || e).getBoundingClientRect()])
     .filter(([, box]) => box.width && Math.round(box.height) < 44)
     .map(([e, box]) => [e.closest("[id]")?.id, e.innerText || e.getAttribute("aria-label") || e.type, Math.round(box.height)].join(" "))"""
 

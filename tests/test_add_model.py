@@ -76,21 +76,25 @@ def fill(page: Page, name: str, value: str) -> None:
 def test_a_checkpoint_becomes_a_model_that_is_used_on_the_image_tab_and_removed_again(own_hub: Hub, shapes: Path, browser: Browser) -> None:
     with models_tab(own_hub, browser) as page:
         read(page, f' "{shapes}" ')  # as a file manager copies it
-        expect(page.locator("#add-facts")).to_contain_text("dit · class-conditional image generation · 4 channels, 16 to a side · patch 2")
+        expect(page.locator("#add-facts")).to_contain_text(
+            "dit, or a sit, whose keys are the same · class-conditional image generation · 4 channels, 16 to a side · patch 2"
+        )
         expect(page.locator("#add-facts")).to_contain_text("weights: ema, averaged")
         assert [field(page, name) for name in ("name", "heads", "schedule", "vae", "scale")] == [
-            "my shapes", "3", "linear,0.0001,0.02,1000", "tiny-vae", "0.824",
+            "my shapes", "3", "linear,0.0001,0.02,1000", "tiny-vae", str(cards()["tiny-dit"].latent.scale),
         ]  # fmt: skip
         assert own_hub.offers == Hub(device="cpu").offers  # reading adds nothing
         fill(page, "name", "My shapes!")
-        fill(page, "labels", "\n".join(f"thing {number}" for number in range(10)))
+        fill(page, "labels", "\n".join(f"thing {number}" for number in range(100)))
         page.click("#add-go")
         expect(page.locator("#add-note")).to_have_text("My shapes! is added and stands in every list.")
         expect(page.locator("#card h2")).to_have_text("My shapes!")
         expect(page.locator("#card")).to_contain_text("ema, averaged; model would fit as well")
         expect(page.locator("#models")).to_contain_text("My shapes!")
         page.click("#use")
-        expect(page.locator("#model input")).to_have_value("My shapes! · about 16.7 MB · unknown")
+        expect(page.locator("#model input")).to_have_value(
+            f"My shapes! · about {4 * cards()['tiny-dit'].cost.params / 1e6:.1f} MB · unknown"
+        )
         expect(page.locator("#label input")).to_have_value("thing 0")
         page.fill("#steps input", "2")
         page.click("#generate")
@@ -109,7 +113,9 @@ def test_a_checkpoint_becomes_a_model_that_is_used_on_the_image_tab_and_removed_
         page.get_by_role("tab", name="Models").click()
         page.locator("#models label").filter(has_text="My shapes!").click()
         page.click("#remove")
-        expect(page.locator("#transfer")).to_contain_text("its card and its weights (16.8 MB)? To use it again it must be added again.")
+        stored = sum(path.stat().st_size for path in (own_hub.cache_dir / "models" / "blobs").glob("*"))
+        words = f"its card and its weights ({stored / 1e6:.1f} MB)? To use it again it must be added again."
+        expect(page.locator("#transfer")).to_contain_text(words)
         page.click("#remove-sure")
         expect(page.locator("#models")).not_to_contain_text("My shapes!")
     assert not list((own_hub.cache_dir / "models" / "blobs").glob("*"))

@@ -67,7 +67,7 @@ def test_a_picture_is_the_same_again_and_alone(client: Client) -> None:
 def test_what_is_left_open_is_the_models_own(client: Client) -> None:
     _, receipts = client.predict("tiny-uvit", "4", 1, None, None, None, None, api_name="/generate_image")
     asked = receipts[0]["request"]
-    assert (asked["steps"], asked["solver"], asked["guidance"], asked["labels"]) == (25, "dpm-solver++", 2.0, [4])
+    assert (asked["steps"], asked["solver"], asked["guidance"], asked["labels"]) == (25, "dpm-solver++", 3.0, [4])
     assert asked["seeds"] == [receipts[0]["seed"]]
 
 

@@ -44,7 +44,7 @@ def test_the_endpoints_refuse_it_as_well(small: Hub) -> None:
         picture = handle_file(str(DATA / "example-star.png"))
         for values, endpoint in [
             (("tiny-uvit", "star", 1, 0, 2, "ddim", 2.0), "/generate_image"),
-            (("tiny-latte", "jumps", "", 1, 8, 0, 2, "ddim", 2.0), "/generate_video"),
+            (("tiny-latte", "rocket flies up", "", 1, 8, 0, 2, "ddim", 2.0), "/generate_video"),
             ((picture, "tiny-swin", None, None, None), "/look_inside"),
             ((json.dumps([{"model": "tiny-dit", "label": "star"}, {"model": "tiny-uvit"}]),), "/compare"),
         ]:

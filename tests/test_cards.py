@@ -17,10 +17,10 @@ zoo:
   title: a model
   family: dit
   task: class-to-image
-  arch: {input_size: 4, num_classes: 10}
+  arch: {input_size: 4, num_classes: 100}
   schedule: {kind: linear, start: 0.0001, end: 0.02, steps: 1000}
   sampling: {solver: ddim, steps: 50}
-  labels: shapes
+  labels: emoji
   weights:
     - {from: bundled, file: a.safetensors}
 ---
@@ -57,7 +57,7 @@ def test_generators_stand_first_and_every_file_of_weights_has_a_card() -> None:
 
 def test_a_good_card_parses() -> None:
     card = parse("good", GOOD)
-    assert (card.id, card.licence, card.sampling.steps, card.label_names[4], card.prose) == ("good", "mit", 50, "star", "Prose.")
+    assert (card.id, card.licence, card.sampling.steps, card.label_names[4], card.prose) == ("good", "mit", 50, "panda", "Prose.")
     assert card.revision != parse("good", GOOD + "More.").revision
 
 
@@ -68,14 +68,14 @@ def test_a_good_card_parses() -> None:
         ("{kind: linear, start", "{kind: linear, [start", ["not YAML"]),
         ("zoo:", "zoo: [", ["not YAML"]),
         ("  title: a model\n", "", ["`title`"]),
-        ("  labels: shapes", "  lables: shapes", ["'lables'", "labels"]),
+        ("  labels: emoji", "  lables: emoji", ["'lables'", "labels"]),
         ("task: class-to-image", "task: dreaming", ["'dreaming'", "class-to-image"]),
         ("  sampling: {solver: ddim, steps: 50}\n", "", ["`sampling`"]),
         ("kind: linear", "kind: cosine", ["schedule", "scaled-linear"]),
         (", end: 0.02", "", ["schedule"]),
-        ("num_classes: 10", "num_classes: 11", ["10 labels", "11 classes"]),
-        ("labels: shapes", "labels: ../shapes", ["../shapes"]),
-        ("labels: shapes", "labels: nothing", ["nothing"]),
+        ("num_classes: 100", "num_classes: 11", ["100 labels", "11 classes"]),
+        ("labels: emoji", "labels: ../emoji", ["../emoji"]),
+        ("labels: emoji", "labels: nothing", ["nothing"]),
         ("file: a.safetensors", "file: ../a.safetensors", ["../a.safetensors", "plain name"]),
         ("file: a.safetensors", "fiel: a.safetensors", ["fiel"]),
         ("{solver: ddim, steps: 50}", "{solver: ddim, stepps: 50}", ["stepps"]),
@@ -98,19 +98,19 @@ def test_a_good_card_parses() -> None:
         ("{from: bundled, file: a.safetensors}", "{from: url, url: 'http://example.org/a.pt', file: a.pt}", ["https://"]),
         ("file: a.safetensors}", "file: a.safetensors, sha256: abc}", ["'abc'", "64 hex"]),
         ("file: a.safetensors}", "file: a.safetensors, bytes: many}", ["'many'", "whole number"]),
-        ("{input_size: 4, num_classes: 10}", "{input_size: 4, num_classes: 10, in_channels: 4}", ["in_channels", "latent"]),
-        ("  labels: shapes", "  labels: shapes\n  presets: {paper: {solver: ddim, step: 3}}", ["step"]),
+        ("{input_size: 4, num_classes: 100}", "{input_size: 4, num_classes: 100, in_channels: 4}", ["in_channels", "latent"]),
+        ("  labels: emoji", "  labels: emoji\n  presets: {paper: {solver: ddim, step: 3}}", ["step"]),
         ("license: mit", "license: mit\nmodel-index: 7", ["model-index"]),
         ("file: a.safetensors", "file: 7", ["plain name"]),
         ("task: class-to-image", "task: [dreaming]", ["`task`", "text"]),
-        ("arch: {input_size: 4, num_classes: 10}", "arch: 4", ["`arch`", "mapping"]),
-        ("labels: shapes", "labels: 5", ["`labels`", "text"]),
+        ("arch: {input_size: 4, num_classes: 100}", "arch: 4", ["`arch`", "mapping"]),
+        ("labels: emoji", "labels: 5", ["`labels`", "text"]),
         ("{solver: ddim, steps: 50}", "fifty", ["`sampling`", "mapping"]),
-        ("  labels: shapes", "  guidance: 4\n  labels: shapes", ["`guidance`", "mapping"]),
+        ("  labels: emoji", "  guidance: 4\n  labels: emoji", ["`guidance`", "mapping"]),
         ("{kind: linear, start: 0.0001, end: 0.02, steps: 1000}", "linear", ["`schedule`", "mapping"]),
         ("kind: linear", "kind: [linear]", ["schedule", "scaled-linear"]),
         ("start: 0.0001", "start: 1e-4", ["`start`", "schedule", "'1e-4'"]),
-        ("  labels: shapes", "  7: seven\n  lables: shapes", ["unknown key 7"]),
+        ("  labels: emoji", "  7: seven\n  lables: emoji", ["unknown key 7"]),
     ],
 )
 def test_a_malformed_card_is_refused_with_its_name_and_the_fault(says, old: str, new: str, words: list[str]) -> None:

@@ -13,18 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import opened, running, serving
+from conftest import named, opened, running, serving
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from zoo.catalog.card import cards
 from zoo.compare.grid import Grid
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, Request
 from zoo.media import pictures
 
 ROOT = Path(__file__).parent.parent
+CARDS = cards()
+STAR = CARDS["tiny-dit"].label_names.index("star")
 PALE = """() => {
   const light = (text) => {
     const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map((part) => part / 255);
@@ -99,7 +102,10 @@ def test_two_settings_form_together_and_end_with_a_table_and_reports(tab: Page, 
     assert min(formed) >= 2
     expect(tab.locator("#compare-note")).to_contain_text("All start from the same noise.")
     heads = tab.locator("#compare-columns h3").all_inner_texts()
-    assert heads == ["A: tiny DiT, 150 steps dpm-solver++, guidance 2", "B: tiny U-ViT, 150 steps dpm-solver++, guidance 2"]
+    assert heads == [
+        f"{place}: {card.title}, 150 steps dpm-solver++, guidance {card.guidance.default:g}"
+        for place, card in (("A", CARDS["tiny-dit"]), ("B", CARDS["tiny-uvit"]))
+    ]
     table = tab.inner_text("#compare-table")
     for words in ("Network evaluations", "Parameters", "4.2 M", "3.4 M", "Multiply-adds", "by tiny-vit", "needs 128 samples or more"):
         assert words in table
@@ -113,7 +119,7 @@ def test_two_settings_form_together_and_end_with_a_table_and_reports(tab: Page, 
     facts = json.loads((tmp_path / "report.json").read_text())
     assert [one["receipt"][1]["seed"] for one in facts["columns"]] == [6, 6]
     assert facts["columns"][0]["receipt"][0]["pixels"] == pictures.digest(pixels(tab, sources(tab, 0)[0]))
-    tab.get_by_role("button", name="Architectures").click()
+    tab.locator("#tabs").get_by_role("button", name="Architectures").click()  # a story has the word, too
     expect(tab.locator("#compare-architectures svg")).to_have_count(2)
     expect(tab.locator("#compare-architectures")).to_contain_text("3 long skips")
 
@@ -287,10 +293,10 @@ def test_a_list_that_is_left_as_it_was_changes_nothing(tab: Page) -> None:
         tab.keyboard.press("Tab")
         tab.click("#grid-note", position={"x": 5, "y": 5})
     expect(tab.locator("#grid-cost")).to_contain_text("4 x 2 cells")  # the server has heard of all this
-    expect(tab.locator("#grid-label input")).to_have_value("star")
+    expect(tab.locator("#grid-label input")).to_have_value(named("star"))
     expect(tab.locator("#grid-xs input, #grid-xs textarea").first).to_have_value("3,4")
     tab.get_by_role("tab", name="Side by side").click()
-    expect(tab.locator("#compare-label input")).to_have_value("heart")
+    expect(tab.locator("#compare-label input")).to_have_value(named("heart"))
     values = {"steps-A": "7", "steps-B": "9", "eta-A": "0.5", "guidance-B": "3", "solver-A": "ddim"}
     assert {name: tab.locator(f"#compare-{name} input").input_value() for name in values} == values
 
@@ -300,7 +306,7 @@ def test_another_model_of_the_same_classes_keeps_the_class_and_brings_its_own_se
     fill(tab, **{"steps-A": "7"})
     choose(tab, "compare-model-A", "tiny U-Net")
     expect(tab.locator("#compare-steps-A input")).to_have_value("25")
-    expect(tab.locator("#compare-label input")).to_have_value("heart")
+    expect(tab.locator("#compare-label input")).to_have_value(named("heart"))
 
 
 def test_eta_stands_only_where_the_solver_takes_it_and_is_refused_by_its_value(tab: Page) -> None:
@@ -413,7 +419,7 @@ def test_nothing_on_the_tab_is_in_the_way_of_a_screen_reader(context: BrowserCon
         expect(page.locator("#compare-columns .frame")).to_be_in_viewport()
         expect(page.locator("#compare-go")).to_be_in_viewport()
     run(page)
-    page.get_by_role("button", name="Architectures").evaluate("button => button.click()")
+    page.locator("#tabs").get_by_role("button", name="Architectures").evaluate("button => button.click()")
     expect(page.locator("#compare-architectures svg")).to_have_count(2)
     barriers(page, sizes)
     if PHONE in sizes:
@@ -552,7 +558,7 @@ def client(server: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
 
 @pytest.mark.parametrize("form", [list, json.dumps], ids=["list", "text"])
 def test_the_endpoint_gives_receipts_files_and_figures(client: Client, form: type) -> None:
-    asked = [{"model": "tiny-dit", "labels": [4], "seeds": [7, 8], "steps": 4}, {"model": "tiny-unet", "steps": 5, "guidance": 1}]
+    asked = [{"model": "tiny-dit", "labels": [STAR], "seeds": [7, 8], "steps": 4}, {"model": "tiny-unet", "steps": 5, "guidance": 1}]
     entries = client.predict(form(asked), api_name="/compare")
     assert [sorted(entry) for entry in entries] == [["figures", "files", "receipt"]] * 2
     for entry, steps in zip(entries, (4, 5), strict=True):

@@ -103,7 +103,7 @@ def test_a_video_that_ffmpeg_refuses_is_kept_as_webp(
 @pytest.mark.parametrize("endpoint", ["/generate_video", "/generate_image"])
 def test_a_client_that_cancels_ends_its_run(server: str, endpoint: str) -> None:
     client = Client(server, verbose=False)
-    asked = ("tiny-latte", "jumps", "", 16, 8, 0, 1000) if endpoint == "/generate_video" else ("tiny-dit", "star", 16, 0, 1000)
+    asked = ("tiny-latte", "rocket flies up", "", 16, 8, 0, 1000) if endpoint == "/generate_video" else ("tiny-dit", "star", 16, 0, 1000)
     job = client.submit(*asked, "ddim", 2.0, api_name=endpoint)
     while not job.outputs():
         assert not job.done(), job.exception()

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from zoo.catalog.files import atomic_write
-from zoo.engine.results import Results
+from zoo.engine.results import THUMBNAIL, Results
 from zoo.media import pictures
 
 IMAGE = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
@@ -46,10 +46,10 @@ def test_two_processes_that_make_the_same_picture_both_keep_it(tmp_path: Path) -
     assert receipt == RECEIPT
 
 
-def test_a_video_lies_beside_its_receipt_in_three_formats(tmp_path: Path) -> None:
+def test_a_video_lies_beside_its_receipt_in_three_formats_with_a_small_still_for_the_gallery(tmp_path: Path) -> None:
     clip = np.stack([IMAGE, 255 - IMAGE])
     (path,) = Results(tmp_path).keep(clip[None], [RECEIPT | {"pixels": pictures.digest(clip)}], "")
-    assert {file.suffix for file in path.parent.iterdir()} == {".mp4", ".gif", ".webp", ".json"}
+    assert {file.name for file in path.parent.iterdir()} == {THUMBNAIL} | {path.stem + kind for kind in (".mp4", ".gif", ".webp", ".json")}
     assert path.suffix == ".mp4"
 
 

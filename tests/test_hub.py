@@ -23,6 +23,7 @@ from zoo.errors import ChecksumError, DownloadError
 from zoo.media import pictures
 
 MODELS = ["tiny-dit", "tiny-uvit", "tiny-unet"]
+FLOW = "tiny-sit"
 ASKED = Request("tiny-dit", labels=(4, 5, 6), seeds=(3, 1, 2), steps=4)
 VISITOR = "0123456789abcdef" * 2
 
@@ -33,8 +34,10 @@ def run(hub: Hub, request: Request, **options: object) -> Result:
     return result
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("model", "solver"),
+    [*((model, solver) for model in MODELS for solver in SOLVERS), *((FLOW, solver) for solver in ("euler", "heun", "euler-maruyama"))],
+)
 def test_a_picture_is_the_same_alone_in_a_batch_and_after_a_cancelled_run(hub: Hub, model: str, solver: str) -> None:
     batch = Request(model, labels=tuple(range(8)), seeds=tuple(range(20, 28)), steps=3, solver=solver, eta=0.7 if solver == "ddim" else 0.0)
     together = run(hub, batch, preview=False)
@@ -75,7 +78,7 @@ def test_every_step_is_told_with_the_time_left_and_previews_on_the_way(hub: Hub)
 
 def test_the_judge_recognises_what_was_asked_for(hub: Hub) -> None:
     judge = hub.load(hub.card("tiny-vit")).module
-    for model in MODELS:
+    for model in (*MODELS, FLOW):
         result = run(hub, Request(model, labels=tuple(range(10)), seeds=tuple(range(10)), steps=12), preview=False)
         pixels = torch.from_numpy(result.images).permute(0, 3, 1, 2).float() / 127.5 - 1
         assert (judge(pixels).logits.argmax(-1) == torch.arange(10)).sum() >= 9
@@ -94,7 +97,7 @@ def test_results_carry_all_that_decides_their_pixels(hub: Hub) -> None:
         image, receipt = pictures.read_png(path)
         assert np.array_equal(image, result.images[k])
         assert receipt == json.loads(path.with_suffix(".json").read_text()) == result.receipts[k]
-        assert (receipt["index"], receipt["seed"], receipt["label"]) == (k, ASKED.seeds[k], ["star", "heart", "crescent"][k])
+        assert (receipt["index"], receipt["seed"], receipt["label"]) == (k, ASKED.seeds[k], ["panda", "lion", "tiger"][k])
         assert receipt["weights"] == {name: store.sha256(store.WEIGHTS / f"{name}.safetensors") for name in ("tiny-dit", "tiny-vae")}
         assert (receipt["dtype"], receipt["device"], receipt["stopped_at"]) == ("float32", "cpu", None)
     again = run(hub, Request.from_dict(result.receipts[2]["request"]))

@@ -397,7 +397,9 @@ def test_a_user_has_his_pictures_in_every_browser_and_nobody_else_has(url: str, 
         enter(other, name)
         expect(other.locator("#who")).to_contain_text(name)
         expect(other.locator("#history img")).to_have_count(count)
-    assert "tiny-dit" not in stranger.pages[0].locator("#history").evaluate_all("all => all.map((one) => one.innerHTML).join()")
+    assert "tiny-dit" not in stranger.pages[0].locator("#history-list, #history").evaluate_all(
+        "all => all.map((one) => one.innerHTML).join()"
+    )
     first.clear_cookies()
     page.locator("#generate").click()  # the login has ended while the page was open
     expect(page.get_by_label("Name")).to_be_visible()

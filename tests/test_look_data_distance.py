@@ -18,7 +18,8 @@ from zoo.engine.request import Request
 from zoo.inside import attention_figures
 from zoo.inside.inspector import Looker
 from zoo.networks.out_of_distribution import HeldOut, held_out
-from zoo.training import motions, shapes
+from zoo.training import clips, emoji
+from zoo.training.recipes import levels, pixels
 
 PHOTOGRAPHS = sorted((Path(gradio.__file__).parent / "media_assets" / "images").glob("*.jp*g"))
 
@@ -46,16 +47,16 @@ def test_photographs_noise_and_text_are_far_and_the_examples_are_not(looker: Loo
     assert len(PHOTOGRAPHS) >= 4
     far = {path.name: looker.picture(model, path).data_distance for path in files}
     assert [name for name, distance in far.items() if not distance.far] == []
-    for name in ("star", "heart"):
+    for name in ("fox", "rocket", "star", "heart"):
         distance = looker.picture(model, DATA / f"example-{name}.png").data_distance
         assert not distance.far, distance
         assert distance.judge == "tiny-vit"
 
 
-def test_held_out_drawings_are_accepted(hub: Hub) -> None:
-    judge, data = hub.load(hub.card("tiny-vit")).module, held_out("shapes")
-    drawings = torch.cat([shapes.batch(64, 5, index)[0] for index in range(8)])
-    far = data.distances(logits_and_features(judge, ((drawings + 1) * 127.5).round() / 127.5 - 1)[1]) > data.limit
+def test_held_out_drawings_are_accepted(hub: Hub, shipped_drawings: None) -> None:
+    judge, data = hub.load(hub.card("tiny-vit")).module, held_out("emoji")
+    drawings = torch.cat([emoji.batch(64, 5, index)[0] for index in range(8)])
+    far = data.distances(logits_and_features(judge, pixels(levels(drawings)))[1]) > data.limit
     assert far.double().mean() <= 0.02  # a half of a per cent of 512 is two or three
 
 
@@ -64,13 +65,13 @@ def test_a_picture_that_a_model_just_drew_is_accepted_by_the_classifier(looker: 
     assert [looker.picture("tiny-vit", path).data_distance.far for path in result.files] == [False] * 3
 
 
-def test_a_clip_of_a_motion_is_accepted_and_a_still_photograph_is_far(looker: Looker, hub: Hub) -> None:
+def test_a_clip_of_a_motion_is_accepted_and_a_still_photograph_is_far(looker: Looker, hub: Hub, shipped_drawings: None) -> None:
     assert not looker.picture("tiny-vivit", DATA / "example-clip.webp").data_distance.far
     for path in PHOTOGRAPHS[:2]:
         assert looker.picture("tiny-vivit", path).data_distance.far
-    clips = motions.batch(4, 5, 0)[0]
-    distances = held_out("motions").distances(logits_and_features(hub.load(hub.card("tiny-vivit")).module, clips)[1])
-    assert (distances < held_out("motions").limit).all()
+    data, films = held_out("clips"), clips.batch(4, 5, 0)[0]
+    distances = data.distances(logits_and_features(hub.load(hub.card("tiny-vivit")).module, films)[1])
+    assert (distances < data.limit).all()
 
 
 def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class() -> None:
@@ -90,7 +91,7 @@ def test_the_features_recorded_are_those_that_the_judge_gives(looker: Looker, hu
 
 def test_facts_say_how_many_classes_there_are_and_how_far_a_picture_is(looker: Looker) -> None:
     facts = attention_figures.facts(looker.picture("tiny-vit", PHOTOGRAPHS[0]))
-    assert facts["classes"] == 10
+    assert facts["classes"] == 100
     assert facts["data_distance"]["far"]
     assert facts["data_distance"]["value"] > facts["data_distance"]["limit"]
     assert held_out("imagenet-1k") is None

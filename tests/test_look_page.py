@@ -51,7 +51,7 @@ def inside(context: BrowserContext, server: str) -> Page:
 
 
 def test_the_first_example_is_open_and_a_click_moves_where_is_looked_from(inside: Page) -> None:
-    expect(inside.locator("#look-predictions li").first).to_contain_text("star")
+    expect(inside.locator("#look-predictions li").first).to_contain_text("fox")
     expect(inside.locator("#look-stages figure")).to_have_count(10)
     expect(inside.locator("#look-stages")).to_contain_text("8 x 8 = 64 patches of 8 x 8 pixels")
     expect(inside.locator("#look-stages")).to_contain_text("1 + 64 = 65 tokens of 96 numbers")

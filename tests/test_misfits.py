@@ -36,13 +36,14 @@ def with_names(**names: str) -> dict[str, Tensor]:
 
 
 RELATIVES = {
-    "REPA": (with_keys("projectors.0.0.weight"), "a SiT that REPA trained"),
-    "MDT": (with_keys("sideblocks.0.attn.qkv.weight", "decoder_pos_embed"), "an MDT"),
     "a LoRA in place": (
         with_names(old_new="attn.qkv. attn.qkv.base_layer.") | with_keys("blocks.0.attn.qkv.lora_A.default.weight"),
         "merge it",
     ),
-    "LightningDiT": (with_names(old_new="mlp.fc1 mlp.w12") | {"feat_rope.freqs_cos": torch.zeros(16, 12)}, "SwiGLU"),
+    "DINOv2 giant": (
+        {key.replace("mlp.fc1", "mlp.w12").replace("mlp.fc2", "mlp.w3"): value for key, value in authors("vit", module_of("vit")).items()},
+        "SwiGLU",
+    ),
     "queries normalised": (with_keys("blocks.0.attn.q_norm.weight"), "normalises its queries"),
     "a mean of patches": (authors("vit", module_of("vit")) | {"fc_norm.weight": torch.zeros(48)}, "averages its patches"),
     "BEiT": (authors("vit", module_of("vit")) | {"blocks.0.gamma_1": torch.zeros(48)}, "a BEiT"),
@@ -93,9 +94,9 @@ def test_what_a_card_describes_is_sent_to_it(tmp_path: Path, capsys: pytest.Capt
 def test_a_sit_whose_keys_are_those_of_a_dit_is_told_by_its_settings(settings: type, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     args = {"model": "SiT-S/2", "path_type": "Linear", "prediction": "velocity", "lr": 1e-4}
     torch.save({"ema": weights("dit", DIT), "args": settings(**args)}, tmp_path / "sit.pt")
-    assert main(["import", str(tmp_path / "sit.pt"), "--heads", "4"]) == 1
-    assert "was trained as a SiT" in capsys.readouterr().err
-    del args["path_type"]
+    assert main(["import", str(tmp_path / "sit.pt"), "--heads", "4", "--like", "tiny-dit"]) == 1
+    assert "no model 'tiny-dit' of the family sit" in capsys.readouterr().err
+    args = {"model": "DiT-S/2", "lr": 1e-4}
     torch.save({"ema": weights("dit", DIT), "args": settings(**args)}, tmp_path / "dit.pt")
     assert main(["import", str(tmp_path / "dit.pt"), "--heads", "4"]) == 0
 

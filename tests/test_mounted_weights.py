@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ from zoo.engine.request import Request, Result
 from zoo.errors import CheckpointError, ChecksumError, DownloadError, RequestError
 
 TINY = ROOT / "zoo/catalog/weights/tiny-dit.safetensors"
-DIGEST = "73eeb84e50ba17aed40ae48d5bf76cdf02baf433a624a2fcba7f3235ba4ca0e7"
+DIGEST = hashlib.sha256(TINY.read_bytes()).hexdigest()
 
 
 def words_of(**more: object) -> dict:

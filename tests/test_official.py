@@ -72,5 +72,5 @@ def test_our_loop_is_that_of_the_restatement() -> None:
     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     *_, last = sample(guided(module, y, 2.0, 3), x, schedule, "ddim", 7)
     betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
-    theirs = official.ddim(official.guided(network, y, 10, 2.0, 3), torch.cat([x, x]), betas, schedule.respaced(7))
+    theirs = official.ddim(official.guided(network, y, card.arch["num_classes"], 2.0, 3), torch.cat([x, x]), betas, schedule.respaced(7))
     assert away(last.x, theirs[:1]) < 1e-4

@@ -59,9 +59,9 @@ def test_no_page_asks_another_machine_whichever_gradio_wrote_it() -> None:
 
 
 def test_the_command_line_generates_without_leaving_the_machine(tmp_path: Path) -> None:
-    command = ["-m", "zoo", "sample", "tiny-uvit", "--label", "ring", "--seed", "0", "--steps", "2", "--out", str(tmp_path)]
+    command = ["-m", "zoo", "sample", "tiny-uvit", "--label", "owl", "--seed", "0", "--steps", "2", "--out", str(tmp_path)]
     subprocess.run([*NO_NETWORK, str(tmp_path / "left.log"), *command], cwd=ROOT, check=True, capture_output=True)
-    assert len(list(tmp_path.glob("tiny-uvit-ring-0-*.png"))) == 1
+    assert len(list(tmp_path.glob("tiny-uvit-owl-0-*.png"))) == 1
     assert not (tmp_path / "left.log").exists()
 
 
@@ -80,7 +80,7 @@ def test_a_busy_port_is_one_line_that_names_it() -> None:
     ("arguments", "words"),
     [
         (["--models", "tiny-dot"], "There is no model 'tiny-dot'"),
-        (["--models", "tiny-vit,tiny-vae"], "add one of tiny-dit, tiny-unet, tiny-uvit"),
+        (["--models", "tiny-vit,tiny-vae"], "add one of tiny-dit, tiny-sit, tiny-unet, tiny-uvit"),
         (["--port", "99999"], "--port: must be a whole number from 1 to 65535, not '99999'."),
         (["--max-seconds", "-1"], "--max-seconds: must be a number above 0, not '-1'."),
     ],
@@ -111,10 +111,8 @@ def test_a_damaged_model_leaves_the_page_and_the_other_models_standing(checkout:
     path.write_bytes(content)
     with running(checkout, tmp_path / "cache") as url:
         client = Client(url, verbose=False)
-        with pytest.raises(
-            AppError,
-            match=r"tiny-dit.safetensors \(8372640 bytes\) is damaged.*Restore zoo/catalog/weights/tiny-dit",
-        ):
+        said = rf"tiny-dit.safetensors \({len(content)} bytes\) is damaged.*Restore zoo/catalog/weights/tiny-dit"
+        with pytest.raises(AppError, match=said):
             client.predict("tiny-dit", "star", 1, 3, 3, "ddim", 2.0, api_name="/generate_image")
         assert client.predict("tiny-uvit", "star", 1, 3, 3, "ddim", 2.0, api_name="/generate_image")[1][0]["label"] == "star"
         client.close()

@@ -15,8 +15,10 @@ from conftest import opened, visiting
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from zoo.catalog.card import cards
 from zoo.media import pictures, receipts
 
+CARDS = cards()
 LONG = {"steps": "250", "count": "8"}
 DROP = """([selector, name, data]) => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
@@ -97,8 +99,9 @@ def test_everything_that_a_first_picture_needs_is_in_the_first_view(page: Page) 
         assert page.locator(f"#{name}").bounding_box()["y"] + page.locator(f"#{name}").bounding_box()["height"] <= 860, name
     page.click("#model input")
     offered = [text.split("\n")[-1] for text in page.locator("[role=option]").all_inner_texts()]
-    assert offered[:3] == [f"tiny {name} · apache-2.0" for name in ("DiT · 8.4 MB", "U-ViT · 6.7 MB", "U-Net · 9.3 MB")]
-    assert all(text.endswith("not downloaded") for text in offered[3:])
+    bundled = [CARDS[name] for name in ("tiny-dit", "tiny-uvit", "tiny-unet", "tiny-sit")]
+    assert offered[:4] == [f"{card.title} · {card.weights[0].bytes / 1e6:.1f} MB · apache-2.0" for card in bundled]
+    assert all(text.endswith("not downloaded") for text in offered[4:])
 
 
 def test_a_run_shows_every_step_and_ends_with_pictures_and_their_seeds(page: Page) -> None:
@@ -112,7 +115,8 @@ def test_a_run_shows_every_step_and_ends_with_pictures_and_their_seeds(page: Pag
     fill(page, steps="200")
     generate(page)
     facts = finished(page, 4)
-    assert re.match(r"tiny DiT · heart · seed \d+ to \d+ · 200 steps dpm-solver\+\+ · guidance 2 · \d+\.\d s", facts)
+    guidance = f"guidance {CARDS['tiny-dit'].guidance.default:g}"
+    assert re.match(rf"tiny DiT · heart · seed \d+ to \d+ · 200 steps dpm-solver\+\+ · {guidance} · \d+\.\d s", facts)
     assert page.evaluate("window.seen.size") >= 4 * 3
     told = [word for word in page.evaluate("[...window.words]") if word.startswith("step")]
     assert len(told) >= 5
@@ -132,10 +136,10 @@ def test_every_step_of_a_run_can_be_looked_at_again(page: Page) -> None:
         frame = page.locator(f"#preview .frame[data-step='{step}'] img")
         expect(frame).to_have_count(2)
         shown.add(frame.first.get_attribute("src"))
-    page.get_by_label("noisy sample").check()
+    page.get_by_role("radio", name="noisy sample").check()
     page.wait_for_function("(before) => !before.includes(document.querySelector('#preview img')?.src)", arg=list(shown))
     assert len(shown) == 3
-    page.get_by_label("clean prediction").check()
+    page.get_by_role("radio", name="clean prediction").check()
     bar.fill("12")
     expect(page.locator("#gallery img").first).to_be_visible()
     expect(page.locator("#preview")).to_be_hidden()
@@ -262,9 +266,10 @@ def test_the_history_of_a_browser_outlives_a_reload_and_is_nobody_elses(browser:
     generate(page)
     finished(page, 2)
     page.reload()
-    strip = "#history .grid-container img"
+    strip = "#history li"
     expect(page.locator(strip)).to_have_count(2)
-    page.locator("#history .grid-container button").first.click()
+    page.locator("#history li button").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Use its settings").click()
     expect(page.locator("#facts")).to_contain_text("seed 901")
     expect(opened(context, server).locator(strip)).to_have_count(2)
     stranger = browser.new_context()
@@ -289,7 +294,7 @@ def test_a_picture_asked_for_before_the_server_has_answered_anything_is_in_the_h
     page.unroute("**/gradio_api/queue/join**")  # which lets them go
     finished(page)
     page.reload()
-    expect(page.locator("#history .grid-container img")).not_to_have_count(0)
+    expect(page.locator("#history li")).not_to_have_count(0)
 
 
 def test_a_tab_closed_in_the_middle_loses_nothing_and_holds_up_nobody(context: BrowserContext, server: str) -> None:
@@ -302,7 +307,7 @@ def test_a_tab_closed_in_the_middle_loses_nothing_and_holds_up_nobody(context: B
     fill(page, steps="3", count="1")
     generate(page)
     finished(page, 1)
-    expect(page.locator("#history .grid-container img")).to_have_count(9)
+    expect(page.locator("#history li")).to_have_count(9)
 
 
 def test_a_short_run_does_not_wait_for_a_long_one(browser: Browser, context: BrowserContext, server: str) -> None:

@@ -68,7 +68,8 @@ def test_the_page_works_under_a_path(browser: Browser, address: str, tmp_path: P
         other = arrived(context.new_page(), link)
         expect(other.locator("#seed input").first).to_have_value("5")
         other.reload()
-        expect(other.locator("#history img").first).to_be_visible()
+        expect(other.locator("#history li").first).to_be_visible()
+        other.locator("#history li").first.scroll_into_view_if_needed()
         other.wait_for_function("document.querySelector('#history img').naturalWidth > 0")
         assert missing == []
 

@@ -177,7 +177,7 @@ def test_steps_that_no_program_can_ask_for_are_not_kept(page: gr.Blocks, hub: Hu
     before = hub._steps.bytes
     client = Client(page.local_url, verbose=False)
     client.predict("tiny-dit", "star", 1, 5, 2, "ddim", 2.0, api_name="/generate_image")
-    client.predict("tiny-latte", "jumps", "", 2, 8, 1, 2, "ddim", 2.0, api_name="/generate_video")
+    client.predict("tiny-latte", "rocket flies up", "", 2, 8, 1, 2, "ddim", 2.0, api_name="/generate_video")
     client.predict([{"model": "tiny-dit", "label": 4, "steps": 2}, {"steps": 3, "model": "tiny-dit"}], api_name="/compare")
     assert hub._steps.bytes == before
     *_, result = hub.generate(Request("tiny-dit", labels=4, steps=2))

@@ -62,5 +62,11 @@ def test_a_variable_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch
         settings.chosen([])
 
 
+def test_a_switch_that_cannot_be_read_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATCHWORK_SHARE", "maybe")
+    with pytest.raises(VariableError, match=r"^PATCHWORK_SHARE is 'maybe', and must be on or off: set it to 1 or 0\.$"):
+        settings.chosen([])
+
+
 def test_the_readme_names_every_setting() -> None:
     assert settings.table() in (ROOT / "README.md").read_text(encoding="utf-8")

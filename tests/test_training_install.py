@@ -114,8 +114,10 @@ def test_weights_of_another_model_change_neither(places: tuple[Path, Path, Path]
 def test_a_training_that_is_interrupted_leaves_the_bundled_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for path in (WEIGHTS / "tiny-vit.safetensors", CARDS / "tiny-vit.md")}
 
-    def interrupted(model: torch.nn.Module, step: int) -> torch.Tensor:
-        if step == 1:
+    steps = iter(range(2))
+
+    def interrupted(model: torch.nn.Module, _: torch.Generator) -> torch.Tensor:
+        if next(steps) == 1:
             raise KeyboardInterrupt
         return next(model.parameters()).square().sum()
 

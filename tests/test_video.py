@@ -25,10 +25,10 @@ from zoo.media import pictures, video
 from zoo.networks.build import build_module
 
 WORDS = {
-    "title": "Film", "family": "latte", "task": "class-to-video", "labels": "shapes",
+    "title": "Film", "family": "latte", "task": "class-to-video", "labels": "emoji",
     "arch": {
         "input_size": 32, "patch_size": 4, "in_channels": 3, "hidden_size": 32, "depth": 2, "num_heads": 2, "num_frames": 6,
-        "num_classes": 10,
+        "num_classes": 100,
     },
     "schedule": {"kind": "linear", "start": 0.0001, "end": 0.02, "steps": 1000}, "guidance": {"default": 2.0},
     "sampling": {"solver": "dpm-solver++", "steps": 5},
@@ -207,7 +207,7 @@ def test_the_video_tab_draws_plays_keeps_and_restores(film: Hub, browser: Browse
         page.locator("#video-seed input").fill("5")
         page.locator("#video-fps input").fill("6")
         page.click("#video-generate")
-        expect(page.locator("#video-facts")).to_contain_text(re.compile(r"Film · circle · seed 5 · 12 steps.* 6 frames · \d+\.\d s"))
+        expect(page.locator("#video-facts")).to_contain_text(re.compile(r"Film · dog · seed 5 · 12 steps.* 6 frames · \d+\.\d s"))
         page.wait_for_function("document.querySelector('#player video')?.readyState === 4")
         page.wait_for_function("document.querySelector('#player video').currentTime > 0.1")
         assert page.evaluate("document.querySelector('#player video').loop")

@@ -18,7 +18,7 @@ from zoo.catalog.card_facts import facts_of
 from zoo.catalog.environment import cache_folder, user_path
 from zoo.catalog.mounts import store_in
 from zoo.engine import passwords
-from zoo.engine.request import SOLVERS, Progress, Request, Result, find_labels, parse_seeds
+from zoo.engine.request import FLOW_SOLVERS, SOLVERS, Progress, Request, Result, find_labels, parse_seeds
 from zoo.errors import RequestError, ZooError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def sample(arguments: argparse.Namespace) -> None:
     if not labels and card.label_names and card.generates:
         count, name = len(card.label_names), shlex.quote(card.label_names[0])
         raise RequestError(f"{card.id} needs one of its {count} classes: choose one with --label, e.g. --label {name}.")
-    settings = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae")}
+    settings = {word: getattr(arguments, word) for word in ("steps", "solver", "guidance", "vae", "interval")}
     if arguments.preset is not None:
         settings = asdict(card.preset(arguments.preset)) | {word: value for word, value in settings.items() if value is not None}
     words = {word: getattr(arguments, word) for word in ("eta", "prompt", "negative_prompt", "frames", "fps")}
@@ -286,7 +286,7 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--label", help="class name or number; one, or one for each image separated by commas")
     sampling.add_argument("--seed", default="random", help="7, 0-3, 0-3,10 or random (default)")
     sampling.add_argument("--steps", type=int, help="default: the card's")
-    sampling.add_argument("--solver", help=f"{', '.join(SOLVERS)}; default: the card's")
+    sampling.add_argument("--solver", help=f"{', '.join(SOLVERS)}; of flow models {', '.join(FLOW_SOLVERS)}; default: the card's")
     sampling.add_argument("--preset", metavar="NAME", help="settings by name, such as paper: the published protocol")
     sampling.add_argument("--prompt", default="", help="the text condition of a text-to-image or text-to-video model")
     sampling.add_argument("--negative-prompt", default="", metavar="TEXT", help="what guidance leads away from")
@@ -294,6 +294,7 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--frames", type=int, help="frames of a video; default: as many as its model was trained on")
     sampling.add_argument("--fps", type=int, default=8, help="frames per second of a video")
     sampling.add_argument("--guidance", type=float, help="w of eps = uncond + w (cond - uncond), 1 is off; default: the card's")
+    sampling.add_argument("--interval", nargs=2, type=float, metavar=("LOW", "HIGH"), help="noise shares between which guidance is on")
     sampling.add_argument("--eta", type=float, default=0.0, help="DDIM eta: 0 is deterministic, 1 like DDPM")
     sampling.add_argument("--out", type=user_path, default=".", metavar="DIR", help="folder for the results")
     sampling.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
@@ -343,9 +344,7 @@ def parser() -> argparse.ArgumentParser:
     importing.add_argument("--like", default="", metavar="ID", help="the model that tells what weights do not; default: the most alike")
     importing.add_argument("--heads", dest="num_heads", type=int, metavar="N", help="its attention heads; default: by its width")
     importing.add_argument("--input-size", type=int, metavar="N", help="pixels or latents to a side, where weights do not tell")
-    importing.add_argument(
-        "--schedule", default="", metavar="KIND", help="linear, scaled-linear or vp-sde, or with numbers: linear,0.0001,0.02,1000"
-    )
+    importing.add_argument("--schedule", default="", metavar="KIND", help="linear, scaled-linear, vp-sde, flow, or e.g. vp-sde,0.1,20")
     importing.add_argument("--vae", default="", metavar="ID", help="the autoencoder of its latents")
     importing.add_argument("--scale", type=float, help="the factor from the autoencoder's latents to its own")
     importing.set_defaults(run=take)

@@ -9,25 +9,31 @@ from zoo.errors import CardError
 if TYPE_CHECKING:
     from torch import nn
 
-FAMILIES = ("dit", "u-vit", "latte", "latte-t2v", "unet")
+FAMILIES = ("dit", "u-vit", "latte", "latte-t2v", "unet", "sit", "repa", "lightning-dit", "mdt", "ddt", "jit", "u-dit")
 """Families that `build` knows."""
 
 
 def build(family: str, arch: dict) -> nn.Module:
     """Build a backbone, randomly initialised, from its family and the architecture words of its card.
 
-    family: dit | u-vit | latte | latte-t2v | unet; arch:
-    input_size patch_size in_channels hidden_size depth num_heads mlp_ratio num_classes
-    learn_sigma null_label, for latte num_frames, and for u-vit mlp_time_embed conv qkv_bias skip context_dim num_context_tokens.
+    family: one of FAMILIES; arch: input_size patch_size in_channels hidden_size depth num_heads mlp_ratio num_classes learn_sigma
+    null_label, and what a family knows beside or instead of these, as the words of its class say.
     Raises CardError for an unknown family or word.
     """
-    from zoo.backbones.dit import DiT
-    from zoo.backbones.latte import Latte
+    from zoo.backbones.ddt import DDT
+    from zoo.backbones.dit_blocks import build as dit
+    from zoo.backbones.jit import JiT
     from zoo.backbones.latte_t2v import build as t2v
+    from zoo.backbones.latte_variants import build as latte
+    from zoo.backbones.lightning_dit import LightningDiT
+    from zoo.backbones.mdt import MDT
+    from zoo.backbones.repa import REPA
+    from zoo.backbones.sit import SiT
+    from zoo.backbones.u_dit import UDiT
     from zoo.backbones.unet import build as unet
     from zoo.backbones.uvit import UViT
 
-    classes = {"dit": DiT, "u-vit": UViT, "latte": Latte, "latte-t2v": t2v, "unet": unet}
+    classes = dict(zip(FAMILIES, (dit, UViT, latte, t2v, unet, SiT, REPA, LightningDiT, MDT, DDT, JiT, UDiT), strict=True))
     if family not in classes:
         raise CardError(f"Family {family!r} is unknown: choose one of {', '.join(FAMILIES)}.")
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,10 @@ from zoo.backbones.layers import Attention, Mlp, PatchEmbed, sincos_2d, timestep
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Scale and shift tokens (b, n, d) by one vector (b, d) each, as adaLN does."""
+    """Scale and shift tokens (b, n, d) by one vector (b, d) each, as adaLN does: in float32 rounded twice as the authors' code does, for
+    the sake of equal numbers, in a half precision at once."""
+    if x.dtype == torch.float32:
+        return x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
     return torch.addcmul(shift.unsqueeze(1), x, 1 + scale.unsqueeze(1))
 
 
@@ -61,11 +66,11 @@ class DiTBlock(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """adaLN, then a linear map from tokens (b, n, d) to patches (b, n, p q c)."""
+    """adaLN, then a linear map from tokens (b, n, d) to patches (b, n, p q c); norm: before it, LayerNorm without weights where None."""
 
-    def __init__(self, hidden_size: int, patch_size: int, out_channels: int) -> None:
+    def __init__(self, hidden_size: int, patch_size: int, out_channels: int, norm: nn.Module | None = None) -> None:
         super().__init__()
-        self.norm_final = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
+        self.norm_final = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6) if norm is None else norm
         self.linear = nn.Linear(hidden_size, patch_size * patch_size * out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
 
@@ -75,7 +80,7 @@ class FinalLayer(nn.Module):
 
 
 def initialize(model: nn.Module) -> None:
-    """Initialise a DiT or Latte for training: Xavier linears, zeroed modulations and output (DiT models.py)."""
+    """Initialise a DiT or a relative of it for training: Xavier linears, zeroed modulations and output (DiT models.py)."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -85,38 +90,52 @@ def initialize(model: nn.Module) -> None:
             nn.init.normal_(module.weight, std=0.02)
         elif isinstance(module, nn.Conv2d):
             nn.init.xavier_uniform_(module.weight.flatten(1))
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     for embedder in (m for m in model.modules() if isinstance(m, TimestepEmbedder)):
         nn.init.normal_(embedder.mlp[0].weight, std=0.02)
         nn.init.normal_(embedder.mlp[2].weight, std=0.02)
-    for layer in (m for m in model.modules() if isinstance(m, (DiTBlock, FinalLayer))):
-        nn.init.zeros_(layer.adaLN_modulation[1].weight)
+    for layer in (m for m in model.modules() if hasattr(m, "adaLN_modulation")):
+        nn.init.zeros_(layer.adaLN_modulation[-1].weight)
     for layer in (m for m in model.modules() if isinstance(m, FinalLayer)):
         nn.init.zeros_(layer.linear.weight)
 
 
 class AdaLN(nn.Module):
-    """What DiT and Latte share: the time and the class enter through the vectors of every block (adaLN) and nowhere else."""
+    """What DiT and its relatives share: the time and the class enter through the vectors of every block (adaLN)."""
 
     t_embedder: TimestepEmbedder
     y_embedder: LabelEmbedder | None
     blocks: nn.ModuleList
-    final_layer: FinalLayer
+    final_layer: nn.Module
+
+    @property
+    def modulated(self) -> tuple[nn.Module, ...]:
+        """Everything that has an adaLN_modulation, in the order in which it runs: the blocks, then the final layer."""
+        return (*self.blocks, self.final_layer)
+
+    def condition(self, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The time and the class as one vector: t (b,), y (b,) long -> (b, d)."""
+        c = self.t_embedder(t)
+        return c if self.y_embedder is None else c + self.y_embedder(y)
 
     def modulation(self, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The vectors of all blocks, then of the final layer, side by side: t (b,), y (b,) long -> (b, m), m = 6 d depth + 2 d."""
-        c = self.t_embedder(t)
-        if self.y_embedder is not None:
-            c = c + self.y_embedder(y)
-        return torch.cat([part.adaLN_modulation(c) for part in (*self.blocks, self.final_layer)], dim=1)
+        """The vectors of all blocks, then of the final layer, side by side: t (b,), y (b,) long -> (b, m), m = 6 d depth + 2 d in a DiT."""
+        c = self.condition(t, y)
+        return torch.cat([part.adaLN_modulation(c) for part in self.modulated], dim=1)
 
     def by_part(self, modulation: Tensor) -> tuple[Tensor, ...]:
-        """The vectors (b, 6 d) of each block and (b, 2 d) of the final layer, from those of all of them (b, m)."""
-        return modulation.split([part.adaLN_modulation[1].out_features for part in (*self.blocks, self.final_layer)], dim=1)
+        """The vectors of each block, (b, 6 d) in a DiT, and (b, 2 d) of the final layer, from those of all of them (b, m)."""
+        return modulation.split([part.adaLN_modulation[1].out_features for part in self.modulated], dim=1)
 
 
-class DiT(AdaLN):
-    """Diffusion transformer over a square picture or latent; the class and the time enter through adaLN only."""
+class Tree(nn.Module):
+    """The parts of a DiT, whatever its blocks are: patches, time, class, positions, blocks and the last layer."""
+
+    block: Callable[[int, int, float], nn.Module] = DiTBlock
+    """A block from its width, its heads and the ratio of its MLP."""
+    last: Callable[[int, int, int], nn.Module] = FinalLayer
+    """The last layer from its width, the side of a patch and the channels of the answer."""
 
     def __init__(
         self,
@@ -138,13 +157,24 @@ class DiT(AdaLN):
         self.t_embedder = TimestepEmbedder(hidden_size)
         self.y_embedder = LabelEmbedder(num_classes, hidden_size, null_label) if num_classes else None
         self.pos_embed = nn.Parameter(sincos_2d(hidden_size, self.grid_size), requires_grad=False)
-        self.blocks = nn.ModuleList(DiTBlock(hidden_size, num_heads, mlp_ratio) for _ in range(depth))
-        self.final_layer = FinalLayer(hidden_size, patch_size, in_channels * (2 if learn_sigma else 1))
+        self.blocks = nn.ModuleList(self.block(hidden_size, num_heads, mlp_ratio) for _ in range(depth))
+        self.final_layer = self.last(hidden_size, patch_size, in_channels * (2 if learn_sigma else 1))
         initialize(self)
 
     def tables(self) -> dict[str, Tensor]:
         """What is stored in official checkpoints but not learned: the position table."""
         return {"pos_embed": sincos_2d(self.pos_embed.shape[-1], self.grid_size)}
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """The patches of x (b, c, h, w) with their positions, in the dtype of the weights: (b, n, d)."""
+        return self.x_embedder(x.to(self.x_embedder.proj.weight.dtype)) + self.pos_embed
+
+
+class DiT(Tree, AdaLN):
+    """Diffusion transformer over a square picture or latent; the class and the time enter through adaLN only."""
+
+    trained_as = "DiT"
+    """How the settings of a training call it: a SiT's keys are the same."""
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None, modulation: Tensor | None = None) -> Tensor:
         """Predict the noise, and the variance fraction after it where sigma is learned.
@@ -152,7 +182,7 @@ class DiT(AdaLN):
         x (b, c, h, w); t (b,), the index 0..999, fractions allowed; y (b,) long, num_classes = null; modulation (b, m): what
         `modulation(t, y)` gives, where it is known already. Returns (b, c or 2c, h, w) in the dtype of the weights.
         """
-        x = self.x_embedder(x.to(self.x_embedder.proj.weight.dtype)) + self.pos_embed
+        x = self.tokens(x)
         *of_blocks, of_output = self.by_part(self.modulation(t, y) if modulation is None else modulation)
         for block, vectors in zip(self.blocks, of_blocks, strict=True):
             x = block(x, vectors)

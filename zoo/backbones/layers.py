@@ -1,13 +1,22 @@
-"""Parts that DiT, U-ViT and Latte share. Attribute names equal the keys of the official checkpoints."""
+"""Parts that the backbones share. Attribute names equal the keys of the official checkpoints."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+
+@cache
+def _frequencies(half: int, max_period: float, device: torch.device) -> Tensor:
+    """Frequencies (half,) on a device, where they are kept: a network asks for the same ones at every step."""
+    exponents = -math.log(max_period) * torch.arange(half, dtype=torch.float32, device="cpu") / half
+    return exponents.double().exp().float().to(device)
 
 
 def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
@@ -17,10 +26,7 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
     Float32 libraries differ in the last bit of an exponential, which t = 999 turns into 1e-5 of the output; here the exponent is
     rounded to float32 as there, and its exponential is the nearest float32.
     """
-    half = dim // 2
-    exponents = -math.log(max_period) * torch.arange(half, dtype=torch.float32, device="cpu") / half
-    frequencies = exponents.double().exp().float()
-    angles = t.float()[:, None] * frequencies.to(t.device)[None]
+    angles = t.float()[:, None] * _frequencies(dim // 2, max_period, t.device)[None]
     return F.pad(torch.cat([angles.cos(), angles.sin()], dim=-1), (0, dim % 2))
 
 
@@ -63,10 +69,10 @@ class PatchEmbed(nn.Module):
 
 
 class Attend(nn.Module):
-    """softmax(q k^T / sqrt(d)) v for q, k, v (b, k, n, d): no parameters, so that a recorder can hook it."""
+    """softmax(q k^T / sqrt(d) + bias) v for q, k, v (b, k, n, d), bias (k, n, n) or none: no parameters, so that a recorder can hook it."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v)
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias[None])  # of four axes: so it is fused
 
 
 class Attention(nn.Module):
@@ -79,9 +85,32 @@ class Attention(nn.Module):
         self.attend = Attend()
         self.proj = nn.Linear(hidden_size, hidden_size)
 
+    def split(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of every head: (b, n, d) to (3, b, k, n, d / k)."""
+        return rearrange(self.qkv(x), "b n (qkv k d) -> qkv b k n d", qkv=3, k=self.num_heads)
+
+    def merge(self, heads: Tensor) -> Tensor:
+        """What the heads found, side by side and projected: (b, k, n, d / k) to (b, n, d)."""
+        return self.proj(rearrange(heads, "b k n d -> b n (k d)"))
+
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = rearrange(self.qkv(x), "b n (qkv k d) -> qkv b k n d", qkv=3, k=self.num_heads)
-        return self.proj(rearrange(self.attend(q, k, v), "b k n d -> b n (k d)"))
+        q, k, v = self.split(x)
+        return self.merge(self.attend(q, k, v))
+
+
+class NormedAttention(Attention):
+    """Attention whose queries and keys are normalised in each head, then turned where angles are given; norm: width of a head -> module."""
+
+    def __init__(self, hidden_size: int, num_heads: int, qkv_bias: bool, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__(hidden_size, num_heads, qkv_bias)
+        self.q_norm, self.k_norm = (norm(hidden_size // num_heads) for _ in range(2))
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        q, k, v = self.split(x)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if turn is not None:
+            q, k = rotate(q, *turn), rotate(k, *turn)
+        return self.merge(self.attend(q.to(v.dtype), k.to(v.dtype), v))
 
 
 class Mlp(nn.Module):
@@ -95,3 +124,60 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.act(self.fc1(x)))
+
+
+class SwiGLU(nn.Module):
+    """silu(a) * b through a last Linear, a and b the halves of the first Linear's answer, over (b, n, d)."""
+
+    def __init__(self, hidden_size: int, width: int) -> None:
+        super().__init__()
+        self.w12 = nn.Linear(hidden_size, 2 * width)
+        self.w3 = nn.Linear(width, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(F.silu(gate) * value)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + 1e-6) along the last axis, in float32, times a learned weight."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype) * self.weight
+
+
+def axis_frequencies(width: int) -> Tensor:
+    """Turns a place along one axis for each pair of numbers of which it has `width`: 10000^(-2i / width), (width / 2,) float32."""
+    return 10_000.0 ** -(torch.arange(0, width, 2, dtype=torch.float32) / width)
+
+
+def halves_by_axis(head_dim: int, side: int, device: torch.device | str | None = None) -> Tensor:
+    """Angles (side * side, head_dim / 2) of a square grid, row by row: the first half turns by the row, the second by the column."""
+    angles = torch.outer(torch.arange(side, dtype=torch.float32), axis_frequencies(head_dim // 2)).to(device)
+    rows, columns = angles[:, None].expand(-1, side, -1), angles[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], dim=-1).flatten(0, 1)
+
+
+def pairs_by_axis(head_dim: int, places: Tensor) -> Tensor:
+    """Angles (side * side, head_dim / 2) of a square grid whose rows and columns stand at `places` (side,): each frequency turns one
+    pair by the column, and the next by the row."""
+    side = len(places)
+    angles = torch.outer(places.float(), axis_frequencies(head_dim // 2).to(places.device))
+    columns, rows = angles[None].expand(side, -1, -1), angles[:, None].expand(-1, side, -1)
+    return torch.stack([columns, rows], dim=-1).flatten(2).flatten(0, 1)
+
+
+def turning(angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of angles (n, d / 2), each twice in a row: two (n, d), as `rotate` takes them."""
+    return angles.cos().repeat_interleave(2, dim=-1), angles.sin().repeat_interleave(2, dim=-1)
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Turn the pairs (x0, x1) of x (..., n, d) by their angles, (n, d) cosines and sines: RoPE (Su et al., arXiv 2104.09864)."""
+    across = torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2)
+    return x * cosines + across * sines

@@ -15,6 +15,7 @@ import yaml
 from zoo.catalog import expected, plain_yaml
 from zoo.catalog.expected import Expected
 from zoo.catalog.labels import label_names
+from zoo.catalog.sampling_words import Guidance, Preset, Sampling, check_sampling
 from zoo.errors import CardError
 
 CARDS = Path(__file__).parent.parent.parent / "model_cards"
@@ -41,10 +42,10 @@ TASKS = {
 }
 """What a model can be for, in words."""
 FIGURES = {
-    "guided": "with guidance", "unguided": "without guidance", "ddpm_250": "ddpm with 250 steps",
+    "guided": "with guidance", "unguided": "without guidance",
 }  # fmt: skip
 """Settings at which samples were counted that a classifier recognises, in words."""
-KINDS = dict.fromkeys(("title", "family", "task", "text"), str) | dict.fromkeys(("weights", "fingerprint", "expected"), list)
+KINDS = dict.fromkeys(("title", "family", "task", "text", "prediction"), str) | dict.fromkeys(("weights", "fingerprint", "expected"), list)
 KINDS["labels"] = (str, list)
 KINDS |= dict.fromkeys(("arch", "schedule", "guidance", "sampling", "presets", "latent", "cost", "measured", "pixels"), dict)
 """What may stand under `zoo:`, and as what."""
@@ -62,7 +63,6 @@ LICENCES = {
 """Where the text of a licence stands."""
 FREE = ("apache-2.0", "mit", "bsd-3-clause")
 """Licences that allow any use."""
-SCHEDULES = {"linear": ("start", "end", "steps"), "scaled-linear": ("start", "end", "steps"), "vp-sde": ("beta_min", "beta_max")}
 
 
 @dataclass(frozen=True)
@@ -89,33 +89,6 @@ class Source:
         match = SHARD.fullmatch(self.file)
         shards = [f"{match[1]}-{number:05}-of-{match[3]}{match[4]}" for number in range(2, int(match[3]) + 1)] if match else []
         return (self.file, *shards, *self.also)
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """The published guidance: w of eps = uncond + w (cond - uncond), on the first `channels` channels (None: all)."""
-
-    default: float = 1.0
-    channels: int | None = None
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """A solver by name, its number of steps, and for ddim and ddpm which of the steps: even (the official "N") or stride ("ddimN")."""
-
-    solver: str
-    steps: int
-    spacing: str = "even"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings with a name, such as `paper`: the published protocol; the guidance and vae of the card where none is said."""
-
-    solver: str
-    steps: int
-    guidance: float | None = None
-    vae: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +134,9 @@ class Card:
     arch: Mapping[str, Any]
     weights: tuple[Source, ...]
     schedule: Mapping[str, Any] = field(default_factory=dict)
-    guidance: Guidance = Guidance()
+    prediction: str = ""
+    """What the network of a flow predicts: velocity or sample, the clean picture; empty: velocity, and of a diffusion model noise."""
+    guidance: Guidance = field(default_factory=Guidance)
     sampling: Sampling | None = None
     presets: Mapping[str, Preset] = field(default_factory=dict)
     latent: Latent | None = None
@@ -325,11 +300,7 @@ def parse(identity: str, content: str) -> Card:
 
 def _check(card: Card, classes: int) -> None:
     """What must hold between the parts of a card. Raises CardError."""
-    numbers = {key: value for key, value in card.schedule.items() if key != "kind"}
-    if card.schedule and set(SCHEDULES.get(str(card.schedule.get("kind")), ())) != numbers.keys():
-        raise CardError(f"Card {card.id}: the schedule must be one of {SCHEDULES}.")
-    if wrong := [key for key, value in numbers.items() if not isinstance(value, (int, float))]:
-        raise CardError(f"Card {card.id}: `{wrong[0]}` of the schedule must be a number such as 0.0001, not {numbers[wrong[0]]!r}.")
+    check_sampling(card)
     if card.generates and not card.latent and card.arch.get("in_channels", 3) != 3:
         raise CardError(f"Card {card.id}: a model of {card.arch['in_channels']} in_channels draws latents: say whose under `latent`.")
     if card.sampling and card.sampling.spacing not in ("even", "stride"):

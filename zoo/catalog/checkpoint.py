@@ -130,6 +130,7 @@ def load_into(
     files = [] if isinstance(source, Mapping) else [Path(source)] if isinstance(source, (Path, str)) else source
     label = " with ".join(map(str, files)) or "This state dict"
     every = every_candidate(files) if files else candidates(source, label)
+    _same_meaning(module, every[0].trained_as, label)
     module_state, nearest = module.state_dict(), None
     some = [one for one in every if len(one.state) * 3 > len(module_state)] or every[:1]
     for one in named(some, name, label) if name else some:
@@ -144,11 +145,21 @@ def load_into(
     raise nearest.error(label, type(module).__name__, module_state)
 
 
+def _same_meaning(module: nn.Module, trained_as: str, label: str) -> None:
+    """Raise CheckpointError where a DiT and a SiT would be taken for each other: every key fits, and the answers mean other things."""
+    own = getattr(module, "trained_as", "")
+    if own and trained_as and own != trained_as:
+        raise CheckpointError(
+            f"{label} does not fit this {type(module).__name__}: it was trained as a {trained_as} by the settings beside its weights. The "
+            f"keys of a DiT and a SiT are the same, but one answers the noise and the other a velocity: load it as a {trained_as}."
+        )
+
+
 class Fit:
     """How a state dict lies on a module: what each of its tensors is made of, and what is at fault."""
 
     def __init__(self, module: nn.Module, module_state: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-        self.state, self.made_of, self.tables = state, sources(state), {}
+        self.state, self.made_of, self.tables = state, _without(sources(state), getattr(module, "beside", ())), {}
         if any(len(parts) > 1 for parts in self.made_of.values()):  # this layout leaves out what can be computed
             self.tables = {key: value for key, value in getattr(module, "tables", dict)().items() if key not in self.made_of}
         self.shapes = {key: _shape(state, parts) for key, parts in self.made_of.items()}
@@ -164,8 +175,9 @@ class Fit:
     def error(self, label: str, kind: str, module_state: Mapping[str, Tensor]) -> CheckpointError:
         """What is at fault, in a sentence."""
         cause = likely_cause(self.shapes, {key: tuple(value.shape) for key, value in module_state.items()})
-        count = f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)} in all"
-        return CheckpointError(f"{label} does not fit this {kind}{cause}: {'; '.join(fault[:160] for fault in self.faults[:5])} ({count}).")
+        faults, count = "; ".join(fault[:160] for fault in self.faults[:5]), len(self.faults)
+        what = f"{faults} ({count} fault{'s' * (count > 1)} in all)."
+        return CheckpointError(f"{label} does not fit this {kind}: {f'{cause}: ' if cause else ''}{what}")
 
     @torch.no_grad()
     def load(self, module: nn.Module, module_state: Mapping[str, Tensor]) -> None:
@@ -176,6 +188,11 @@ class Fit:
             parts = [part.to(target.dtype) for part in parts]  # joined after, and only if several: a copy in float32 costs memory
             values[key] = (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(target.shape)
         module.load_state_dict(values, assign=any(value.is_meta for value in module_state.values()))
+
+
+def _without(made_of: dict[str, tuple[str, ...]], beside: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Leave out what a family's files hold for its training alone, by the beginnings of the keys."""
+    return {key: parts for key, parts in made_of.items() if not key.startswith(beside)}
 
 
 def _shape(state: Mapping[str, Tensor], parts: tuple[str, ...]) -> tuple[int, ...]:

@@ -43,8 +43,11 @@ def weights_in(path: Path) -> list[Path]:
         )
     if not path.exists():
         if re.match(r"[a-z]+:/", str(path)):
-            what = "is an address, and only files are imported: download it first; what has a card is downloaded with fetch"
-            raise CheckpointError(f"{str(path)[:200]} {what}.", command="python -m zoo fetch ID")
+            raise CheckpointError(
+                f"{str(path)[:200]} is an address, and only files are imported: download it first; what has a card is downloaded with "
+                "fetch.",
+                command="python -m zoo fetch ID",
+            )
         hub = "; what a hub has and a card here describes is downloaded with fetch" if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) else ""
         raise CheckpointError(f"There is no file {str(path)[:200]}: name the file with the weights{hub}.")
     return [path]

@@ -18,6 +18,8 @@ DIT_SHARED = {
 }
 DIT_ENDS = {"pos_embed.proj": "x_embedder.proj", "proj_out_1": "final_layer.adaLN_modulation.1", "proj_out_2": "final_layer.linear"}
 ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0", "norm": "group_norm"}
+BESIDE_AUTOENCODER = ("loss.", "foundation_model.", "linear_proj.")
+"""Beginnings of the keys that VA-VAE's file holds for its training alone."""
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -33,7 +35,7 @@ def sources(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
         return _from_diffusers_dit(keys)
     if "encoder.mid.block_1.norm1.weight" in keys:
         levels = 1 + max(int(match.group(1)) for key in keys if (match := re.match(r"decoder\.up\.(\d+)\.", key)))
-        return {_from_compvis(key, levels): (key,) for key in keys}
+        return {_from_compvis(key, levels): (key,) for key in keys if not key.startswith(BESIDE_AUTOENCODER)}
     if "text_model.embeddings.token_embedding.weight" in keys:
         text = [key for key in keys if key.startswith("text_model.") and not key.endswith("position_ids")]
         return {key.removeprefix("text_model."): (key,) for key in text}
@@ -71,9 +73,13 @@ def _from_diffusers_dit(keys: list[str]) -> dict[str, tuple[str, ...]]:
 
 def _from_compvis(key: str, levels: int) -> str:
     """CompVis numbers the decoder's levels from the finest, diffusers in the order of execution."""
-    key = re.sub(r"^encoder\.down\.(\d+)\.block\.", r"encoder.down_blocks.\1.resnets.", key)
+    key = re.sub(r"\.block\.(\d+)\.", r".resnets.\1.", key)
+    key = re.sub(r"\.attn\.(\d+)\.(\w+)\.", lambda match: f".attentions.{match[1]}.{ATTENTION[match[2]]}.", key)
+    key = re.sub(r"^encoder\.down\.(\d+)\.(resnets|attentions)\.", r"encoder.down_blocks.\1.\2.", key)
     key = re.sub(r"^encoder\.down\.(\d+)\.downsample\.", r"encoder.down_blocks.\1.downsamplers.0.", key)
-    key = re.sub(r"^decoder\.up\.(\d+)\.block\.", lambda match: f"decoder.up_blocks.{levels - 1 - int(match[1])}.resnets.", key)
+    key = re.sub(
+        r"^decoder\.up\.(\d+)\.(resnets|attentions)\.", lambda match: f"decoder.up_blocks.{levels - 1 - int(match[1])}.{match[2]}.", key
+    )
     key = re.sub(r"^decoder\.up\.(\d+)\.upsample\.", lambda match: f"decoder.up_blocks.{levels - 1 - int(match[1])}.upsamplers.0.", key)
     key = re.sub(r"\.mid\.block_([12])\.", lambda match: f".mid_block.resnets.{int(match[1]) - 1}.", key)
     key = re.sub(r"\.mid\.attn_1\.(\w+)\.", lambda match: f".mid_block.attentions.0.{ATTENTION[match[1]]}.", key)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 from zoo.errors import CardError, RequestError
 
 DATA = Path(__file__).parent / "data"
+CHINESE = "zh-CN"
 LONGEST = 100_000
 """Bytes of a user's file of class names, and more than any model has classes."""
 
@@ -20,6 +22,49 @@ def label_names(name: str) -> tuple[str, ...]:
     if not re.fullmatch(r"[a-z0-9-]+", name) or not path.is_file():
         raise CardError(f"there is no label list {name!r} in zoo/catalog/data.")
     return tuple(path.read_text(encoding="utf-8").splitlines())
+
+
+def label_lists() -> dict[str, tuple[str, ...]]:
+    """The class names of every label list in zoo/catalog/data, by its name."""
+    return {path.stem: label_names(path.stem) for path in sorted(DATA.glob("*.txt")) if "." not in path.stem}
+
+
+@cache
+def chinese_names(name: str) -> tuple[str, ...]:
+    """The best Chinese name of each class of a label list, by index; none at all where it has no Chinese names."""
+    return tuple(words[0] for words in _further(DATA / f"{name}.{CHINESE}.txt"))
+
+
+@cache
+def other_names(name: str) -> tuple[tuple[str, ...], ...]:
+    """What else each class of a label list is called, by index: its Chinese names, the best one first, and then its further English ones.
+    None at all of a list that has no such names, as a user's own."""
+    languages = [found for one in (CHINESE, "en") if (found := _further(DATA / f"{name}.{one}.txt"))]
+    return tuple(tuple(dict.fromkeys(word for words in every for word in words)) for every in zip(*languages, strict=True))
+
+
+@lru_cache(64)
+def classes_by_word(labels: str | tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], ...]:
+    """The classes that a word in small letters names, in the order in which to look: their whole names, their best Chinese names, the
+    synonyms in their names, which stand between commas, and whatever else they are called. labels: as a card's."""
+    names = label_names(labels) if isinstance(labels, str) else labels
+    others = other_names(labels) if isinstance(labels, str) else ()
+    steps = ([[name] for name in names], [more[:1] for more in others], [name.split(", ") for name in names], others)
+    return tuple(_by_word(words) for words in steps)
+
+
+def _by_word(words: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for k, several in enumerate(words):
+        for word in {one.lower(): None for one in several}:
+            found[word] = (*found.get(word, ()), k)
+    return found
+
+
+def _further(file: Path) -> list[list[str]]:
+    """The words of each line of a file, which stand between bars."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [[word for word in line.split("|") if word] for line in lines]
 
 
 def read_names(file: Path | None) -> list[str]:

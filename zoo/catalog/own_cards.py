@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 
 from zoo.catalog.architectures import Architecture
-from zoo.catalog.card import GENERATORS, SCHEDULES, Card, Guidance, cards, parse
+from zoo.catalog.card import GENERATORS, Card, cards, parse
 from zoo.catalog.files import atomic_write
+from zoo.catalog.sampling_words import FLOW, SCHEDULES, Guidance
 from zoo.errors import CardError, RequestError
 
-NUMBERS = {"linear": (0.0001, 0.02, 1000), "scaled-linear": (0.00085, 0.012, 1000), "vp-sde": (0.1, 20)}
-"""The usual numbers of every schedule: DiT and Latte; U-ViT on latents; U-ViT on pixels."""
+NUMBERS = {"linear": (0.0001, 0.02, 1000), "scaled-linear": (0.00085, 0.012, 1000), "vp-sde": (0.1, 20), "flow": ("data",)}
+"""The usual numbers of every schedule: DiT and Latte; U-ViT on latents; U-ViT on pixels; SiT."""
 LARGEST = 10_000
 """Pixels or latents to a side, and the factor of latents."""
 TITLE = 80
@@ -37,7 +38,8 @@ class Answers:
     num_heads: int | None = None
     input_size: int | None = None
     schedule: str = ""
-    """linear | scaled-linear | vp-sde, and where they are not the usual ones its numbers, between commas."""
+    """linear | scaled-linear | vp-sde | flow, and where they are not the usual ones its numbers, between commas; of a flow data or noise,
+    shift and noise scale."""
     vae: str = ""
     scale: float | None = None
 
@@ -54,6 +56,10 @@ def nearest(found: Architecture, cards: Mapping[str, Card], like: str = "") -> C
     same = [card for card in cards.values() if card.family == found.family and (card.weights[0].origin != "own" or card.id == like)]
     if like:
         same = [card for card in same if card.id == like]
+    if not same and not like:
+        raise RequestError(
+            f"No model here is of the family {found.family}, whose card would tell the rest: write a card for this file by hand."
+        )
     if not same:
         raise RequestError(f"There is no model {like[:60]!r} of the family {found.family}: leave --like out, or name another.")
 
@@ -94,9 +100,10 @@ def decoders(found: Architecture, cards: Mapping[str, Card]) -> list[str]:
 def check_autoencoder(chosen: Card, found: Architecture, cards: Mapping[str, Card]) -> None:
     """Raise RequestError that names the autoencoders there are unless one decodes what a network makes."""
     if chosen.id not in (fitting := decoders(found, cards)):
-        there = f"choose {' or '.join(fitting)}" if fitting else "no model here does: name none"
-        kind, channels = "videos" if found.family == "latte" else "pictures", found.words["in_channels"]
-        raise RequestError(f"{chosen.title} does not decode {kind} from {channels} channels: {there}.")
+        raise RequestError(
+            f"{chosen.title} does not decode {'videos' if found.family == 'latte' else 'pictures'} from {found.words['in_channels']} "
+            f"channels: {'choose ' + ' or '.join(fitting) if fitting else 'no model here does: name none'}."
+        )
 
 
 def _usual_heads(found: Architecture, base: Card) -> int:
@@ -118,10 +125,10 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
             raise RequestError(f"{arch['num_heads']} heads do not divide a width of {arch['hidden_size']}: give another number.")
     if "input_size" in found.unknown:
         arch["input_size"] = base.arch["input_size"] if answers.input_size is None else answers.input_size
-        if not 0 < arch["input_size"] <= LARGEST or arch["input_size"] % arch["patch_size"]:
+        patch = arch.get("patch_size", 1)
+        if not 0 < arch["input_size"] <= LARGEST or arch["input_size"] % patch:
             raise RequestError(
-                f"{arch['input_size']} to a side cannot be cut into patches of {arch['patch_size']}: give a multiple of "
-                f"{arch['patch_size']}, {LARGEST:,} at most."
+                f"{arch['input_size']} to a side cannot be cut into patches of {patch}: give a multiple of {patch}, {LARGEST:,} at most."
             )
     elif answers.input_size not in (None, arch["input_size"]):
         raise RequestError(f"Its weights say that it takes {arch['input_size']} to a side, not {answers.input_size}: leave the size out.")
@@ -132,6 +139,11 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     zoo: dict[str, Any] = {"title": title or identity, "family": found.family, "task": found.task, "arch": arch}
     if found.task in GENERATORS:
         zoo["schedule"] = _schedule(answers.schedule) if answers.schedule else dict(base.schedule)
+        if (zoo["schedule"]["kind"] == "flow") != (base.schedule["kind"] == "flow"):
+            raise RequestError(
+                f"{base.id} {_walks(base.schedule)} and this model {_walks(zoo['schedule'])}: name a card that does so, too."
+            )
+        zoo |= {"prediction": base.prediction} if base.prediction else {}
         guidable = found.task.startswith("text") or (arch["num_classes"] and arch.get("null_label", True))
         zoo["guidance"], zoo["sampling"] = asdict(base.guidance if guidable else Guidance()), asdict(base.sampling)
         if arch["in_channels"] != 3 or answers.vae:
@@ -147,6 +159,8 @@ def compose(identity: str, file: str, found: Architecture, base: Card, answers: 
     head = {"license": "unknown", "library_name": "pytorch", "zoo": zoo}
     said = [f"the architecture is read off the keys and shapes of `{zoo['weights'][0]['file']}`"]
     said += [f"what they do not tell is as on the card `{base.id}`, unless it was said at the import"]
+    if "family" in found.unknown:
+        said += ["a SiT has the same keys as a DiT, and nothing said which this is: should it draw only noise, import it like a SiT"]
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n\nImported on this machine: {'; '.join(said)}.\n"
     )
@@ -175,6 +189,8 @@ def _labels(arch: dict[str, Any], found: Architecture, base: Card, names: Sequen
 def _schedule(text: str) -> dict[str, Any]:
     kind, *numbers = (word.strip() for word in text.split(","))
     try:
+        if kind == "flow":
+            return _flow(numbers)
         if kind not in SCHEDULES:
             raise ValueError
         values = [float(number) for number in numbers] or NUMBERS[kind]
@@ -187,11 +203,23 @@ def _schedule(text: str) -> dict[str, Any]:
         if not bounds:
             raise ValueError
     except ValueError:
-        usual = " or ".join(",".join(map(str, (name, *NUMBERS[name]))) for name in SCHEDULES)
+        usual = " or ".join(",".join(map(str, (name, *NUMBERS[name]))) for name in NUMBERS)
         raise RequestError(
             f"The schedule {text[:60]!r} is not understood: give {usual}, or such a one with other numbers that rise."
         ) from None
     return schedule
+
+
+def _flow(words: Sequence[str]) -> dict[str, Any]:
+    time, *numbers = words or NUMBERS["flow"]
+    values = [float(number) for number in numbers]
+    if time not in ("data", "noise") or len(values) > 2 or not all(0 < value <= 1000 for value in values):
+        raise ValueError
+    return {"kind": "flow", "time": time} | dict(zip(FLOW[1:], values, strict=False))
+
+
+def _walks(schedule: Mapping[str, Any]) -> str:
+    return "follows a flow" if schedule["kind"] == "flow" else "predicts noise"
 
 
 def slug(name: str) -> str:

@@ -129,7 +129,9 @@ def unpickle(path: Path, label: str) -> Any:
                 content = torch.load(source, map_location="cpu", weights_only=True, **mapped)
     except pickle.UnpicklingError as error:
         match = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise _refused(label, f"asks for {match[1]}" if match else "is damaged, or no plain dictionary of weights") from None
+        raise _refused(
+            label, f"asks for {match[1]}, which weights never need" if match else "is damaged, or no plain dictionary of weights"
+        ) from None
     except BROKEN as error:
         reason = "".join(filter(str.isprintable, str(error).split("\n")[0].split(". ")[0].rstrip(".")[:120]))
         raise CheckpointError(f"{label} is a damaged or truncated PyTorch checkpoint ({reason}): fetch the model again.") from None
@@ -143,8 +145,7 @@ def _stand_in(name: str, uses: set[str]) -> type:
 
 
 def _refused(label: str, what: str) -> CheckpointError:
-    why = ", which weights never need" if what.startswith("asks") else ""
-    return CheckpointError(f"{label} is a pickle that {what}{why}: it was not opened, and should not be trusted.")
+    return CheckpointError(f"{label} is a pickle that {what}: it was not opened, and should not be trusted.")
 
 
 def _in_zip(path: Path, label: str) -> Contents:
@@ -325,5 +326,5 @@ def _judged(contents: Contents, label: str) -> Contents:
             continue
         is_class = "new" in uses or re.search(r"\._*[A-Z]\w*$", name)  # functions are never made anew, and begin with a small letter
         if name.split(".")[0] in (*sys.stdlib_module_names, "numpy") or not is_class:
-            raise _refused(label, f"asks for {name}")
+            raise _refused(label, f"asks for {name}, which weights never need")
     return contents

@@ -65,6 +65,8 @@ class Setting:
         """What a text means. Raises VariableError, which names the flag or the variable, for what is not taken."""
         try:
             return environment.on_or_off(text, name) if self.read is None else self.read(text)
+        except VariableError:  # says its name itself
+            raise
         except ValueError as error:
             raise VariableError(f"{name}: {error}.") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +40,8 @@ class Candidate:
     state: Mapping[str, Tensor]
     remark: str = ""
     """What was passed over that may be meant more."""
+    trained_as: str = ""
+    """DiT or SiT, whose keys are the same, where the settings beside the weights tell which."""
 
     @property
     def averaged(self) -> bool:
@@ -80,12 +82,6 @@ def candidates(content: Any, label: str) -> list[Candidate]:
     places = list(_places(content, ""))
     every = [Candidate(name, state) for place, tensors in places for name, state in _branches(place, tensors) if state]
     nameless, objects = list(lists_of_averages(content)), _objects(content)
-    settings = [one for one in (content.values() if isinstance(content, Mapping) else ()) if isinstance(one, (Inert, Mapping))]
-    if any({"path_type", "prediction"} <= set(_words(one)) for one in settings):
-        raise CheckpointError(
-            f"{label} was trained as a SiT by its own settings (path_type, prediction): it draws along a flow, which no \
-family here does."
-        )
     if not every:
         raise CheckpointError(f"{label} {_nothing(content, nameless, objects)}.")
     fitting, remarks = [], [f"{path} is a whole object of {name}, which is not opened" for path, name in objects if is_averaged(path)]
@@ -96,8 +92,15 @@ family here does."
         else:
             remarks.append(f"{path} holds averages without names, which do not fit in order")
     every = [*fitting, *(one if one.averaged else replace(one, remark="; ".join(remarks)[:200]) for one in every)]
+    every = [replace(one, trained_as=_trained_as(content)) for one in every]
     ranks = {word: rank for rank, word in enumerate(HOLDERS)}
-    return sorted(every, key=lambda one: (not one.averaged, ranks.get(one.name.split(".")[-1], 0 if not one.name else len(ranks))))
+
+    def order(one: Candidate) -> tuple[bool, int, int]:
+        rank = ranks.get(one.name.split(".")[-1], 0 if not one.name else len(ranks))
+        number = re.search(r"ema(\d)(\.|$)", one.name)  # JiT averages twice, and draws with model_ema1
+        return not one.averaged, rank, int(number[1]) if number else 0
+
+    return sorted(every, key=order)
 
 
 def named(every: list[Candidate], name: str, label: str) -> list[Candidate]:
@@ -118,10 +121,17 @@ def _objects(content: Any, path: str = "", depth: int = 0) -> list[tuple[str, st
     return [one for key, value in content.items() for one in _objects(value, f"{path}.{key}".lstrip("."), depth + 1)]
 
 
-def _words(settings: Any) -> Iterable[Any]:
-    """The names in the settings of a training, as a dictionary or an object has them."""
-    state = settings.state if isinstance(settings, Inert) else settings
-    return state if isinstance(state, Mapping) else ()
+def _trained_as(content: Any) -> str:
+    """DiT or SiT, where the settings of a training say which it was; REPA's are a SiT's."""
+    for value in content.values() if isinstance(content, Mapping) else ():
+        settings = value.state if isinstance(value, Inert) else value
+        if not isinstance(settings, Mapping):
+            continue
+        if {"path_type", "prediction"} <= set(settings):
+            return "SiT"
+        if named_one := re.match(r"([DS]iT)-\w+/\d+", str(settings.get("model", ""))[:20]):
+            return named_one[1]
+    return ""
 
 
 def _nothing(content: Any, nameless: list, objects: list[tuple[str, str]]) -> str:

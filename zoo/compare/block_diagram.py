@@ -34,20 +34,100 @@ class Block:
 
 def block(card: Card) -> Block:
     """The block that a network consists of, its sizes read from the modules."""
-    return {"dit": _dit, "latte": _dit, "latte-t2v": _text, "u-vit": _uvit, "unet": _unet}[card.family](skeleton(card))
+    kind = card.arch.get("conditioning", card.family)
+    drawn = {"latte-t2v": _text, "u-vit": _uvit, "unet": _unet, "u-dit": _u_dit}
+    drawn |= {"in-context": _plain, "cross-attention": _plain, "adaln": _adaln}
+    return drawn.get(kind, _dit)(skeleton(card))
 
 
 def _dit(module: nn.Module) -> Block:
-    one, count = module.blocks[0], len(module.blocks)
-    turn = ", alternately within a frame and through time" if hasattr(module, "temp_embed") else ""
-    width, six = one.adaLN_modulation[-1].in_features, one.adaLN_modulation[-1].out_features
+    """DiT, Latte and those relatives of DiT that have patches."""
+    blocks = module.modulated[:-1] if hasattr(module, "modulated") else tuple(module.blocks)
+    one, linear = blocks[-1], blocks[-1].adaLN_modulation[-1]
+    width, shifted = linear.in_features, linear.out_features == 6 * linear.in_features
+    norm = f"{type(one.norm1).__name__} · scale{', shift' if shifted else ''}"
+    skip = getattr(one, "skip_linear", None)
+    first = (Branch((f"with the skip: linear {skip.in_features} → {skip.out_features}",), residual=False),) if skip is not None else ()
+    of_each = "time + class, in the decoder what the encoder says of each token" if hasattr(module, "s_embedder") else "time + class"
     return Block(
-        f"{count} blocks{turn}",
+        f"{len(blocks)} blocks{_parts(module)}",
         (
-            Branch(("LayerNorm · scale, shift", f"self-attention, {one.attn.num_heads} heads", "x gate")),
-            Branch(("LayerNorm · scale, shift", _mlp(one.mlp.fc1), "x gate")),
+            *first,
+            Branch((norm, *_attention(one.attn, _places(module)), "x gate")),
+            Branch((norm, _gated(one.mlp) if hasattr(one.mlp, "w3") else _mlp(one.mlp.fc1), "x gate")),
         ),
-        f"time + class → SiLU → linear {width} → {six}: shift, scale and gate of both",
+        f"{of_each} → SiLU → linear {width} → {linear.out_features}: {'shift, ' if shifted else ''}scale and gate of both",
+    )
+
+
+def _attention(attn: nn.Module, places: str = "") -> tuple[str, ...]:
+    """The boxes of an attention: of two where it looks within a frame and through time."""
+    if hasattr(attn, "then_temporal"):
+        return f"within a frame, {attn.num_heads} heads", f"through time, {attn.num_heads} heads"
+    if hasattr(attn, "temporal"):
+        return (f"{attn.num_heads // 2} heads within a frame + {attn.num_heads // 2} in time",)
+    return (f"self-attention, {attn.num_heads} heads{places}",)
+
+
+def _adaln(module: nn.Module) -> Block:
+    """A DiT without gates."""
+    one, linear = module.blocks[0], module.blocks[0].adaLN_modulation[-1]
+    norm = "LayerNorm · scale, shift"
+    return Block(
+        f"{len(module.blocks)} blocks",
+        (Branch((norm, *_attention(one.attn))), Branch((norm, _mlp(one.mlp.fc1)))),
+        f"time + class → SiLU → linear {linear.in_features} → {linear.out_features}: shift and scale of both",
+    )
+
+
+def _plain(module: nn.Module) -> Block:
+    """A DiT to which time and class are tokens, among the patches or apart from them."""
+    one = module.blocks[0]
+    cross = getattr(one, "cross_attn", None)
+    look = (Branch(("LayerNorm", f"cross-attention, {cross.num_heads} heads")),) if cross is not None else ()
+    return Block(
+        f"{len(module.blocks)} blocks",
+        (Branch(("LayerNorm", *_attention(one.attn))), *look, Branch(("LayerNorm", _mlp(one.mlp.fc1)))),
+        "time and class are two tokens apart, keys and values of the cross-attention"
+        if look
+        else "time and class are tokens beside the patches in every block",
+    )
+
+
+def _parts(module: nn.Module) -> str:
+    """How blocks differ from each other."""
+    if hasattr(module, "variant"):  # of a Latte
+        fusion = {1: ", alternately within a frame and through time", 2: ": the first half within a frame, the second through time"}
+        return fusion.get(module.variant, "")
+    if hasattr(module, "de_blocks"):
+        return f": {len(module.en_inblocks)} in without the skip, {len(module.en_outblocks)} out, {len(module.de_blocks)} that decode"
+    if hasattr(module, "encoder_depth"):
+        return f": {module.encoder_depth} of the encoder, {len(module.blocks) - module.encoder_depth} of the decoder"
+    return f"; from number {module.in_context_start} on tokens of the class stand before" if hasattr(module, "in_context_start") else ""
+
+
+def _places(module: nn.Module) -> str:
+    """How the attention knows where tokens are."""
+    turned = getattr(module, "feat_rope", None) is not None or hasattr(module, "encoder_depth") or hasattr(module, "in_context_len")
+    return ", RoPE" if turned else ", relative bias" if hasattr(module, "decoder_pos_embed") else ""
+
+
+def _gated(mlp: nn.Module) -> str:
+    width, inner = (mlp.w3.out_features, mlp.w3.in_features) if hasattr(mlp, "w12") else (mlp.w1.in_features, mlp.w1.out_features)
+    return f"SwiGLU {width} → {inner} → {width}"
+
+
+def _u_dit(module: nn.Module) -> Block:
+    one, stacks = module.encoder_level_1[0], (module.encoder_level_1, module.encoder_level_2, module.latent)
+    width = one.adaLN_modulation1[-1].in_features
+    sizes = " → ".join(str(stack[0].adaLN_modulation1[-1].in_features) for stack in stacks)
+    wide = one.mlp1.project_in[-1].out_channels
+    norm = "LayerNorm · scale, shift"
+    attention, mlp = f"attention in {one.attn1.factor**2} grids, {one.attn1.num_heads} heads", f"convolutions {width} → {wide} → {width}"
+    return Block(
+        f"3 levels down ({sizes} channels) and up again; each block is two such pairs",
+        (Branch((norm, "+ 5 x 5 convolution", attention, "x gate")), Branch((norm, mlp, "x gate"))),
+        f"time + class → SiLU → linear {width} → {6 * width}: shift, scale and gate of both",
     )
 
 

@@ -63,9 +63,9 @@ def _bounded(columns: Sequence[Setting]) -> None:
     """Raises RequestError where the columns together would hold more than a machine should keep."""
     whole = sum(len(one.seeds) * one.request.frames for one in columns)
     if whole > MOST_FRAMES or max(len(one.seeds) for one in columns) > MOST_SAMPLES:
-        what = "frames" if columns[0].card.video else "pictures"
         raise RequestError(
-            f"{whole} {what} are too many for one comparison: choose at most {MOST_SAMPLES} a column and {MOST_FRAMES} together."
+            f"{whole} {'frames' if columns[0].card.video else 'pictures'} are too many for one comparison: choose at most {MOST_SAMPLES} "
+            f"a column and {MOST_FRAMES} together."
         )
 
 
@@ -83,10 +83,9 @@ def column(hub: Hub, setting: Mapping[str, Any], first: Setting | None = None, a
     if words.get("label") is not None:
         each_class = words["label"] == EACH
     if first is not None and first.card.video != card.video:
-        kinds = ["videos" if one.video else "pictures" for one in (first.card, card)]
-        raise RequestError(
-            f"{first.card.id} makes {kinds[0]} and {card.id} {kinds[1]}: compare pictures with pictures, or videos with videos."
-        )
+        videos, pictures = f"{first.card.id} makes videos and {card.id} pictures", f"{first.card.id} makes pictures and {card.id} videos"
+        both = videos if first.card.video else pictures
+        raise RequestError(f"{both}: compare pictures with pictures, or videos with videos.")
     seeds = _seeds(*(words.pop(word, None) for word in ("seeds", "seed", "count")), first)
     labels = _labels(card, words, len(seeds), first)
     if first is not None:

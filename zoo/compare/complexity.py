@@ -14,16 +14,17 @@ from zoo.catalog.card import Card
 from zoo.networks.build import build_module
 
 PARTS = {
-    "patch embedding": r"(x_embedder|patch_embed|conv_in|pos_embed\.proj)\b",
-    "position embedding": r"(pos_embed|temp_embed|temp_pos_embed)\b",
-    "time embedding": r"(t_embedder|time_embed|time_embedding|time_proj|adaln_single)\b",
-    "class or text": r"(y_embedder|label_emb|context_embed|class_embedding|caption_projection)\b",
-    "modulation": r".*\b(adaLN_modulation|scale_shift_table)\b",
+    "masked training only": r"(sideblocks|mask_token)\b",
+    "patch embedding": r"(x_embedder|s_embedder|patch_embed|conv_in|pos_embed\.proj)\b",
+    "position embedding": r"(pos_embed|decoder_pos_embed|in_context_posemb|temp_embed|temp_pos_embed)\b",
+    "time embedding": r"(t_embedder(_\d)?|time_embed|time_embedding|time_proj|adaln_single)\b",
+    "class or text": r"(y_embedder(_\d)?|label_emb|context_embed|class_embedding|caption_projection)\b",
+    "modulation": r".*\b(adaLN_modulation[12]?|scale_shift_table)\b",
     "long skips": r".*\bskip_linear\b",
-    "attention": r".*\b(attn|attn1|attn2|attentions)\b",
-    "MLP": r".*\b(mlp|ff)\b",
-    "convolutions": r"(down_blocks|mid_block|up_blocks)\b.*\b(resnets|downsamplers|upsamplers)\b",
-    "norms in blocks": r"(blocks|in_blocks|mid_block|out_blocks|transformer_blocks|temporal_transformer_blocks)\b.*\bnorm",
+    "attention": r".*\b(attn|attn1|attn2|cross_attn|attentions)\b",
+    "MLP": r".*\b(mlp|mlp1|mlp2|ff)\b",
+    "convolutions": r"((down_blocks|mid_block|up_blocks)\b.*\b(resnets|downsamplers|upsamplers)|down\d_\d|up\d_\d|reduce_chan_level\d)\b",
+    "norms in blocks": r"(\w*blocks|mid_block)\b.*\bnorm",
 }
 """Parts of a denoising network, by the names of its modules; the first that fits; what fits none is the output layer."""
 
@@ -116,24 +117,35 @@ def _macs_by_module(module: nn.Module, card: Card, frames: int) -> dict[str, flo
 def _facts(card: Card, frames: int) -> dict[str, str]:
     """What the table of architectures says of a card in words."""
     arch = card.arch
-    side, inner = arch["input_size"] // arch.get("patch_size", 1), arch.get("depth", 0) // 2
+    side, stages = arch["input_size"] // arch.get("patch_size", 1), arch.get("depth", 0)
     grid = f"{frames} x {side} x {side}" if frames > 1 else f"{side} x {side}"
     patches = f"{grid} = {frames * side * side}"
     beside = arch.get("num_context_tokens", 1 if arch.get("num_classes") else 0) + 1
+    adaln = "scale, shift and gate in every block (adaLN-Zero)"
+    as_tokens = (f"{patches}, and {beside}", "as tokens beside the patches")
+    inner = (stages - arch.get("decode_layer", 0)) // 2 if isinstance(stages, int) else 0
+    two_halves = arch.get("version", 2) == 2
     tokens, enters, skips = {
-        "dit": (patches, "scale, shift and gate in every block (adaLN-Zero)", "none"),
-        "latte": (patches, "scale, shift and gate in every block (adaLN-Zero)", "none"),
+        **dict.fromkeys(("sit", "repa", "lightning-dit", "latte"), (patches, adaln, "none")),
+        "dit": {
+            "in-context": (*as_tokens, "none"),
+            "cross-attention": (patches, "as two tokens, at which every block looks by cross-attention", "none"),
+            "adaln": (patches, "scale and shift in every block (adaLN)", "none"),
+        }.get(arch.get("conditioning"), (patches, adaln, "none")),
+        "mdt": (patches, adaln, f"{inner} long skips, and the patches into every block of the decoder" if two_halves else "none"),
+        "ddt": (patches, f"{adaln}: of the decoder's for each token, as the encoder says", "the patches into the decoder"),
+        "jit": (f"{patches}, then {arch.get('in_context_len')} of the class", f"{adaln}, and the class as tokens", "none"),
+        "u-dit": (f"none: {grid} grid of features, in interleaved grids", adaln, "from both levels down to those up"),
         "latte-t2v": (patches, "time: scale, shift, gate; text: cross-attention in the blocks within a frame", "none"),
-        "u-vit": (f"{patches}, and {beside}", "as tokens beside the patches", f"{inner} long skips"),
+        "u-vit": (*as_tokens, f"{inner} long skips"),
         "unet": (f"none: {grid} grid of features", "added in every residual block", "from every down level to the matching up level"),
     }[card.family]
     kind, *numbers = card.schedule.values()
     heads = arch.get("num_heads") or f"of {arch['head_dim']} channels"
-    depth = (
-        f"{arch.get('depth', '')} per level, {len(arch['channel_mult'])} levels" if card.family == "unet" else str(arch.get("depth", ""))
-    )
+    depth = str(stages or "").strip("[]")
+    depth = f"{depth} per level, {len(arch['channel_mult'])} levels" if card.family == "unet" else depth
     return {
         "tokens": tokens, "depth": depth, "width": str(arch["hidden_size"]), "heads": str(heads), "time and class": enters, "skips": skips,
-        "schedule": f"{kind} {', '.join(f'{number:g}' for number in numbers)}",
-        "variance": "learned" if arch.get("learn_sigma") or card.family == "latte-t2v" else "fixed",
+        "schedule": f"{kind} {', '.join(word if isinstance(word, str) else f'{word:g}' for word in numbers)}",
+        "variance": "none" if kind == "flow" else "learned" if arch.get("learn_sigma") or card.family == "latte-t2v" else "fixed",
     }  # fmt: skip

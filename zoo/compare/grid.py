@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from zoo.catalog.card import Card
 from zoo.compare import compare
 from zoo.engine.hub import Hub
-from zoo.engine.request import MAX_IMAGES, MAX_SEED, SOLVERS, Progress, Request, Result, draws, first_seed, short
+from zoo.engine.request import FLOW_SOLVERS, MAX_IMAGES, MAX_SEED, SOLVERS, Progress, Request, Result, draws, first_seed, short
 from zoo.engine.results import pixels
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
@@ -229,8 +229,9 @@ def _value(axis: str, word: str) -> Any:
             bound = f" from 0 to {MAX_SEED}" if axis == "seed" else ""
             raise RequestError(f"{short(word)} is not a value of {axis}: write whole numbers{bound} such as {_example(axis)}.")
         return int(number)
-    if axis == "solver" and word not in SOLVERS and not word.startswith("diffusers:"):
-        raise RequestError(f"Solver {short(word)} is unknown: choose from {', '.join(SOLVERS)} or diffusers:<Scheduler>.")
+    if axis == "solver" and word not in (*SOLVERS, *FLOW_SOLVERS) and not word.startswith("diffusers:"):
+        names = ", ".join(dict.fromkeys((*SOLVERS, *FLOW_SOLVERS)))
+        raise RequestError(f"Solver {short(word)} is unknown: choose from {names} or diffusers:<Scheduler>.")
     return word
 
 

@@ -31,8 +31,8 @@ class Judge:
 
 
 JUDGES = {
-    "shapes": Judge("tiny-vit", 128),
-    "motions": Judge("tiny-vivit", 128),
+    "emoji": Judge("tiny-vit", 128),
+    "clips": Judge("tiny-vivit", 128),
     "imagenet-1k": Judge("inception-v3", 1024, all_classes=True),
 }
 """By the label list of what is judged. The bundled ones have features of 96 numbers and know their reference by class; Inception's

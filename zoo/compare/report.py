@@ -16,6 +16,7 @@ import zoo
 from zoo.compare import block_diagram
 from zoo.compare.compare import names, noise
 from zoo.compare.complexity import complexity
+from zoo.compare.paper_counts import beside_the_paper
 from zoo.compare.setting import Setting
 from zoo.media import pictures, video
 
@@ -109,7 +110,8 @@ def architectures(columns: Sequence[Setting]) -> list[tuple[str, list[str]]]:
             pairs = zip(shares, wholes, strict=True)
             cells = [f"{in_words(share)}, {100 * share / whole:.1f} %" if share else "" for share, whole in pairs]
             counts.append((f"{title}: {part}", cells))
-    return [*facts, *counts]
+    papers = [beside_the_paper(one.card) for one in columns]
+    return [*facts, *counts, *([("at the XL/2 sizes of its paper", papers)] if any(papers) else [])]
 
 
 def drawings(columns: Sequence[Setting]) -> str:

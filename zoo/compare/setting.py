@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from zoo.catalog.card import Card
 from zoo.compare.complexity import complexity
 from zoo.engine.request import Request, Result
 from zoo.engine.results import pixels
+from zoo.engine.walk import passes
 from zoo.sampling import Schedule, Trace
 from zoo.sampling.guidance import Predict
 
@@ -126,16 +128,17 @@ class Setting:
 
     @property
     def noise(self) -> float:
-        """The share of noise, sigma of x = alpha x0 + sigma eps, in what the network was asked about last."""
-        schedule = Schedule.from_card(self.card.schedule)
-        return schedule.sigma((self.trace.times[-1] - schedule.time_shift) / schedule.time_scale) if self.trace.times else 1.0
+        """The share of noise, sigma / (alpha + sigma) of x = alpha x0 + sigma eps, in what the network was asked about last."""
+        return self._shares(self.trace.times[-1:])[0] if self.trace.times else 1.0
 
     @property
     def levels(self) -> list[float]:
         """The share of noise in what the network was asked about, at each evaluation of the first round."""
+        return self._shares(self.trace.times[: self.evaluations])
+
+    def _shares(self, times: Sequence[float]) -> list[float]:
         schedule = Schedule.from_card(self.card.schedule)
-        times = self.trace.times[: self.evaluations]
-        return [schedule.sigma((t - schedule.time_shift) / schedule.time_scale) for t in times]
+        return [1 / (1 + math.exp(schedule.told_half_log_snr(t))) for t in times]
 
     def copy(self) -> Setting:
         """The same with lists of its own, so that more samples of it leave this one as it is."""
@@ -145,10 +148,10 @@ class Setting:
     def figures(self) -> dict[str, Any]:
         """What the table says of it, as JSON values; passes and multiply_adds are of one sample, guidance included."""
         network = complexity(self.card, self.request.frames)
-        passes = self.evaluations * (1 if self.request.guidance == 1 else 2)
+        of_one = sum(passes(self.card, self.request, self.trace.times[: self.evaluations]))
         return {
             "samples": len(self.samples), "seconds": round(self.seconds, 3),
-            "first_preview": self.first_preview and round(self.first_preview, 3), "evaluations": self.evaluations, "passes": passes,
-            "parameters": sum(network.params.values()), "multiply_adds": round(passes * sum(network.macs.values())),
+            "first_preview": self.first_preview and round(self.first_preview, 3), "evaluations": self.evaluations, "passes": of_one,
+            "parameters": sum(network.params.values()), "multiply_adds": round(of_one * sum(network.macs.values())),
             "memory": self.memory, "stopped_at": self.stopped_at, "reported": dict(self.card.reported),
         } | self.quality  # fmt: skip

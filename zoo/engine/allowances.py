@@ -118,10 +118,10 @@ class Allowances:
             left = self.pictures.left(who, most)
             ways = [f"ask for {left} at most"] if left else []
             ways += [f"try again in {_about(wait)}"] if wait < math.inf else []
-            what = "picture is" if count == 1 else "pictures are"
             raise BusyError(
-                f"{count} {what} too many: of {most} in 24 hours, which one visitor may make here, "
-                f"each frame of a clip being one, {left or 'none'} {'are' if left > 1 else 'is'} left: {', or '.join(ways)}.",
+                f"{count} {'picture is' if count == 1 else 'pictures are'} too many: of {most} in 24 hours, which one visitor may make "
+                f"here, each frame of a clip being one, {f'{left} are' if left > 1 else f'{left} is' if left else 'none is'} left: "
+                f"{', or '.join(ways)}.",
                 wait if wait < math.inf else None,
             )
 

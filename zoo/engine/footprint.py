@@ -54,11 +54,13 @@ def pass_bytes(arch: Mapping[str, Any], family: str, rows: int, frames: int, ite
     arch = DEFAULTS | dict(arch)
     if family == "unet":
         return 50 * rows * arch["hidden_size"] * arch["input_size"] ** 2 * itemsize
-    patches = (arch["input_size"] // arch["patch_size"]) ** 2 if "patch_size" in arch else 0
-    unit = rows * frames * (patches + 1 + arch.get("num_context_tokens", 0)) * arch["hidden_size"] * itemsize
-    kept = arch["depth"] // 2 if family == "u-vit" else 0  # the long skips
-    # An MLP holds its input, four times that before and after its activation; then what the allocator has not given back.
-    width = {"latte-t2v": 13, "t5": 16}.get(family, 11.5)
+    patches = (arch["input_size"] // arch.get("patch_size", 1)) ** 2 if "patch_size" in arch or family == "u-dit" else 0
+    beside = 1 + arch.get("num_context_tokens", 0) + arch.get("in_context_len", 0)
+    unit = rows * frames * (patches + beside) * arch["hidden_size"] * itemsize
+    kept = arch["depth"] // 2 if family in ("u-vit", "mdt") and arch.get("version", 2) == 2 else 0  # the long skips
+    # An MLP holds its input, four times that before and after its activation; then what the allocator has not given back. A DDT makes
+    # vectors for every token, and a U-DiT has features at every place.
+    width = {"latte-t2v": 13, "t5": 16, "lightning-dit": 14, "mdt": 12.5, "jit": 16.5, "ddt": 23, "u-dit": 34}.get(family, 11.5)
     return int((width + kept) * unit + min(10.5 * unit, 150 << 20))
 
 

@@ -16,7 +16,7 @@ from zoo.engine.request import Progress, Request, Result
 from zoo.engine.results import receipts_of
 from zoo.engine.run_steps import RunSteps
 from zoo.engine.shared_pass import Network, Rows, seconds_of_others
-from zoo.engine.walk import parts_of, walk
+from zoo.engine.walk import parts_of, progress_of, result_so_far, walk
 from zoo.media import pictures
 from zoo.networks import autoencoders
 from zoo.sampling import Step, Trace
@@ -86,16 +86,16 @@ class Generation:
         module = with_tables(card, request, model.module, self.network)
         walks = [self._walk(k, part, module, context) for k, part in enumerate(parts)]
         self.previews = Previews(self) if self.preview else None
-        most = 0 if self.measured else hub.rows_together(card)
+        alone = self.measured or request.solver == "dopri5"  # whose steps would follow the rounding of others' rows
+        most = 0 if alone else hub.rows_together(card)
         rows = Rows(card.id, len(parts[0].seeds) * (1 if request.guidance == 1 else 2), most) if most else None
         hub.engine.rounds(walks, self._after, lambda number: (hub.whole(card) and not rows) or self._measures(number), rows)
         if self.previews:
             self.previews.close()
         hub.timing.add(request, self.laps[1:])
-        step = self.steps[0]
-        last = step.index + 1 == step.total
-        images = self._decode([one.x if last else one.x0 for one in self.steps])
-        yield self._result(images, None if last else step.index + 1)
+        number, total = progress_of(self.steps)
+        images = self._decode([result_so_far(step) for step in self.steps])
+        yield self._result(images, None if number == total else number)
 
     def _walk(self, k: int, request: Request, module: torch.nn.Module, context: Tensor | None) -> Iterator[Step]:
         """From noise to the clean sample, a step at a time."""
@@ -119,12 +119,12 @@ class Generation:
         """All samples have taken a step: say so; whether they go on."""
         self.steps = list(steps)
         self.laps.append(self.step_seconds - sum(self.laps))
-        number, total = steps[0].index + 1, steps[0].total
+        number, total = progress_of(steps)
         self.hub.engine.watchers.tell("stepped", len(self.request.seeds))
         if number == KNOWN and self.job.seconds is None and self.hub.engine.limits.seconds is not None:
             self._check_cost()
         if self.run_steps is not None:
-            self.run_steps.add(number, steps)
+            self.run_steps.add(number, steps, number == total)
         if number == total or self.job.stop.is_set():
             return False
         images, of_step = self.previews.latest(number, self.steps) if self.previews else (None, 0)

@@ -36,6 +36,7 @@ from zoo.engine.run_steps import RunSteps
 from zoo.engine.scheduler import Scheduler
 from zoo.engine.shared_pass import most_rows
 from zoo.engine.step_timing import SHARE, Price, StepTiming, multiply_adds
+from zoo.engine.steps_film import StepsFilm, steps_film
 from zoo.engine.turn import computes_here
 from zoo.engine.walk import predictor
 from zoo.engine.warm_up import WarmUps
@@ -265,9 +266,7 @@ class Hub(OfferedModels):
         """Of a run that is over, at step `number` from 1: the number of the step that is kept and nearest, and its clean predictions, or
         its samples with their noise, as pictures (b, h, w, 3) or videos (b, f, h, w, 3) uint8. Raises RequestError where it is gone.
         """
-        steps: RunSteps | None = self._steps.find((run,))
-        if steps is None:
-            raise RequestError("The steps of this run are no longer kept: generate it again to look at them.")
+        steps = self._steps_of(run)
         request = steps.request
         number, x = steps.at(number, noisy)
         vae = self.card(request.vae) if request.vae else None
@@ -276,6 +275,15 @@ class Hub(OfferedModels):
         module, scale = self.load(vae).module, self.card(request.model).latent.scale
         works = [lambda part=part: pictures.to_uint8(autoencoders.decode(module, part.to(self.device), scale)) for part in x.split(1)]
         return number, np.concatenate(self.engine.all(works, self.whole(vae)))
+
+    def steps_film(self, run: str) -> StepsFilm:
+        """All kept steps of a run that is over, decoded. Raises RequestError where it is gone."""
+        return steps_film(self, self._steps_of(run))
+
+    def _steps_of(self, run: str) -> RunSteps:
+        if (steps := self._steps.find((run,))) is None:
+            raise RequestError("The steps of this run are no longer kept: generate it again to look at them.")
+        return steps
 
     def compute(self, work: Callable[..., Any], *arguments: Any, whole: bool = False) -> Any:
         """Do a piece of work on a thread that computes, in its turn; whole: with all cores, and nothing beside it."""

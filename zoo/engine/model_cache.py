@@ -20,6 +20,7 @@ from zoo.engine.kernel_choice import PLAIN, KernelChoice
 from zoo.engine.memory import gigabytes, trim
 from zoo.engine.request import short
 from zoo.errors import CheckpointError, OutOfMemoryError, RequestError
+from zoo.networks import autoencoders
 from zoo.networks.build import build_module, renaming
 
 LARGE = {"text-encoder": 1_000_000_000}
@@ -96,6 +97,8 @@ class ModelCache:
             module = nn.Module.to(build_module(card), self.dtype(card))  # diffusers' own `to` warns of nothing
         try:
             taken = checkpoint.load_into(module, files.weights, renaming(card), files.chosen)
+            if autoencoders.STATISTICS in files.also:
+                autoencoders.attach_statistics(module, files.also[autoencoders.STATISTICS])
         except CheckpointError as error:
             if files.folder:
                 self.store.mounts.reject(files, str(error))

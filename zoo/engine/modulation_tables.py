@@ -34,7 +34,7 @@ class ModulationTables:
         """times: what the network will be told, in order (sampling.told_times); forward: what to ask in place of the module's own."""
         self.module, self.forward = module, forward or module
         known = list(dict.fromkeys(times))
-        weights = [part.adaLN_modulation[1].weight for part in (*module.blocks, module.final_layer)]
+        weights = [part.adaLN_modulation[1].weight for part in module.modulated]
         steps = max(1, BUDGET // sum(len(weight) * weight.element_size() for weight in weights))
         self._chunks = [known[start : start + steps] for start in range(0, len(known), steps)]
         self._places = {time: (number, row) for number, chunk in enumerate(self._chunks) for row, time in enumerate(chunk)}
@@ -67,5 +67,5 @@ def with_tables(card: Card, request: Request, module: nn.Module, forward: Callab
     if not isinstance(module, AdaLN):
         return forward or module
     schedule = Schedule.from_card(card.schedule)
-    options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
+    options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing, card.sampling.last_step_size)
     return ModulationTables(module, told_times(schedule, request.solver, request.steps, **options), forward)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,18 +37,27 @@ class Recognised:
     """Names of all weights in the file that are a network of ours."""
 
 
+def of_its_name(found: Architecture, name: str, like: Card | None) -> Architecture:
+    """Where a DiT and a SiT would have the same keys: what the card says that it is to be like, else what the file is called."""
+    called = re.search(r"(?<![a-z])(dit|sit)(?![a-z])", name.lower())
+    family = like.family if like is not None and like.family in ("dit", "sit") else called[1] if called else ""
+    if "family" not in found.unknown or not family:
+        return found
+    return replace(found, family=family, unknown=tuple(word for word in found.unknown if word != "family"))
+
+
 def look(hub: Hub, file: Path, like: str = "", name: str = "") -> Recognised:
     """Read what a file holds; name: the weights that somebody chose. Raises CheckpointError where no part of it is a network of ours."""
     files = weights_in(file)
     every = checkpoint.every_candidate(files)
-    recognised = {id(weights): found for weights in every if (found := recognise(weights.state))}
+    recognised = {id(weights): found for weights in every if (found := recognise(weights.state, weights.trained_as))}
     for weights in named(every, name, str(file)) if name else every:
         if id(weights) in recognised:
-            found = told_beside(files[0], recognised[id(weights)])
+            found = told_beside(files[0], of_its_name(recognised[id(weights)], file.name, hub.cards.get(like)))
             choices = tuple(dict.fromkeys(one.name for one in every if id(one) in recognised))
             return Recognised(weights, found, nearest(found, hub.cards, like), files, choices)
     what = what_it_is({key: tuple(value.shape) for key, value in every[0].state.items()})
-    raise CheckpointError(f"{file} is no DiT, U-ViT, Latte or vision transformer that can be read: {what}.")
+    raise CheckpointError(f"{file} is no diffusion transformer and no vision transformer that can be read: {what}.")
 
 
 def adopt(hub: Hub, file: Path, answers: Answers, name: str = "", progress: Callable[[int], None] = lambda _: None) -> Card:

@@ -23,7 +23,7 @@ from zoo.engine.modulation_tables import with_tables
 from zoo.engine.request import Progress, Request
 from zoo.engine.run_steps import RunSteps
 from zoo.engine.shared_pass import Network
-from zoo.engine.walk import parts_of, walk
+from zoo.engine.walk import parts_of, progress_of, result_so_far, walk
 from zoo.errors import OutOfMemoryError, ZooError
 from zoo.media import pictures
 from zoo.networks import autoencoders, text_encoders
@@ -134,9 +134,9 @@ def _events(work: Work) -> Iterator[Progress | Outcome]:
         if device.type == "cuda":
             torch.cuda.synchronize()
         laps.append(time.perf_counter() - begun)
-        number, total = steps[0].index + 1, steps[0].total
+        number, total = progress_of(steps)
         if run_steps is not None:
-            run_steps.add(number, steps)
+            run_steps.add(number, steps, number == total)
         if number == total:
             break
         images = decode.preview(steps) if work.preview else None
@@ -144,8 +144,8 @@ def _events(work: Work) -> Iterator[Progress | Outcome]:
         yield Progress("sampling", request, number, total, (total - number) / speed, speed, preview=images, preview_step=number)
     if not steps:
         return
-    last = steps[0].index + 1 == steps[0].total
-    images = decode([one.x if last else one.x0 for one in steps])
+    number, total = progress_of(steps)
+    images = decode([result_so_far(step) for step in steps])
     seconds = time.monotonic() - started
     encoder = _Here.models[card.text][1] if card.text else None
     used = {card.id: model, request.vae: autoencoder, card.text: encoder}
@@ -153,7 +153,7 @@ def _events(work: Work) -> Iterator[Progress | Outcome]:
         "weights": {name: part.files.digest for name, part in used.items() if part}, "threads": 1,
         "dtype": str(next(model.module.parameters()).dtype).removeprefix("torch."), "device": str(device),
         "kernels": ", ".join(part.kernels for part in (model, autoencoder) if part),
-        "stopped_at": None if last else steps[0].index + 1, "shared_passes": False,
+        "stopped_at": None if number == total else number, "shared_passes": False,
     }  # fmt: skip
     taken = {name: part.taken for name, part in used.items() if part and part.taken}
     conditions |= {"weights_taken_from": taken} if taken else {}

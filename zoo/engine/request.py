@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalog.card import Card
+from zoo.catalog.labels import classes_by_word
 from zoo.errors import RequestError
+from zoo.sampling import FLOW_SOLVERS, Schedule, evaluations, solver_names
 from zoo.sampling import NAMES as SOLVERS
-from zoo.sampling import Schedule, evaluations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,8 @@ class Request:
     or video model draws; negative_prompt: what guidance leads it away from; None in steps, solver, guidance or vae means the card's
     own. steps are network evaluations. guidance is w of eps = uncond + w (cond - uncond); 1 switches it off. eta is ddim's. vae: card id
     of another autoencoder for the same latents. frames: of a video, None for as many as its model was trained on, 1 for a picture; fps:
-    at which it plays.
+    at which it plays. interval: the noise shares, from 0 (clean) to 1 (noise), between which guidance is on; None means the card's own,
+    which is always where it says none.
     """
 
     model: str
@@ -52,11 +54,14 @@ class Request:
     vae: str | None = None
     fps: int = 8
     negative_prompt: str = ""
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "seeds"):
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,))
+        if isinstance(self.interval, list):
+            object.__setattr__(self, "interval", tuple(self.interval))
 
     @classmethod
     def from_dict(cls, values: Any) -> Request:
@@ -73,11 +78,12 @@ class Request:
 
     def to_dict(self) -> dict[str, Any]:
         """The request as plain JSON values."""
-        return dataclasses.asdict(self) | {"labels": list(self.labels), "seeds": list(self.seeds)}
+        interval = None if self.interval is None else list(self.interval)
+        return dataclasses.asdict(self) | {"labels": list(self.labels), "seeds": list(self.seeds), "interval": interval}
 
     def resolved(self, card: Card) -> Request:
         """Fill in what the card decides and check the rest against it: steps become those that the solver makes of them, one less where it
-        makes two at a time and they are even. Raises RequestError with the way out.
+        makes two at a time and they are even, and of dopri5 about those that it will choose. Raises RequestError with the way out.
         """
         if not card.generates or card.sampling is None:
             raise RequestError(f"{card.id} does not make pictures (its task is {card.task}): choose one that does, such as tiny-dit.")
@@ -88,15 +94,18 @@ class Request:
             _whole("A seed", seed, 0, MAX_SEED)
         steps = card.sampling.steps if self.steps is None else self.steps
         solver = card.sampling.solver if self.solver is None else self.solver
-        if not isinstance(solver, str) or (solver not in SOLVERS and not re.fullmatch(r"diffusers:\w{1,60}", solver)):
-            raise RequestError(f"Solver {short(solver)} is unknown: choose one of {', '.join(SOLVERS)} or diffusers:<Scheduler>.")
         schedule = Schedule.from_card(card.schedule)
+        known = isinstance(solver, str) and (solver in (*SOLVERS, *FLOW_SOLVERS) or re.fullmatch(r"diffusers:\w{1,60}", solver))
+        if not known:
+            others = " or diffusers:<Scheduler>" if card.schedule["kind"] != "flow" else ""
+            raise RequestError(f"Solver {short(solver)} is unknown: choose one of {', '.join(solver_names(schedule))}{others}.")
         _whole("Steps", steps, 1, schedule.steps)
         steps = evaluations(schedule, solver, steps)
         guidance = card.guidance.default if self.guidance is None else self.guidance
         _number("Guidance", guidance, 0, 50)
         if guidance != 1 and not card.guidable:
             raise RequestError(f"{card.id} was trained without a null label, so nothing can guide it: leave guidance at 1.")
+        interval = self._interval(card)
         _number("Eta", self.eta, 0, 1)
         frames = self._frames(card)
         labels = self.labels * count if len(self.labels) == 1 else self.labels
@@ -113,9 +122,8 @@ class Request:
         vae = self.vae or (card.latent.vae if card.latent else None)
         if vae and not card.latent:
             raise RequestError(f"{card.id} draws pixels itself: leave the autoencoder out.")
-        return dataclasses.replace(
-            self, labels=labels, steps=steps, solver=solver, guidance=float(guidance), eta=float(self.eta), vae=vae, frames=frames
-        )
+        numbers = {"steps": steps, "guidance": float(guidance), "eta": float(self.eta), "interval": interval}
+        return dataclasses.replace(self, labels=labels, solver=solver, vae=vae, frames=frames, **numbers)
 
     def sample(self, k: int) -> Request:
         """The request of its picture or video number k alone."""
@@ -136,6 +144,15 @@ class Request:
             raise RequestError(f"{card.id} makes single pictures: leave frames at 1, not {short(self.frames)}.")
         return 1
 
+    def _interval(self, card: Card) -> tuple[float, float] | None:
+        if self.interval is None:
+            return card.guidance.interval
+        ends = self.interval if isinstance(self.interval, tuple) else ()
+        numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends)
+        if len(ends) != 2 or not numbers or not 0 <= ends[0] <= ends[1] <= 1:
+            raise RequestError(f"The guidance interval must be two rising noise shares such as [0, 0.7], not {short(self.interval)}.")
+        return float(ends[0]), float(ends[1])
+
     def _check_prompts(self, card: Card, guidance: float) -> None:
         for prompt in (self.prompt, self.negative_prompt):
             if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
@@ -151,7 +168,14 @@ class Request:
         """What to say where a solver makes fewer network evaluations of this resolved request than were asked for, else ""."""
         if steps in (None, self.steps):
             return ""
+        if self.solver == "dopri5":
+            return f"dopri5 chooses its own steps, about {self.steps} network evaluations, whatever number stands here"
         return f"{self.solver} makes {self.steps} network evaluations instead of {steps}, for it makes two at a time"
+
+
+def solvers_of(card: Card) -> tuple[str, ...]:
+    """The solvers with a name of their own that a model can be sampled with."""
+    return solver_names(Schedule.from_card(card.schedule))
 
 
 def _whole(what: str, value: Any, low: int, high: int) -> None:
@@ -176,7 +200,8 @@ def short(value: Any) -> str:
 
 
 def find_label(card: Card, text: str | float) -> int:
-    """The index of a class from its number, its name, or one of the synonyms in its name. Raises RequestError that names the nearest."""
+    """The index of a class from its number, its name, one of the synonyms in its name, or another name of it, as the Chinese one.
+    Raises RequestError that names the nearest."""
     names = card.label_names
     if not names:
         raise RequestError(f"{card.id} has no classes to choose from: leave the label out.")
@@ -185,16 +210,16 @@ def find_label(card: Card, text: str | float) -> int:
     key = (text if isinstance(text, str) else short(text)).strip().lower()
     if key.isdecimal() and len(key) < 9 and int(key) < len(names):
         return int(key)
-    lower_names = [name.lower() for name in names]
-    matches = [k for k, name in enumerate(lower_names) if key == name] or [
-        k for k, name in enumerate(lower_names) if key in name.split(", ")
-    ]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        several = " or ".join(f"{k} ({names[k]})" for k in matches)
-        raise RequestError(f"{short(text)} is the name of {len(matches)} classes of {card.id}: choose {several}.")
-    near = ", ".join(nearest(key, [word for name in lower_names for word in name.split(", ")]))
+    steps = classes_by_word(card.labels)
+    for step in steps:
+        matches = step.get(key, ())
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            several = " or ".join(f"{k} ({names[k]})" for k in matches)
+            raise RequestError(f"{short(text)} is the name of {len(matches)} classes of {card.id}: choose {several}.")
+    _, chinese, words, others = steps
+    near = ", ".join(nearest(key, list(words if key.isascii() or not chinese else others)))
     raise RequestError(f"{card.id} has no class {short(text)}: choose 0 to {len(names) - 1} or a name such as {near}.")
 
 

@@ -9,7 +9,9 @@ import glob
 import platform
 import re
 import shutil
+import threading
 import uuid
+import zipfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -31,8 +33,14 @@ if TYPE_CHECKING:
     from zoo.catalog.card import Card
     from zoo.engine.request import Request
 
-HISTORY_LENGTH = 60
+HISTORY_LENGTH = 500
 """Pictures of one visitor that the history shows, the newest first."""
+THUMBNAIL = "small.jpg"
+"""Beside a large picture or a video: what a gallery shows of it."""
+ARCHIVE = "patchwork-results.zip"
+"""Name of the ZIP file of what a visitor chose; he has one at a time."""
+ARCHIVE_BYTES = 1_000_000_000
+"""That one ZIP file holds at most."""
 
 
 class Results:
@@ -42,6 +50,7 @@ class Results:
         """gigabytes, days: how much room results may take, and how old they may become (see Retention)."""
         self.folder = folder
         self.retention = Retention(folder, gigabytes, days)
+        self._writing = threading.Lock()  # of a history, which is added to and rewritten
 
     def keep(self, images: np.ndarray, receipts: Sequence[dict[str, Any]], visitor: str) -> tuple[Path, ...]:
         """Write pictures (b, h, w, 3), or videos (b, f, h, w, 3), uint8 and their receipts; the paths of the PNGs or MP4s.
@@ -56,10 +65,13 @@ class Results:
                 for suffix, content in _contents(image, receipt):
                     with atomic_write(path.with_suffix(suffix), private=True) as part:
                         part.write_bytes(content)
+                if small := _thumbnail(image):
+                    with atomic_write(path.with_name(THUMBNAIL), private=True) as part:
+                        part.write_bytes(small)
             if page := self._page(visitor):
                 private_file(page)
-                with page.open("a", encoding="utf-8") as lines:
-                    lines.writelines(f"{path.relative_to(self.folder).as_posix()}\n" for path in files)
+                with self._writing, page.open("a", encoding="utf-8") as names_file:
+                    names_file.writelines(f"{path.relative_to(self.folder).as_posix()}\n" for path in files)
         except OSError as error:
             raise MediaError(
                 f"The pictures cannot be written to {self.folder} ({error.strerror}): free some space, "
@@ -75,21 +87,58 @@ class Results:
         newest = dict.fromkeys(reversed(names))
         return [path for name in newest if name.endswith(suffix) and (path := self.folder / name).is_file()][:HISTORY_LENGTH]
 
-    def forget(self, visitor: str) -> int:
-        """Empty a visitor's history and delete its files, except those that are in another's as well; how many pictures or videos those
-        were."""
+    def chosen(self, visitor: str, names: Sequence[str]) -> list[Path]:
+        """Those of a visitor's own files, which still exist, that have these names below the folder of results, the newest first."""
+        wanted = set(names)
+        return [path for path in self.history(visitor, "") if path.relative_to(self.folder).as_posix() in wanted]
+
+    def forget(self, visitor: str, names: Sequence[str] | None = None) -> int:
+        """Take all, or the files of these names, out of a visitor's history and delete them, except those that are in another's as well;
+        how many pictures or videos those were."""
         if not (page := self._page(visitor)):
             return 0
-        own = set(lines(page))
+        with self._writing:
+            own = lines(page)
+            leaving = set(own) if names is None else set(own) & set(names)
+            if staying := [name for name in own if name not in leaving]:
+                with atomic_write(page, private=True) as part:
+                    part.write_text("".join(f"{name}\n" for name in staying), encoding="utf-8")
+            else:
+                page.unlink(missing_ok=True)
         for other in self.folder.glob("*.history"):
             if other != page:
-                own.difference_update(lines(other))
-        page.unlink(missing_ok=True)
-        for name in own:
+                leaving.difference_update(lines(other))
+        for name in leaving:
             path = self.folder / name
             flat = path.parent == self.folder  # as an earlier version kept them
             delete(list(self.folder.glob(f"{glob.escape(path.stem)}.*")) if flat else [path.parent])
-        return len(own)
+        delete([self.folder / self._own_folder(visitor, ARCHIVE)])
+        return len(leaving)
+
+    def pack(self, visitor: str, names: Sequence[str]) -> tuple[Path, int]:
+        """One ZIP file of a visitor's own files of these names, each with its receipt as JSON; its path, and how many results it holds.
+
+        Raises MediaError where none is there, where they are more than one ZIP file holds, or where the disk refuses.
+        """
+        files = self.chosen(visitor, names)
+        if not files:
+            raise MediaError("None of these results is there any more: reload the page.")
+        target = self.folder / self._own_folder(visitor, ARCHIVE) / ARCHIVE
+        try:
+            size, most = sum(path.stat().st_size for path in files), min(ARCHIVE_BYTES, self.retention.budget)
+            if size > most:
+                raise MediaError(
+                    f"These {len(files)} results have {size / 1e6:,.0f} MB together, and one ZIP file may have {most / 1e6:,.0f} MB here: "
+                    "select fewer."
+                )
+            with atomic_write(target, private=True) as part, zipfile.ZipFile(part, "w") as archive:
+                for path, stem in zip(files, _unique([path.stem for path in files]), strict=True):
+                    archive.write(path, stem + path.suffix)
+                    if (receipt := path.with_suffix(".json")).is_file():
+                        archive.write(receipt, f"{stem}.json", zipfile.ZIP_DEFLATED)
+        except OSError as error:
+            raise MediaError(f"The ZIP file cannot be written ({error.strerror}): select fewer results, or free some space.") from None
+        return target, len(files)
 
     def bundle(self, files: dict[str, bytes]) -> list[Path]:
         """Write files that were made together into a folder of their own; their paths. Raises MediaError where the disk refuses."""
@@ -126,6 +175,25 @@ def _contents(image: np.ndarray, receipt: dict[str, Any]) -> Iterator[tuple[str,
             yield ".png", pictures.png(image[0], receipt | {"pixels": pictures.digest(image[0])})
         yield from video.files(image, receipt["request"]["fps"], receipt)
     yield ".json", receipt_text(receipt).encode()
+
+
+def _thumbnail(image: np.ndarray) -> bytes:
+    """Of a video (f, h, w, 3) its middle frame, of a large picture (h, w, 3) a small one, as JPEG; of a small picture nothing."""
+    if image.ndim == 3 and max(image.shape[:2]) <= pictures.THUMBNAIL:
+        return b""
+    return pictures.thumbnail(image[len(image) // 2] if image.ndim == 4 else image)
+
+
+def _unique(stems: Sequence[str]) -> list[str]:
+    """The same names, of which one that was there before has a number behind it."""
+    taken: dict[str, None] = {}
+    for stem in stems:
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken[name] = None
+    return [*taken]
 
 
 def _name(receipt: dict[str, Any], suffix: str) -> str:
@@ -173,8 +241,7 @@ def check_folder(folder: Path) -> None:
 def check_file(path: Path) -> None:
     """Raise MediaError where a file cannot be written, or would need a folder that is not there: said before the work, too."""
     if path.is_dir() or not path.parent.is_dir():
-        reason = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise MediaError(f"{path} cannot be written: {reason}.")
+        raise MediaError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else f'there is no folder {path.parent}'}.")
     check_folder(path.parent)
 
 

@@ -27,9 +27,9 @@ class RunSteps:
     _every: int = 1
     _steps: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def add(self, number: int, steps: Sequence[Step]) -> None:
-        """Keep step `number`, from 1, of all walks."""
-        if number % self._every and number != steps[0].total:
+    def add(self, number: int, steps: Sequence[Step], last: bool) -> None:
+        """Keep step `number`, from 1, of all walks; the last one in any case."""
+        if number % self._every and not last:
             return
         self._steps[number] = tuple(
             torch.cat(parts).to("cpu", copy=True) for parts in zip(*((one.x, one.x0) for one in steps), strict=True)
@@ -39,6 +39,11 @@ class RunSteps:
             self._every *= 2
             self._steps = {k: pair for k, pair in self._steps.items() if not k % self._every or k == number}
             self.bytes = sum(part.nbytes for pair in self._steps.values() for part in pair)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the steps that are kept, in order."""
+        return sorted(self._steps)
 
     @property
     def last(self) -> int:

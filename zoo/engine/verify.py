@@ -15,6 +15,7 @@ from zoo.catalog.store import LocalFiles, Store, sha256
 from zoo.catalog.weight_choice import Taken
 from zoo.engine import published_numbers
 from zoo.errors import CheckpointError, ChecksumError, RequestError
+from zoo.networks import autoencoders
 from zoo.networks.build import build_module, example_pass, renaming
 from zoo.networks.inception import statistics
 from zoo.networks.preparation import prepared
@@ -72,6 +73,8 @@ def admit(
             f"{files[0]} holds numbers that are not finite, in {len(broken)} tensors of its model, the first of them {broken[0]}: its "
             "training went astray, so bring an earlier checkpoint of it."
         )
+    if autoencoders.STATISTICS in others:
+        autoencoders.attach_statistics(module, others[autoencoders.STATISTICS])
     if card.task == "judge":
         statistics(next(iter(others.values())))
     with store.arriving(card.id):

@@ -22,12 +22,14 @@ BUDGET = 512 << 20
 
 
 def attentions(module: nn.Module) -> list[nn.Module]:
-    """The attention modules of a backbone, or of a vision model of transformers, in the order in which they run; in a Latte even
-    ones are spatial, odd ones temporal."""
+    """The attention modules of a backbone, or of a vision model of transformers, in the order in which they run; in a Latte
+    as published even ones are spatial, odd ones temporal. What serves training only, as an MDT's side blocks, is left out."""
+    idle = {part for name in getattr(module, "training_only", ()) for part in getattr(module, name).modules()}
     return [
         part
         for part in module.modules()
-        if isinstance(part, Attend) or (type(part).__module__.startswith("transformers.") and type(part).__name__.endswith("Attention"))
+        if (isinstance(part, Attend) and part not in idle)
+        or (type(part).__module__.startswith("transformers.") and type(part).__name__.endswith("Attention"))
     ]
 
 
@@ -35,7 +37,8 @@ def attentions(module: nn.Module) -> list[nn.Module]:
 def record_attention(
     module: nn.Module, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None, budget: int = BUDGET
 ) -> Iterator[dict[int, Tensor]]:
-    """Record who attends to whom while `module` runs: layer -> map (b, k, n, n) float32 on the CPU, rows sum to 1, of the last pass.
+    """Record who attends to whom while `module` runs: layer -> map (b, k, n, n) float32 on the CPU, rows sum to 1, of the last pass;
+    of cross-attention (b, k, n, m), m what is looked at.
 
     layers, heads: only these (all where None). Latte's spatial layers have b f rows, its temporal ones b n, as they run. The output
     of a backbone of ours is the same to the bit, for the fused attention still makes it; without this it pays nothing. A model of
@@ -46,7 +49,7 @@ def record_attention(
     parts = attentions(module)
     if not parts:
         raise RequestError(
-            f"The attention of a {type(module).__name__} cannot be recorded: choose a DiT, U-ViT, Latte or a vision transformer."
+            f"The attention of a {type(module).__name__} cannot be recorded: choose a diffusion transformer or a vision transformer."
         )
     chosen = range(len(parts)) if layers is None else layers
     if wrong := [layer for layer in chosen if not 0 <= layer < len(parts)]:
@@ -55,16 +58,18 @@ def record_attention(
 
     def keep(layer: int, part: nn.Module, inputs: tuple, output: Any) -> None:
         q, k = inputs[:2] if isinstance(part, Attend) else (output[1], output[1])
+        bias = inputs[3] if len(inputs) > 3 else None
         if heads is not None:
             if wrong := [head for head in heads if not 0 <= head < q.shape[1]]:
                 raise RequestError(f"There is no head {wrong[0]} in a layer of {q.shape[1]}: choose 0 to {q.shape[1] - 1}.")
             q, k = q[:, list(heads)], k[:, list(heads)]
+            bias = bias if bias is None else bias[list(heads)]
         held = sum(known.nbytes for index, known in maps.items() if index != layer)
         if (needed := held + 4 * q.shape[:-1].numel() * k.shape[-2]) > budget:
             raise RequestError(
                 f"These maps need {needed / 1e6:.0f} MB, more than the {budget / 1e6:.0f} MB of a recording: choose fewer layers or heads."
             )
-        maps[layer] = weights(q, k).cpu() if isinstance(part, Attend) else q if q.requires_grad else q.float().cpu()
+        maps[layer] = weights(q, k, bias).cpu() if isinstance(part, Attend) else q if q.requires_grad else q.float().cpu()
 
     hooks = [parts[layer].register_forward_hook(partial(keep, layer)) for layer in chosen]
     fused = module.config._attn_implementation if hasattr(module, "set_attn_implementation") else ""
@@ -80,9 +85,10 @@ def record_attention(
 
 
 @torch.no_grad()
-def weights(q: Tensor, k: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) in float32: (b, k, n, d) twice to (b, k, n, n)."""
-    return (q.float() @ k.float().mT * q.shape[-1] ** -0.5).softmax(-1)
+def weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) in float32: (b, k, n, d) twice and (k, n, n) or nothing to (b, k, n, n)."""
+    scores = q.float() @ k.float().mT * q.shape[-1] ** -0.5
+    return (scores if bias is None else scores + bias.float()).softmax(-1)
 
 
 def rollout(maps: Sequence[Tensor]) -> Tensor:

@@ -197,7 +197,10 @@ def cost(card: Card, patch: int) -> tuple[int, float, float]:
     n = (card.side // patch) ** 2
     d, depth = arch["hidden_size"], arch["depth"] + (card.family == "u-vit")
     pairs = depth * (n * frames) ** 2
-    if card.family == "latte":  # half of the blocks attend within a frame, half through time
-        pairs = depth / 2 * (frames * n * n + n * frames * frames)
-    rest = depth * n * frames * (4 + 2 * arch.get("mlp_ratio", 4)) * d * d
+    projections = 4
+    if card.family == "latte":  # half of the blocks attend within a frame, half through time, or each block in both ways
+        both = arch.get("variant", 1) > 2
+        projections = 8 if both else 4
+        pairs = depth / (1 if both else 2) * (frames * n * n + n * frames * frames)
+    rest = depth * n * frames * (projections + 2 * arch.get("mlp_ratio", 4)) * d * d
     return n * frames, 2 * pairs * d / 1e9, (2 * pairs * d + rest) / 1e9

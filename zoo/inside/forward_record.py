@@ -32,12 +32,15 @@ class Layer:
 
     name: str
     kind: str
-    """full: all tokens; window: patches of a window; space: patches of a frame; time: one place through all frames."""
+    """full: all tokens; window: patches of a window; space: patches of a frame; time: one place through all frames; cross: only tokens
+    that are no patches, those of `beside`."""
     grid: tuple[int, int, int]
     """Frames, rows and columns of patches at this depth."""
     heads: int
     places: Tensor | None = None
     """Of windows: which patch each of their tokens is, see attention.window_places."""
+    beside: tuple[str, ...] = ()
+    """Of cross-attention: names of the tokens that the patches look at."""
 
     def token(self, query: tuple[float, float, float]) -> tuple[int, int, int]:
         """Frame, row and column of the patch at a place."""
@@ -46,7 +49,7 @@ class Layer:
     def bytes(self, extra: int) -> int:
         """What its maps need in float32."""
         f, n = self.grid[0], self.grid[1] * self.grid[2]
-        pairs = {"full": (f * n + extra) ** 2, "space": f * n * n, "time": n * f * f}
+        pairs = {"full": (f * n + extra) ** 2, "space": f * n * n, "time": n * f * f, "cross": f * n * len(self.beside)}
         return 4 * self.heads * (pairs[self.kind] if self.places is None else self.places.numel() * self.places.shape[1])
 
 
@@ -60,6 +63,8 @@ def extra_of(card: Card) -> tuple[str, ...]:
     if card.family == "u-vit":
         words = tuple(f"word {k + 1}" for k in range(arch.get("num_context_tokens", 0)))
         return ("time", *words) if words else ("class", "time") if arch.get("num_classes") else ("time",)
+    if arch.get("conditioning") == "in-context":
+        return _conditions(arch)
     registers = tuple(f"register {k + 1}" for k in range(arch.get("num_registers", 0)))
     return ("class", *registers) if registers else EXTRA.get(card.family, ())
 
@@ -73,13 +78,42 @@ def layers_of(card: Card, frames: int | None = None) -> tuple[Layer, ...]:
         return tuple(_windows(arch, *grid[1:]))
     depth, heads = arch["depth"], arch["num_heads"]
     if card.family == "latte":
-        kinds = (("space", "in a frame"), ("time", "through time"))
-        return tuple(Layer(f"{k}, {kinds[k % 2][1]}", kinds[k % 2][0], grid, heads) for k in range(depth))
+        return _of_latte(depth, heads, grid, arch.get("variant", 1))
+    if arch.get("conditioning") == "cross-attention":
+        pairs = ((f"{k}", f"{k}, time and class") for k in range(depth))
+        return tuple(
+            layer
+            for own, cross in pairs
+            for layer in (Layer(own, "full", grid, heads), Layer(cross, "cross", grid, heads, beside=_conditions(arch)))
+        )
     half = depth // 2
     names = [str(k) for k in range(depth)]
+    if card.family == "mdt":
+        names = _of_mdt(depth, arch.get("decode_layer", 4), arch.get("version", 2))
     if card.family == "u-vit":
         names = [f"{k}, in" for k in range(half)] + [f"{half}, middle"] + [f"{k}, out" for k in range(half + 1, 2 * half + 1)]
     return tuple(Layer(name, "full", grid, heads) for name in names)
+
+
+def _conditions(arch: Mapping) -> tuple[str, ...]:
+    """The tokens that a DiT without adaLN makes of what it is told."""
+    return ("time", "class") if arch.get("num_classes", 1000) else ("time",)
+
+
+def _of_latte(depth: int, heads: int, grid: tuple[int, int, int], variant: int) -> tuple[Layer, ...]:
+    """Blocks within a frame and through time in turn, first the ones and then the others, or blocks that look both ways."""
+    numbers = [number for number in range(depth) for _ in range(2 if variant > 2 else 1)]
+    timed = [place >= depth // 2 if variant == 2 else place % 2 for place in range(len(numbers))]
+    kinds = (("in a frame", "space"), ("through time", "time"))
+    heads = heads // 2 if variant == 4 else heads
+    return tuple(Layer(f"{number}, {kinds[late][0]}", kinds[late][1], grid, heads) for number, late in zip(numbers, timed, strict=True))
+
+
+def _of_mdt(depth: int, decoder: int, version: int) -> list[str]:
+    """An MDT of version 2 has two halves, and one block less where the decoder leaves an odd number."""
+    half = (depth - decoder) // 2
+    kinds = ["encoder"] * (depth - decoder) if version == 1 else ["in"] * half + ["out"] * half
+    return [f"{number}, {kind}" for number, kind in enumerate([*kinds, *["decoder"] * decoder])]
 
 
 def _windows(arch: Mapping, rows: int, columns: int) -> list[Layer]:
@@ -181,6 +215,8 @@ class Recording:
             patches[:, frame] = maps[frame][:, row * c + column].unflatten(-1, (r, c))
         elif layer.kind == "time":
             patches[:, :, row, column] = maps[row * c + column][:, frame]
+        elif layer.kind == "cross":
+            return patches, maps[0][:, row * c + column]
         else:
             patches = attention.look_from(maps, layer.places, row * c + column).view(-1, f, r, c)
         return patches, torch.zeros(layer.heads, 0)
@@ -212,10 +248,13 @@ class Recording:
         return maps[row * layer.grid[2] + column]
 
     def distances(self) -> dict[int, Tensor]:
-        """Mean attention distance of every head of each kept layer: patches of the first layer, or frames where it is through time."""
+        """Mean attention distance of every head of each kept layer that looks at patches: in patches of the first layer, or in frames
+        where it is through time."""
         distances = {}
         for index, maps in self.maps.items():
             layer = self.layers[index]
+            if layer.kind == "cross":
+                continue
             side = layer.places is not None and math.isqrt(layer.places.shape[1])
             if layer.kind == "full" and layer.grid[0] > 1:
                 distances[index] = _spatial(maps, layer.grid, len(self.extra))

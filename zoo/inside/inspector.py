@@ -18,6 +18,7 @@ from zoo.catalog.store import sha256
 from zoo.engine.byte_cache import ByteCache
 from zoo.engine.hub import Hub
 from zoo.engine.request import Progress, Request, Result, short
+from zoo.engine.walk import passes
 from zoo.errors import MediaError, RequestError
 from zoo.inside import attention, modulation
 from zoo.inside.attention import record_attention
@@ -27,12 +28,12 @@ from zoo.media import clips, photographs, pictures, receipts
 from zoo.networks import autoencoders
 from zoo.networks.out_of_distribution import DataDistance, held_out, judge_of
 from zoo.networks.preparation import prepare, prepared
-from zoo.sampling import Level, Schedule, Trace, denoise
+from zoo.sampling import Schedule, Trace, read_clean, step_starts
 
 BUDGET, RUNS = 1 << 30, 256 << 20
 """Bytes of recordings, and of runs, that are kept for all visitors together, the least recently used leaving first."""
-DIFFUSION = ("dit", "u-vit", "latte")
-"""Families of generators whose attention can be recorded."""
+DIFFUSION = ("dit", "u-vit", "latte", "sit", "repa", "lightning-dit", "mdt")
+"""Families of generators into which one can look: all layers have the same tokens, which a convolution makes of patches."""
 TOP = 5
 """Predictions that are named."""
 
@@ -236,9 +237,8 @@ class Looker:
         module = self.hub.load(card).module
         autoencoder = self.hub.load(self.hub.card(request.vae)).module if request.vae else None
         x, schedule = trace.inputs[index].to(self.hub.device), Schedule.from_card(card.schedule)
-        tau = (trace.times[index] - schedule.time_shift) / schedule.time_scale
-        level = Level.at(schedule, tau)._replace(t=trace.times[index])
-        extra, rows = extra_of(card), 1 if request.guidance == 1 else 2
+        began = step_starts(schedule, request.solver, trace.times)[index]
+        extra, rows = extra_of(card), passes(card, request, trace.times)[index]
         row = 1 if free and rows == 2 else 0
 
         def run_pass() -> Recording:
@@ -250,8 +250,8 @@ class Looker:
                 modulation.record_skips(module, scales) as skips,
                 record_attention(module, recorded) as maps,
             ):
-                step = denoise(predict, x, level)
-            pixels = autoencoders.decode(autoencoder, step.x0, card.latent.scale) if autoencoder is not None else step.x0
+                clean = read_clean(predict, x, schedule, trace.times[index], card.prediction or None, began)
+            pixels = autoencoders.decode(autoencoder, clean, card.latent.scale) if autoencoder is not None else clean
             inputs = pictures.to_uint8(pixels[0] if card.video else pixels)
             own = {k: one.chunk(rows)[row].clone() for k, one in maps.items()}
             return Recording(card, inputs, tokens, layers, own, extra, skips=skips or None)
@@ -259,9 +259,9 @@ class Looker:
         return self._alone(run_pass)
 
     def levels(self, run: Run) -> list[float]:
-        """Half the log of the signal-to-noise ratio at each step of a run, rising."""
+        """Half the log of the signal-to-noise ratio at each step of a run: rising, unless its solver goes back and forth as dopri5."""
         schedule = Schedule.from_card(self.hub.card(run.request.model).schedule)
-        return [schedule.half_log_snr((t - schedule.time_shift) / schedule.time_scale) for t in run.trace.times]
+        return [schedule.told_half_log_snr(t) for t in run.trace.times]
 
     def nearest_level(self, run: Run, wanted: float) -> int:
         """The step of a run at which the noise is nearest to a level."""
@@ -288,7 +288,7 @@ class Looker:
             raise RequestError(
                 f"{card.id} looks at pictures: bring one." if not seeing else f"{card.id} makes pictures: look into a generation of it."
             )
-        raise RequestError(f"{card.id} ({card.family}) has no attention that can be recorded: choose one such as {known}.")
+        raise RequestError(f"{card.id} ({card.family}) has no attention that can be recorded here: choose one such as {known}.")
 
     def _alone(self, work: Callable[[], Any]) -> Any:
         """Do something with a module that is hooked meanwhile, so that nobody else's pass is recorded."""

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.dit import AdaLN
+from zoo.backbones.dit_blocks import AdaLNDiT
+
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
@@ -18,18 +21,23 @@ MODULATIONS = ("shift attention", "scale attention", "gate attention", "shift ml
 
 @torch.no_grad()
 def modulations(module: nn.Module, times: Tensor, label: int | None) -> Tensor | None:
-    """Mean absolute shift, scale and gate of every block of a DiT or Latte: times (t,) to (t, blocks, 6); None where there is no adaLN.
+    """Mean absolute shift, scale and gate of every block of a DiT or a relative: times (t,) to (t, blocks, 6); None where there is no
+    adaLN of the time and the label alone. Where a LightningDiT does without shifts, they are 0, as the gates of a DiT of adaLN blocks.
 
-    They depend on the time and the label alone, so no picture is needed. Source: Peebles and Xie, arXiv 2212.09748, section 3.2.
+    No picture is needed. Source: Peebles and Xie, arXiv 2212.09748, section 3.2.
     """
-    blocks = [part for part in module.modules() if hasattr(part, "adaLN_modulation") and hasattr(part, "attn")]
-    if not blocks:
+    if not isinstance(module, AdaLN):
         return None
     c = module.t_embedder(times)
     if module.y_embedder is not None and label is not None:
         c = c + module.y_embedder(torch.full((len(times),), label, device=times.device))
-    parts = [block.adaLN_modulation(c).float().cpu().unflatten(1, (6, -1)).abs().mean(-1) for block in blocks]
-    return torch.stack(parts, 1)
+    parts = [block.adaLN_modulation(c).float().cpu().unflatten(1, (-1, c.shape[1])).abs().mean(-1) for block in module.modulated[:-1]]
+    vectors = torch.stack(parts, 1)
+    if vectors.shape[2] == len(MODULATIONS):
+        return vectors
+    lacking = "gate" if isinstance(module, AdaLNDiT) else "shift"
+    given = [place for place, name in enumerate(MODULATIONS) if not name.startswith(lacking)]
+    return torch.zeros(*vectors.shape[:2], len(MODULATIONS)).index_copy(2, torch.tensor(given), vectors)
 
 
 def long_skips(module: nn.Module) -> list[nn.Module]:

@@ -53,7 +53,8 @@ def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
     the same."""
     tokens, rows = Tokens(), 1
     projection = next(part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Conv3d)))
-    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) and attentions(part)]
+    idle = [getattr(module, name) for name in getattr(module, "training_only", ())]
+    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList) and part not in idle and len(part) and attentions(part)]
     outer = [one for one in stacks if not any(one is not other and one in set(other.modules()) for other in stacks)]
     kernel = (1, *projection.kernel_size)[-3:]
     timed = hasattr(module, "temp_embed")
@@ -77,7 +78,8 @@ def record_tokens(module: nn.Module, row: int = 0) -> Iterator[Tokens]:
 
     def leave(_: nn.Module, __: tuple, output: Any) -> None:
         last = _own((output[0] if isinstance(output, tuple) else output).chunk(rows)[row])
-        tokens.features = rearrange(last, "n f d -> (f n) d") if timed else last[0]
+        frame_by_frame = "(f n) d" if getattr(module, "variant", 0) in (1, 2) else "(n f) d"
+        tokens.features = rearrange(last, f"n f d -> {frame_by_frame}") if timed else last[0]
 
     hooks = [
         module.register_forward_pre_hook(begin, with_kwargs=True),

@@ -14,6 +14,9 @@ from zoo.media import figures
 from zoo.media.figures import Figure
 from zoo.networks.preparation import resized
 
+FIXED = ("dit", "latte", "sit", "repa", "lightning-dit")
+"""Families whose position table is computed, not learned."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -75,7 +78,7 @@ def position(recording: Recording, query: tuple[float, float, float]) -> Stage:
     if not len(tokens.positions):
         words = "This model has none: a learned bias for each pair of places in a window is added to their attention instead."
         return _stage("position", title, words, _rows(tokens.projected))
-    kind = "fixed sines and cosines" if recording.card.family in ("dit", "latte") else "learned"
+    kind = "fixed sines and cosines" if recording.card.family in FIXED else "learned"
     words = f"A vector of {tokens.positions.shape[1]} numbers ({kind}) is added to each patch."
     words += f" Cosine similarity to that of row {row}, column {column}: dark is -1, bright is 1."
     return _stage("position", title, words, _alike(tokens, row * columns + column))
@@ -105,9 +108,12 @@ def _entering(recording: Recording, n: int) -> str:
     elif extra:
         count = f"{len(extra)} + {n} = {len(extra) + n}"
     first = f", first {', '.join(extra[:3])}{', ...' if len(extra) > 3 else ''}" if extra else ""
-    words = dict.fromkeys(("dit", "latte"), " There is no class token: time and class act through scales and gates in every block (adaLN).")
+    words = dict.fromkeys((*FIXED, "mdt"), " There is no class token: time and class act through scales and gates in every block (adaLN).")
     words["u-vit"] = " Time and class, or words, are tokens like the others."
-    return f"{count} tokens of {width} numbers{first}.{words.get(recording.card.family, '')}"
+    words["in-context"] = words["u-vit"]
+    words["cross-attention"] = " There is no class token: every block looks at time and class by cross-attention."
+    kind = recording.card.arch.get("conditioning", "")
+    return f"{count} tokens of {width} numbers{first}.{words.get(kind, words.get(recording.card.family, ''))}"
 
 
 def _map(rows: Tensor, side: int) -> Image.Image:

@@ -63,9 +63,9 @@ def open_clip(path: str | os.PathLike[str], count: int) -> list[Image.Image]:
             )
         megabytes = probe.frame_bytes / 10**6
         if megabytes > FRAME:
-            kind = f"{probe.width}x{probe.height}, {probe.pixel_format}"
             raise MediaError(
-                f"A frame of this clip ({kind}) takes {megabytes:.0f} MB, more than the {FRAME} of 4K in 10 bits: save it smaller."
+                f"A frame of this clip ({probe.width}x{probe.height}, {probe.pixel_format}) takes {megabytes:.0f} MB, more than the "
+                f"{FRAME} of 4K in 10 bits: save it smaller."
             )
         share = min(1.0, math.sqrt(AREA / max(pixels, 1)))
         width = f"iw*{share:.6f}*clip(sar,{1 / MAX_STRETCH},{MAX_STRETCH})"  # pixels that are not square are made so

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_PIXELS = 1 << 23
 """Pixels of a picture that is read back; the header of a larger one is all that is looked at."""
 
+THUMBNAIL = 160
+"""Pixels a side of a picture in a gallery."""
+
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
     """RGB (..., 3, h, w) in [-1, 1] to (..., h, w, 3) uint8, rounded to the nearest level."""
@@ -55,6 +58,14 @@ def png(image: np.ndarray, receipt: dict[str, Any]) -> bytes:
     chunks, file = PngImagePlugin.PngInfo(), io.BytesIO()
     chunks.add_text(receipts.RECEIPT, receipts.receipt_text(receipt))
     Image.fromarray(image).save(file, format="PNG", pnginfo=chunks)
+    return file.getvalue()
+
+
+def thumbnail(image: np.ndarray) -> bytes:
+    """(h, w, 3) uint8 as a JPEG file of at most THUMBNAIL pixels a side, for a gallery."""
+    small, file = Image.fromarray(image), io.BytesIO()
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    small.save(file, format="JPEG", quality=88)
     return file.getvalue()
 
 

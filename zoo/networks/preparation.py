@@ -30,6 +30,7 @@ LONGEST = 64
 """How many times as long as wide a picture is resized whole: at 256 pixels, 4 million of them."""
 MAX_BYTES = 1 << 16
 """Of a configuration; published ones have less than a thousand."""
+REMEDY = "fetch the model again, or import its weights without that file"
 
 
 def prepare(picture: Image.Image, pixels: Pixels, size: int) -> tuple[np.ndarray, Tensor]:
@@ -70,17 +71,16 @@ def prepared(card: Card, files: Mapping[str, Path]) -> Card:
     if PREPARATION not in files or card.family not in PROCESSOR_OF:
         return card
     path = files[PREPARATION]
-    remedy = "fetch the model again, or import its weights without that file."
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES:,} bytes")
         pixels, side = _read(json.loads(path.read_text(encoding="utf-8")), card)
     except Exception as error:  # transformers' processors raise whatever a wrong value leads them to
         reason = " ".join(f"{type(error).__name__ if isinstance(error, KeyError) else ''} {error}".split())[:120].rstrip(".")
-        raise CheckpointError(f"{PREPARATION} of {card.id} cannot be followed ({reason}): {remedy}") from None
+        raise CheckpointError(f"{PREPARATION} of {card.id} cannot be followed ({reason}): {REMEDY}.") from None
     patch, own = card.arch["patch_size"], card.arch["input_size"]
     if side != own and not (card.family.startswith("dinov2") and side % patch == 0 and side <= own):
-        raise CheckpointError(f"{PREPARATION} prepares {side} x {side} pixels, and {card.id} takes {own} x {own}: {remedy}")
+        raise CheckpointError(f"{PREPARATION} prepares {side} x {side} pixels, and {card.id} takes {own} x {own}: {REMEDY}.")
     return replace(card, pixels=pixels)
 
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from zoo.sampling.guidance import Level, denoise, guided
-from zoo.sampling.sample import NAMES, SOLVERS, evaluations, sample, solver_options, takes_eta, told_times
+from zoo.sampling.flow_schedule import FlowSchedule
+from zoo.sampling.guidance import Level, ask, denoise, guided, power_cosine
+from zoo.sampling.sample import (
+    FLOW_SOLVERS,
+    NAMES,
+    SOLVERS,
+    evaluations,
+    read_clean,
+    sample,
+    solver_names,
+    solver_options,
+    step_starts,
+    takes_eta,
+    told_times,
+)
 from zoo.sampling.schedule import Schedule
 from zoo.sampling.solvers import Step, seeded
 from zoo.sampling.trace import Trace
 
 __all__ = [
-    "NAMES", "SOLVERS", "Level", "Schedule", "Step", "Trace", "denoise", "evaluations", "guided", "sample", "seeded", "solver_options",
-    "takes_eta", "told_times",
+    "FLOW_SOLVERS", "NAMES", "SOLVERS", "FlowSchedule", "Level", "Schedule", "Step", "Trace", "ask", "denoise", "evaluations", "guided",
+    "power_cosine", "read_clean", "sample", "seeded", "solver_names", "solver_options", "step_starts", "takes_eta", "told_times",
 ]  # fmt: skip

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import RequestError
+from zoo.sampling.flow_schedule import FlowSchedule
+from zoo.sampling.noise_levels import NoiseLevels
 
 
 @dataclass(frozen=True, eq=False)
-class Schedule:
+class Schedule(NoiseLevels):
     """A variance-preserving noise process x = alpha x0 + sigma eps over the continuous time tau in (0, 1].
 
     The N discrete times of a trained chain are tau = (i + 1) / N for the index i = 0..N-1. Everything is float64.
@@ -45,9 +47,15 @@ class Schedule:
         tau = np.arange(1, 1001) / 1000
         return cls("vp-sde", np.exp(2 * _vp_log_alpha(tau, beta_min, beta_max)), 999.0, 0.0, (beta_min, beta_max))
 
+    @staticmethod
+    def flow(time: str = "data", shift: float = 1.0, noise_scale: float = 1.0) -> FlowSchedule:
+        """The straight path of a flow model, x = (1 - s) x0 + s noise_scale eps with s from 1 to 0, which is told 1 - s (time "data": SiT,
+        LightningDiT, DDT, JiT) or s ("noise": REPA); shift: above 1 spends more steps near the noise. Raises RequestError."""
+        return FlowSchedule(time, shift, noise_scale)
+
     @classmethod
-    def from_card(cls, words: Mapping[str, Any]) -> Schedule:
-        """The schedule of a card: {kind: linear | scaled-linear | vp-sde, and the arguments of that constructor}."""
+    def from_card(cls, words: Mapping[str, Any]) -> Schedule | FlowSchedule:
+        """The schedule of a card: {kind: linear | scaled-linear | vp-sde | flow, and the arguments of that constructor}."""
         values = dict(words)
         return getattr(cls, values.pop("kind").replace("-", "_"))(**values)
 
@@ -59,6 +67,10 @@ class Schedule:
     def model_time(self, tau: float) -> float:
         """What the network is told at tau."""
         return self.time_scale * tau + self.time_shift
+
+    def told_tau(self, t: float) -> float:
+        """The time tau at which the network is told t."""
+        return (t - self.time_shift) / self.time_scale
 
     def log_alpha(self, tau: float) -> float:
         """log alpha at tau: closed form for the VP-SDE, else linear between the discrete times (and beyond the first)."""

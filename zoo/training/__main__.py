@@ -5,28 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.catalog.card import CARDS, Card, cards
 from zoo.catalog.checkpoint import load_into, read
 from zoo.catalog.environment import cache_folder
 from zoo.catalog.labels import DATA
 from zoo.catalog.store import WEIGHTS
+from zoo.compare import nearest
 from zoo.compare.metrics import JUDGES
 from zoo.engine.hub import Hub
 from zoo.engine.results import check_file, check_folder
 from zoo.errors import ZooError
 from zoo.networks.build import build_module
-from zoo.sampling.schedule import Schedule
-from zoo.training import recipes
+from zoo.training import clips, emoji, nearest_data, recipes
 from zoo.training.install import install
 from zoo.training.quality import features, report, sheet
 from zoo.training.recipes import RECIPES, Recipe, weights_path
-from zoo.training.trainer import fit
+from zoo.training.trainer import Loss, fit
 
 
 def trained(card: Card) -> nn.Module:
@@ -43,26 +44,33 @@ def first(card: Card, recipe: Recipe) -> nn.Module:
     torch.manual_seed(recipe.seed)
     model = build_module(card)
     if recipe.start:
-        other, own = read(weights_path(recipe.start)), model.state_dict()
-        model.load_state_dict({key: value for key, value in other.items() if key in own and value.shape == own[key].shape}, strict=False)
+        begin(model, read(weights_path(recipe.start)))
     return model
 
 
-def loss_for(card: Card, recipe: Recipe) -> recipes.Loss:
-    """The loss of a recipe, its data drawn or encoded once."""
-    if recipe.card:
-        return recipes.decoder_loss(trained(card), recipe.seed)
+def begin(model: nn.Module, other: Mapping[str, Tensor]) -> None:
+    """Give a model of clips the weights of one of pictures where names and shapes agree, and to each of its labels the vector of its
+    thing."""
+    table = "y_embedder.embedding_table.weight"
+    own, words = model.state_dict(), list(emoji.CLASSES)
+    rows = [words.index(thing) for thing in clips.ACTS for _ in range(len(clips.LABELS) // len(clips.ACTS))]
+    found = {key: value for key, value in other.items() if key in own and value.shape == own[key].shape}
+    model.load_state_dict(found | {table: other[table][[*rows, len(words)]]}, strict=False)
+
+
+def loss_for(card: Card, recipe: Recipe, device: str = "cpu") -> Loss:
+    """The loss of a recipe, its data drawn or encoded once, on the device."""
+    print("drawing the training data", file=sys.stderr, flush=True)
+    judge, film = card.task.endswith("classification"), card.video or card.task == "video-classification"
+    images, labels = recipes.videos(recipes.VIDEOS, 1, device) if film else recipes.pictures(recipes.POOL, 1, device)
+    if judge:
+        return recipes.classifier_loss(images, labels, recipe.batch)
     if card.task == "autoencoder":
-        return recipes.autoencoder_loss(recipe.seed)
-    if card.task == "image-classification":
-        return recipes.classifier_loss(recipe.seed)
-    if card.task == "video-classification":
-        return recipes.video_classifier_loss(recipe.seed)
-    print("encoding the training pictures", file=sys.stderr)
-    encode, batch, lift = (recipes.video_latents, 8, 100.0) if card.video else (recipes.latents, 64, 1.0)
-    z, labels = encode(trained(cards()[card.latent.vae]), card.latent.scale)
-    schedule, learn_sigma = Schedule.from_card(card.schedule), card.arch.get("learn_sigma", False)
-    return recipes.diffusion_loss(z, labels, schedule, learn_sigma, card.arch["num_classes"], recipe.seed, batch, lift)
+        if not recipe.frozen:
+            return recipes.autoencoder_loss(images, recipe.batch)
+        return recipes.decoder_loss(images, recipes.latents(trained(card).to(device), images, 1.0), recipe.batch)
+    z = recipes.latents(trained(cards()[card.latent.vae]).to(device), images, card.latent.scale)
+    return recipes.generator_loss(card, z, labels, recipe.batch)
 
 
 def main() -> None:
@@ -70,16 +78,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m zoo.training", description=__doc__)
     parser.add_argument("name", choices=list(RECIPES))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to train: minutes on a large GPU, else hours")
     parser.add_argument("--measure", action="store_true", help="measure the figures of its card instead, on stdout as JSON")
     parser.add_argument("--images", type=int, default=1000, help="samples to measure")
     parser.add_argument("--sheet", metavar="PNG", help="write two samples of every class into one picture instead")
     parser.add_argument("--features", action="store_true", help="write a judge's features of held-out data to zoo/catalog/data instead")
+    parser.add_argument("--drawings", action="store_true", help="write what samples are likened to (zoo/compare/nearest.py) instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = RECIPES[arguments.name]
     card = cards()[recipe.card or arguments.name]
     if arguments.measure:
         print(json.dumps(report(Hub(device="cpu"), card, arguments.images), indent=1))
+        return
+    if arguments.drawings:
+        if card.id != nearest.JUDGE:
+            parser.error(f"the features are those of {nearest.JUDGE}: choose it")
+        nearest_data.write(Hub(device="cpu"))
         return
     if arguments.features:
         if card.labels not in JUDGES or JUDGES[card.labels].model != card.id:
@@ -96,7 +111,7 @@ def main() -> None:
     weights = cache_folder() / "training" / f"{arguments.name}.safetensors"
     for folder in (weights.parent, WEIGHTS, CARDS):
         check_folder(folder)  # before hours of work
-    fit(model, loss_for(card, recipe), recipe.plan, weights)
+    fit(model.to(arguments.device), loss_for(card, recipe, arguments.device), recipe.plan, weights, recipe.seed)
     install(card, weights, WEIGHTS / f"{card.id}.safetensors", CARDS / f"{card.id}.md")
     print(f"installed {card.id}: measure it with --measure, and write the figures on its card", file=sys.stderr)
 

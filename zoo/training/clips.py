@@ -20,6 +20,8 @@ ACTS = {
 WAYS = ("left", "right", "up", "down")
 LABELS = tuple(f"{thing} {word}" for thing, act in ACTS.items() for word in (*(f"{act} {way}" for way in WAYS), "spins", "grows"))
 """The classes: a thing and what it does, six to a thing."""
+DESIGN = 3
+"""The one set that the clips are of (drawings.PACKAGES): the flat one of Fluent, so that a small model learns things and motions both."""
 POINTED = frozenset({"rocket", "airplane"})
 """What every set draws pointing up and to the right, and is turned to where it flies."""
 SIDEWAYS = frozenset({"car", "train", "fish", "whale", "duck", "snail", "bee"})
@@ -50,20 +52,18 @@ def paths(labels: Tensor, still: Look, generator: torch.Generator) -> Look:
     )  # fmt: skip
 
 
-def render(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one clip a label: (b,) long 0..95 to (b, 16, 3, 64, 64) in [-1, 1]; the design, and what moves not, are random as in the
-    pictures."""
+def render(labels: Tensor, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
+    """Draw one clip a label: (b,) long 0..95 to (b, 16, 3, 64, 64) in [-1, 1]; ground and places are random as in the pictures."""
     words = list(CLASSES)
     indices = torch.tensor([words.index(thing) for thing in ACTS])[labels // 6]
     sprites = drawings(tuple(CLASSES.values()))
-    designs = torch.randint(sprites.shape[1], (len(labels),), generator=generator)
     how = paths(labels, look(indices, generator), generator)
-    chosen = sprites[indices, designs].repeat_interleave(FRAMES, 0)
-    return paint(chosen, Look(*(value.flatten(0, 1) for value in how))).unflatten(0, (len(labels), FRAMES))
+    chosen = sprites[indices, DESIGN].to(device).repeat_interleave(FRAMES, 0)
+    return paint(chosen, Look(*(value.flatten(0, 1) for value in how)).to(device)).unflatten(0, (len(labels), FRAMES))
 
 
-def batch(size: int, seed: int, index: int) -> tuple[Tensor, Tensor]:
-    """Clips (size, 16, 3, 64, 64) and labels (size,) of batch `index`: the same for the same seed and index."""
+def batch(size: int, seed: int, index: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Clips (size, 16, 3, 64, 64) and labels (size,) of batch `index`, painted on `device`: the same for the same seed and index."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
     labels = torch.randint(len(LABELS), (size,), generator=generator)
-    return render(labels, generator), labels
+    return render(labels, generator, device), labels.to(device)

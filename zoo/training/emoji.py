@@ -54,6 +54,10 @@ class Look(NamedTuple):
     far: Tensor
     lean: Tensor
 
+    def to(self, device: torch.device | str) -> Look:
+        """The same on a device."""
+        return Look(*(value.to(device) for value in self))
+
 
 def _soft(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     ramps = (hue[:, None] * 6 + torch.tensor([0.0, 4.0, 2.0])) % 6
@@ -92,21 +96,21 @@ def paint(sprites: Tensor, how: Look) -> Tensor:
     ]
     grid = F.affine_grid(torch.stack(rows, 1), [b, 4, 2 * SIZE, 2 * SIZE], align_corners=False)
     laid = F.avg_pool2d(F.grid_sample(ink, grid, align_corners=False), 2)
-    axis = (torch.arange(SIZE) - (SIZE - 1) / 2) / SIZE
+    axis = (torch.arange(SIZE, device=sprites.device) - (SIZE - 1) / 2) / SIZE
     away = axis * how.lean.cos()[:, None, None] + axis[:, None] * how.lean.sin()[:, None, None]
     ground = torch.lerp(how.near[:, :, None, None], how.far[:, :, None, None], (away + 0.5).clamp(0, 1)[:, None])
     return (laid[:, :3] + (1 - laid[:, 3:]) * ground).clamp(0, 1) * 2 - 1
 
 
-def render(labels: Tensor, generator: torch.Generator) -> Tensor:
+def render(labels: Tensor, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
     """Draw one picture a label: (b,) long 0..99 to (b, 3, 64, 64) in [-1, 1], random in design, place, size, tilt, side and ground."""
     sprites = drawings(tuple(CLASSES.values()))
     designs = torch.randint(sprites.shape[1], (len(labels),), generator=generator)
-    return paint(sprites[labels, designs], look(labels, generator))
+    return paint(sprites[labels, designs].to(device), look(labels, generator).to(device))
 
 
-def batch(size: int, seed: int, index: int) -> tuple[Tensor, Tensor]:
-    """Pictures (size, 3, 64, 64) and labels (size,) of batch `index`: the same for the same seed and index."""
+def batch(size: int, seed: int, index: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Pictures (size, 3, 64, 64) and labels (size,) of batch `index`, painted on `device`: the same for the same seed and index."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
     labels = torch.randint(len(CLASSES), (size,), generator=generator)
-    return render(labels, generator), labels
+    return render(labels, generator, device), labels.to(device)

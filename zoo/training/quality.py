@@ -14,12 +14,12 @@ from zoo.media import pictures, video
 from zoo.networks import autoencoders
 from zoo.networks.out_of_distribution import ACCEPTED, HeldOut
 from zoo.sampling import Schedule, guided, sample, seeded
-from zoo.training import motions, shapes
-from zoo.training.recipes import HELD_OUT, pixels, videos
+from zoo.training import clips, emoji
+from zoo.training.recipes import HELD_OUT, levels, pixels, videos
 from zoo.training.recipes import pictures as drawings
 
-FEATURES = 8_192
-"""Pictures (seed 3), or half as many videos, whose features are what samples are compared with."""
+FEATURES = 24_576
+"""Pictures (seed 3), or a third as many clips, whose features are what samples are compared with."""
 
 
 @torch.no_grad()
@@ -43,13 +43,21 @@ def recognised(judge: nn.Module, images: Tensor, labels: Tensor) -> dict[str, fl
 
 def drawn(hub: Hub, card: Card, solver: str, steps: int, guidance: float, count: int) -> tuple[Tensor, Tensor]:
     """`count` pictures or videos of a model, seeds 0.., classes in turn, as the hub would draw them, and the classes asked for."""
-    model, autoencoder = hub.load(card).module, hub.load(hub.card(card.latent.vae)).module
-    labels = torch.arange(count) % card.arch["num_classes"]
+    return painted(hub.load(card).module, hub.load(hub.card(card.latent.vae)).module, card, solver, steps, guidance, count)
+
+
+@torch.no_grad()
+def painted(
+    model: nn.Module, autoencoder: nn.Module, card: Card, solver: str, steps: int, guidance: float, count: int, batch: int = 50
+) -> tuple[Tensor, Tensor]:
+    """As `drawn`, of modules that may be on a GPU: (count, 3, h, w), or (count, f, 3, h, w), in [-1, 1], and labels (count,)."""
+    device = next(model.parameters()).device
+    labels = torch.arange(count, device=device) % card.arch["num_classes"]
     frames = (card.arch["num_frames"],) if card.video else ()
     shape = (*frames, card.arch["in_channels"], card.arch["input_size"], card.arch["input_size"])
     made = []
-    for seeds in torch.arange(count).split(50):
-        noise = seeded(seeds, shape)
+    for seeds in torch.arange(count).split(batch):
+        noise = seeded(seeds, shape, device)
         predict = guided(model, labels[seeds], guidance, card.guidance.channels)
         *_, last = sample(predict, noise(-1), Schedule.from_card(card.schedule), solver, steps, noise=noise)
         made.append(autoencoders.decode(autoencoder, last.x, card.latent.scale))
@@ -85,7 +93,6 @@ def report(hub: Hub, card: Card, count: int) -> dict[str, float]:
     settings = {
         "guided": (card.sampling.solver, card.sampling.steps, card.guidance.default),
         "unguided": (card.sampling.solver, card.sampling.steps, 1.0),
-        "ddpm_250": ("ddpm", 250, card.guidance.default),
     }
     figures = {}
     for name, setting in list(settings.items())[: 1 if film else None]:
@@ -102,18 +109,17 @@ def features(hub: Hub, card: Card) -> dict[str, np.ndarray]:
     every, y = _features(hub, card, 3, FEATURES)
     both = [moments(every[y == k]) for k in range(card.arch["num_classes"])]
     means, covariances = (torch.stack(parts).float() for parts in zip(*both, strict=True))
-    distances = HeldOut(card.id, means, covariances, 0.0).distances(_features(hub, card, 4, FEATURES // 2)[0])
+    distances = HeldOut(card.id, means, covariances, 0.0).distances(_features(hub, card, 4, FEATURES // 4)[0])
     limit = np.float64(distances.quantile(ACCEPTED).item())
     return {"means": means.numpy(), "covariances": covariances.numpy(), "limit": limit, "judge": np.array(card.id)}
 
 
 def _features(hub: Hub, card: Card, seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """A judge's features (n, d) of `count` held-out pictures, or half as many videos, and their classes."""
+    """A judge's features (n, d) of `count` held-out pictures, or a third as many clips, and their classes."""
     judge, parts, labels = hub.load(card).module, [], []
     film = card.task == "video-classification"
-    for index in range(count // 64):
-        x, y = motions.batch(32, seed, index)[:2] if film else shapes.batch(64, seed, index)
-        whole = ((x + 1) * 127.5).round() / 127.5 - 1  # in levels, as samples are
-        parts.append(logits_and_features(judge, whole)[1])
+    for index in range(count // (96 if film else 64)):
+        x, y = clips.batch(32, seed, index) if film else emoji.batch(64, seed, index)
+        parts.append(logits_and_features(judge, pixels(levels(x)))[1])  # in levels, as samples are
         labels.append(y)
     return torch.cat(parts), torch.cat(labels)

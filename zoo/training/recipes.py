@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from zoo.catalog.card import cards
+from zoo.catalog.card import Card, cards
 from zoo.catalog.store import WEIGHTS
 from zoo.sampling.schedule import Schedule
-from zoo.training import motions, shapes
-from zoo.training.trainer import Plan
+from zoo.training import clips, emoji
+from zoo.training.trainer import Loss, Plan
 
-Loss = Callable[[nn.Module, int], Tensor]
-
-POOL, HELD_OUT = 24_576, 4_096
+POOL, HELD_OUT = 49_152, 4_096
 """Training pictures drawn once (seed 1), and pictures never trained on (seed 2)."""
-VIDEOS = 3_072
-"""Training videos drawn once (seed 1)."""
+VIDEOS = 4_096
+"""Training clips drawn once (seed 1)."""
 
 
-def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
+def pictures(count: int, seed: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """`count` pictures (count, 3, 64, 64) as uint8 and their labels, drawn in batches of 256."""
-    parts = [shapes.batch(256, seed, index) for index in range(math.ceil(count / 256))]
-    images = torch.cat([((x + 1) * 127.5).round().to(torch.uint8) for x, _ in parts])[:count]
-    return images, torch.cat([y for _, y in parts])[:count]
+    images = torch.empty(count, 3, emoji.SIZE, emoji.SIZE, dtype=torch.uint8, device=device)
+    labels = torch.empty(count, dtype=torch.long, device=device)
+    for index, start in enumerate(range(0, count, 256)):
+        x, y = emoji.batch(256, seed, index, device)
+        images[start : start + 256] = levels(x)[: count - start]
+        labels[start : start + 256] = y[: count - start]
+    return images, labels
+
+
+def videos(count: int, seed: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """The first `count` clips of a seed, uint8 (count, 16, 3, 64, 64), and their labels (count,)."""
+    frames = torch.empty(count, clips.FRAMES, 3, emoji.SIZE, emoji.SIZE, dtype=torch.uint8, device=device)
+    labels = torch.empty(count, dtype=torch.long, device=device)
+    for index, start in enumerate(range(0, count, 32)):
+        x, y = clips.batch(32, seed, index, device)
+        frames[start : start + 32] = levels(x)[: count - start]
+        labels[start : start + 32] = y[: count - start]
+    return frames, labels
+
+
+def levels(x: Tensor) -> Tensor:
+    """Pictures in [-1, 1] as uint8."""
+    return ((x + 1) * 127.5).round().to(torch.uint8)
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -37,109 +55,113 @@ def pixels(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def _draw(step: int, seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+@torch.no_grad()
+def latents(autoencoder: nn.Module, images: Tensor, scale: float) -> Tensor:
+    """Means of the latents of uint8 pictures (n, 3, h, w), or videos (n, f, 3, h, w), times scale: (n, 4, h / 4, w / 4), or
+    (n, f, 4, ...)."""
+    frames = images.flatten(0, -4)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        parts = [autoencoder.encode(pixels(part)).latent_dist.mean.float() for part in frames.split(512)]
+    return torch.cat(parts).unflatten(0, images.shape[:-3]) * scale
 
 
-def autoencoder_loss(seed: int, batch: int = 16) -> Loss:
-    """Mean absolute error of the reconstruction from a sampled latent, and 1e-3 of the KL divergence a latent number."""
-    images, _ = pictures(POOL // 2, 1)
+def _chosen(count: int, batch: int, generator: Generator) -> Tensor:
+    return torch.randint(count, (batch,), generator=generator, device=generator.device)
 
-    def loss(model: nn.Module, step: int) -> Tensor:
-        generator = _draw(step, seed)
-        x = pixels(images[torch.randint(len(images), (batch,), generator=generator)])
-        with torch.autocast("cpu", torch.bfloat16):
+
+def _uniform(shape: Sequence[int], generator: Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _noise(shape: Sequence[int], generator: Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def _half(generator: Generator) -> torch.autocast:
+    """bfloat16 for what is large."""
+    return torch.autocast(generator.device.type, torch.bfloat16)
+
+
+def likeness(decoded: Tensor, x: Tensor) -> Tensor:
+    """Absolute and (4 times) squared error of pictures (b, 3, h, w), and the absolute error of their slopes: edges count most."""
+    slopes = sum(F.l1_loss(decoded.diff(dim=axis), x.diff(dim=axis)) for axis in (2, 3))
+    return F.l1_loss(decoded, x) + 4 * F.mse_loss(decoded, x) + slopes
+
+
+def autoencoder_loss(images: Tensor, batch: int) -> Loss:
+    """Unlikeness of the reconstruction of uint8 pictures from a sampled latent, and 5e-4 of the KL divergence a latent number."""
+
+    def loss(model: nn.Module, generator: Generator) -> Tensor:
+        x = pixels(images[_chosen(len(images), batch, generator)])
+        with _half(generator):
             posterior = model.encode(x).latent_dist
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
-            noise = torch.randn(mean.shape, generator=generator)
-            decoded = model.decode(mean + (0.5 * logvar).exp() * noise).sample
+            decoded = model.decode(mean + (0.5 * logvar).exp() * _noise(mean.shape, generator)).sample
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        return F.l1_loss(decoded.float(), x) + 1e-3 * divergence
+        return likeness(decoded.float(), x) + 5e-4 * divergence
 
     return loss
 
 
-def decoder_loss(autoencoder: nn.Module, seed: int, batch: int = 16) -> Loss:
-    """Mean absolute error of the decoded picture and of its slopes, the encoder as it is and its latents a little noised (at
-    most 0.2), so that edges come out straight also where a generator's latents are not quite the encoder's."""
-    images, _ = pictures(POOL, 1)
-    z, _ = latents(autoencoder, 1.0)
+def decoder_loss(images: Tensor, z: Tensor, batch: int, noise: float = 0.1) -> Loss:
+    """Unlikeness of what is decoded from latents z of the pictures, noised a little (up to `noise`): a generator's are not quite the
+    encoder's."""
 
-    def loss(model: nn.Module, step: int) -> Tensor:
-        generator = _draw(step, seed)
-        chosen = torch.randint(len(images), (batch,), generator=generator)
-        x, level = pixels(images[chosen]), 0.2 * torch.rand(batch, 1, 1, 1, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            decoded = model.decode(z[chosen] + level * torch.randn(z[chosen].shape, generator=generator)).sample.float()
-        return F.l1_loss(decoded, x) + sum(F.l1_loss(decoded.diff(dim=axis), x.diff(dim=axis)) for axis in (2, 3))
+    def loss(model: nn.Module, generator: Generator) -> Tensor:
+        chosen = _chosen(len(images), batch, generator)
+        level = noise * _uniform((batch, 1, 1, 1), generator)
+        with _half(generator):
+            decoded = model.decode(z[chosen] + level * _noise((batch, *z.shape[1:]), generator)).sample.float()
+        return likeness(decoded, pixels(images[chosen]))
 
     return loss
 
 
-def classifier_loss(seed: int, batch: int = 128) -> Loss:
-    """Cross-entropy with label smoothing 0.05 on pictures that are blurred or noised a little in half of the cases."""
-    images, labels = pictures(POOL, 1)
+def classifier_loss(images: Tensor, labels: Tensor, batch: int) -> Loss:
+    """Cross-entropy with label smoothing 0.05 of uint8 pictures, or clips; half of each batch is noised a little, and a quarter of
+    pictures blurred, as decoded samples can be."""
 
-    def loss(model: nn.Module, step: int) -> Tensor:
-        generator = _draw(step, seed)
-        chosen = torch.randint(len(images), (batch,), generator=generator)
-        x = pixels(images[chosen])
-        half = batch // 2
-        x[:half] += 0.15 * torch.rand(half, 1, 1, 1, generator=generator) * torch.randn(x[:half].shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+    def loss(model: nn.Module, generator: Generator) -> Tensor:
+        chosen = _chosen(len(images), batch, generator)
+        x, half = pixels(images[chosen]), batch // 2
+        level = 0.15 * _uniform((half, *[1] * (x.ndim - 1)), generator)
+        noised = x[:half] + level * _noise(x[:half].shape, generator)
+        blurred = F.avg_pool2d(x[-half // 2 :], 3, 1, 1, count_include_pad=False) if x.ndim == 4 else x[-half // 2 :]
+        x = torch.cat([noised, x[half : -half // 2], blurred])
+        with _half(generator):
             logits = model(x).logits
         return F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
 
     return loss
 
 
-def videos(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The first `count` procedural videos of a seed, uint8 (count, 16, 3, 64, 64), and their motions (count,)."""
-    drawn = [motions.batch(32, seed, index)[:2] for index in range(math.ceil(count / 32))]
-    frames = torch.cat([((part + 1) * 127.5).round().to(torch.uint8) for part, _ in drawn])
-    return frames[:count], torch.cat([labels for _, labels in drawn])[:count]
+def _asked(labels: Tensor, num_classes: int, generator: Generator) -> Tensor:
+    """Labels (b,), 10 % of them the null label."""
+    return torch.where(_uniform(labels.shape, generator) < 0.1, num_classes, labels)
 
 
-@torch.no_grad()
-def video_latents(autoencoder: nn.Module, scale: float) -> tuple[Tensor, Tensor]:
-    """Means of the training videos' latents times scale (n, 16, 4, 16, 16), and their motions."""
-    found, labels = [], []
-    for index in range(VIDEOS // 32):
-        frames, motion, _ = motions.batch(32, 1, index)
-        with torch.autocast("cpu", torch.bfloat16):
-            mean = autoencoder.encode(frames.flatten(0, 1)).latent_dist.mean.float()
-        found.append(mean.unflatten(0, frames.shape[:2]) * scale)
-        labels.append(motion)
-    return torch.cat(found), torch.cat(labels)
+def _strata(batch: int, generator: Generator) -> Tensor:
+    """Numbers (b,) in [0, 1), one in each of b equal parts."""
+    return (torch.arange(batch, device=generator.device) + _uniform((batch,), generator)) / batch
 
 
-def video_classifier_loss(seed: int, batch: int = 32) -> Loss:
-    """Cross-entropy with label smoothing 0.05 on videos, half of them noised a little."""
-    kept, labels = videos(VIDEOS, 1)
+def flow_loss(z: Tensor, labels: Tensor, num_classes: int, batch: int) -> Loss:
+    """Squared error of the velocity on the straight path from noise to latents z, the time even in [0, 1] and 1 at the data (SiT,
+    arXiv 2401.08740), 10 % of the labels dropped."""
 
-    def loss(model: nn.Module, step: int) -> Tensor:
-        generator = _draw(step, seed)
-        chosen = torch.randint(len(kept), (batch,), generator=generator)
-        x, half = pixels(kept[chosen]), batch // 2
-        x[:half] += 0.1 * torch.rand(half, 1, 1, 1, 1, generator=generator) * torch.randn(x[:half].shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(x).logits
-        return F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
+    def loss(model: nn.Module, generator: Generator) -> Tensor:
+        chosen, time = _chosen(len(z), batch, generator), _strata(batch, generator)
+        x0, noise = z[chosen], _noise((batch, *z.shape[1:]), generator)
+        y = _asked(labels[chosen], num_classes, generator)
+        with _half(generator):
+            velocity = model(torch.lerp(noise, x0, _like(x0, time)), time, y).float()
+        return F.mse_loss(velocity, x0 - noise)
 
     return loss
-
-
-@torch.no_grad()
-def latents(autoencoder: nn.Module, scale: float) -> tuple[Tensor, Tensor]:
-    """Means of the training pictures' latents times scale (n, 4, 16, 16), and their labels."""
-    images, labels = pictures(POOL, 1)
-    with torch.autocast("cpu", torch.bfloat16):
-        parts = [autoencoder.encode(pixels(part)).latent_dist.mean.float() for part in images.split(128)]
-    return torch.cat(parts) * scale, labels
 
 
 def diffusion_loss(
-    z: Tensor, labels: Tensor, schedule: Schedule, learn_sigma: bool, num_classes: int, seed: int, batch: int = 64, lift: float = 1.0
+    z: Tensor, labels: Tensor, schedule: Schedule, learn_sigma: bool, num_classes: int, batch: int, lift: float = 1.0
 ) -> Loss:
     """Noise-prediction error with min-SNR-5 weights (Hang et al., arXiv 2303.09556), 10 % of the labels dropped.
 
@@ -149,26 +171,23 @@ def diffusion_loss(
     Where sigma is learned, the variational bound of the variance is added as in improved DDPM (Nichol and Dhariwal,
     arXiv 2102.09672), the noise detached; the last step of the chain, which draws no noise, counts like the others.
     """
-    alpha_bar = torch.from_numpy(schedule.alphas_cumprod)
-    before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
+    alpha_bar = torch.from_numpy(schedule.alphas_cumprod).to(z.device)
+    before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
     beta = 1 - alpha_bar / before
     posterior = beta * (1 - before) / (1 - alpha_bar)
     low, high = torch.cat([posterior[1:2], posterior[1:]]).log().float(), beta.log().float()
-    times = torch.tensor([schedule.model_time((i + 1) / schedule.steps) for i in range(schedule.steps)]).float()
+    times = torch.tensor([schedule.model_time((i + 1) / schedule.steps) for i in range(schedule.steps)], device=z.device).float()
     snr = alpha_bar / (1 - alpha_bar)
     weight = torch.minimum(5 / snr, snr.rsqrt().clamp(1, lift)).float()
 
-    def loss(model: nn.Module, step: int) -> Tensor:
-        generator = _draw(step, seed)
-        chosen = torch.randint(len(z), (batch,), generator=generator)
-        strata = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-        index = (strata * schedule.steps).long()
-        x0, y = z[chosen], labels[chosen]
-        y = torch.where(torch.rand(batch, generator=generator) < 0.1, num_classes, y)
-        noise = torch.randn(x0.shape, generator=generator)
+    def loss(model: nn.Module, generator: Generator) -> Tensor:
+        chosen = _chosen(len(z), batch, generator)
+        index = (_strata(batch, generator) * schedule.steps).long().clamp(max=schedule.steps - 1)  # a number below 1 can round to it
+        x0, noise = z[chosen], _noise((batch, *z.shape[1:]), generator)
+        y = _asked(labels[chosen], num_classes, generator)
         level = _like(x0, alpha_bar[index])
         x = level.sqrt() * x0 + (1 - level).sqrt() * noise
-        with torch.autocast("cpu", torch.bfloat16):
+        with _half(generator):
             out = model(x, times[index], y)
         eps = out.narrow(-3, 0, 4).float()
         value = (weight[index] * (eps - noise).square().flatten(1).mean(1)).mean()
@@ -189,6 +208,14 @@ def _like(x: Tensor, values: Tensor) -> Tensor:
     return values.float().view(-1, *[1] * (x.ndim - 1))
 
 
+def generator_loss(card: Card, z: Tensor, labels: Tensor, batch: int) -> Loss:
+    """The loss of a generator's card on latents z, times its scale: of a flow, or of the noise on its schedule."""
+    schedule, classes = Schedule.from_card(card.schedule), card.arch["num_classes"]
+    if schedule.kind == "flow":
+        return flow_loss(z, labels, classes, batch)
+    return diffusion_loss(z, labels, schedule, card.arch.get("learn_sigma", False), classes, batch, 100.0 if card.video else 1.0)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What `python -m zoo.training NAME` does for one bundled model."""
@@ -196,25 +223,27 @@ class Recipe:
     plan: Plan
     seed: int = 0
     card: str = ""
-    """The model that this recipe goes on with, from its weights as they are; empty: the one of the recipe's own name, from scratch."""
+    """The model that this recipe goes on with, from its weights as they are; empty: the one of the recipe's own name."""
     frozen: tuple[str, ...] = ()
     """Beginnings of the names of parameters that stay as they are."""
     start: str = ""
     """The bundled model whose weights, where names and shapes agree, are the first values."""
+    batch: int = 64
+    """Pictures, latents or clips a step."""
 
 
 RECIPES = {
-    "tiny-vae": Recipe(Plan(steps=1600, rate=1e-3, ema=0.99)),
-    "tiny-vae-decoder": Recipe(
-        Plan(steps=4000, rate=1e-3, ema=0.998, decay_share=0.6), card="tiny-vae", frozen=("encoder.", "quant_conv.")
-    ),
-    "tiny-vit": Recipe(Plan(steps=1500, rate=1e-3, ema=0.995)),
-    "tiny-swin": Recipe(Plan(steps=900, rate=1e-3, ema=0.995)),
-    "tiny-dit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
-    "tiny-uvit": Recipe(Plan(steps=6000, rate=1e-3, matrix_rate=5e-3)),
-    "tiny-unet": Recipe(Plan(steps=6000, rate=1e-3)),
-    "tiny-latte": Recipe(Plan(steps=9000, rate=1e-3, matrix_rate=5e-3), start="tiny-dit"),
-    "tiny-vivit": Recipe(Plan(steps=2400, rate=1e-3, ema=0.99)),
+    "tiny-vae": Recipe(Plan(steps=4000, rate=1e-3, ema=0.998)),
+    "tiny-vae-decoder": Recipe(Plan(steps=1400, rate=1e-3, ema=0.998), card="tiny-vae", frozen=("encoder.", "quant_conv.")),
+    "tiny-vit": Recipe(Plan(steps=1300, rate=1e-3, matrix_rate=3e-3, ema=0.998), batch=128),
+    "tiny-swin": Recipe(Plan(steps=1200, rate=1e-3, matrix_rate=3e-3, ema=0.998), batch=128),
+    "tiny-vivit": Recipe(Plan(steps=1500, rate=1e-3, matrix_rate=3e-3, ema=0.998)),
+    "tiny-dit": Recipe(Plan(steps=12000, rate=1e-3, matrix_rate=5e-3), batch=128),
+    "tiny-sit": Recipe(Plan(steps=12000, rate=1e-3, matrix_rate=5e-3), batch=128),
+    "tiny-uvit": Recipe(Plan(steps=12000, rate=1e-3, matrix_rate=5e-3), batch=128),
+    "tiny-unet": Recipe(Plan(steps=5500, rate=1e-3), batch=128),
+    "tiny-latte": Recipe(Plan(steps=1400, rate=1e-3, matrix_rate=5e-3), start="tiny-dit", batch=16),
+    "tiny-latte-more": Recipe(Plan(steps=2800, rate=5e-4, matrix_rate=2e-3), seed=1, card="tiny-latte", batch=4),
 }
 
 

@@ -32,13 +32,17 @@ with environment.local_only():  # gradio breaks on a proxy that its client canno
     from gradio.tunneling import CURRENT_TUNNELS
 
 from zoo.inside.inspector import Looker
+from zoo.ui import language
 from zoo.ui.api import endpoints
 from zoo.ui.arrival import Arrival
 from zoo.ui.help import HELP
+from zoo.ui.learn import marks
 from zoo.ui.parts import gallery_entries
 from zoo.ui.parts.controls import first_generator
+from zoo.ui.parts.learn_panel import build_learn_panel
 from zoo.ui.parts.runs import PRIVATE
-from zoo.ui.server import doors, event_log, opening, sessions
+from zoo.ui.parts.story_bar import StoryBar
+from zoo.ui.server import doors, event_log, opening, page_files, sessions
 from zoo.ui.server.login.greeting import greet
 from zoo.ui.server.page import REFUSALS, Page
 from zoo.ui.tabs.compare.grid import GridTab
@@ -64,8 +68,10 @@ __all__ = ["build", "first_generator", "launch", "until_interrupted"]
 def build(hub: Hub, *, login: bool = False) -> Page:
     """The whole page around one hub, with the public API; login: whether it says who is logged in."""
     with Page(title="Patchwork", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as page:
-        gr.HTML("<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>", elem_id="banner")
+        words = "<h1>Patchwork</h1><p>Diffusion transformers: generate with them, compare them, look inside them.</p>"
+        gr.HTML(f"{words}{language.SWITCH}", elem_id="banner")
         who = gr.HTML(elem_id="who", visible=login)
+        stories = StoryBar(hub)
         message = gr.HTML(elem_id="message")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Image", id="image") as stills:
@@ -105,7 +111,8 @@ def build(hub: Hub, *, login: bool = False) -> Page:
                 part.open.click(_opener(image, film, tabs), part.path, [tabs, *image.back, *(film.back if film else [])], **PRIVATE)
         with gr.Row(elem_classes="dropped"):
             dropped = gr.UploadButton("Drop a file", size="sm")
-        Arrival(hub, tabs, message, image, film, beside, look, cards).wire(page, dropped)
+        build_learn_panel()
+        Arrival(hub, tabs, message, image, film, beside, grid, look, cards, stories).wire(page, dropped)
         endpoints(hub, looker)
         if login:
             titles = [image.history.title, *([film.history.title] if film else [])]
@@ -192,10 +199,13 @@ def appearance(hub: Hub) -> dict[str, Any]:
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
     )
+    tables = {language.CHINESE: page_files.address(f"{language.CHINESE}.json")}
+    of_classes = f"const CLASS_FILES = {json.dumps(page_files.of_classes())};"
     options = {
         "theme": theme,
         "css": _joined("css"),
-        "head": f"<script>const HELP = {json.dumps(HELP)};\n{_joined('js')}</script>",
+        "head": f"<script>const HELP = {json.dumps(HELP)}, LEARN = {json.dumps(marks())}, TABLES = {json.dumps(tables)};\n"
+        f"{of_classes}\n{_joined('js')}</script>",
         "allowed_paths": [str(hub.results.folder)],
         "footer_links": [],
         "run_history": False,

@@ -1,4 +1,4 @@
-"""What comes to the page from outside: an address that says what to show, and a file that somebody dropped anywhere."""
+"""What sets a tab from outside it: an address that says what to show, a story, and a file that somebody dropped anywhere."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from zoo.engine.request import short
 from zoo.errors import MediaError, RequestError
 from zoo.media import clips, photographs, receipts, video
 from zoo.ui.parts import markup, runs
-from zoo.ui.parts.runs import PRIVATE
+from zoo.ui.parts.runs import LATEST, PRIVATE
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
+    from zoo.ui.parts.story_bar import StoryBar
+    from zoo.ui.tabs.compare.grid import GridTab
     from zoo.ui.tabs.compare.side_by_side import CompareTab
     from zoo.ui.tabs.image import ImageTab
     from zoo.ui.tabs.look.hand_over import ReachableLookTab
     from zoo.ui.tabs.models import ModelsTab
     from zoo.ui.tabs.video import VideoTab
 
-TABS = ("image", "video", "compare", "look", "models")
+TABS = ("image", "video", "compare", "grid", "look", "models")
+WITHIN = {"grid": "compare"}
+"""Views that an address names like a tab, and the tab that holds them."""
 
 
 class Arrival:
@@ -36,18 +40,24 @@ class Arrival:
         image: ImageTab,
         film: VideoTab | None,
         comparison: CompareTab,
+        grid: GridTab,
         look: ReachableLookTab,
         models: ModelsTab,
+        stories: StoryBar,
     ) -> None:
-        self.hub, self.tabs, self.message = hub, tabs, message
-        self.image, self.film, self.comparison, self.look, self.models = image, film, comparison, look, models
+        self.hub, self.tabs, self.message, self.stories = hub, tabs, message, stories
+        self.image, self.film, self.comparison, self.grid, self.look, self.models = image, film, comparison, grid, look, models
 
     def wire(self, page: gr.Blocks, dropped: gr.UploadButton) -> None:
         """Act when the page is opened, when a file is dropped, and keep the address true to what is chosen."""
         film = self.film.back if self.film else []
         places = [self.tabs, self.message, *self.image.back, *film, *self.look.all]
         dropped.upload(self.drop, dropped, places, **PRIVATE)
-        page.load(self.arrive, None, [*places, *self.comparison.address_outputs, *self.models.outputs], **PRIVATE)
+        told = [*places, *self.comparison.address_outputs, *self.grid.address_outputs, self.stories.panel]
+        arrived = page.load(self.arrive, None, [*told, *self.models.outputs], **PRIVATE)
+        opened = self.stories.cards.click(self.tell, None, told, **LATEST)
+        for event in (arrived, opened):
+            event.then(None, None, None, js="() => { startStory() }")
         look = [self.look.model, self.look.label, self.look.prompt, self.look.seed, self.look.steps]
         gr.on([part.change for part in look], None, look, None, js="(...values) => choseLook(values)")
         comparison = [*self.comparison.common, *(part for six in self.comparison.settings for part in six)]
@@ -78,6 +88,8 @@ class Arrival:
     def arrive(self, asked: gr.Request) -> dict:
         """Show what the words of the address say: tab, and those of the API."""
         words = {name: value for name, value in asked.query_params.items() if not name.startswith("__")}
+        if "story" in words:
+            return self._story(asked, words["story"])
         tab = words.pop("tab", "")
         if not tab and "model" in words:
             tab = "video" if self.hub.card(words["model"]).video else "image"
@@ -85,10 +97,26 @@ class Arrival:
             return {}
         if tab not in TABS:
             raise RequestError(f"This address asks for the tab {short(tab)}: there are {', '.join(TABS)}.")
-        return {self.tabs: gr.Tabs(selected=tab)} | self._tab(asked, tab, words)
+        return self._tab(asked, tab, words)
+
+    @runs.computes
+    def tell(self, session: gr.Request, event: gr.EventData) -> dict:
+        """Open a story whose card, or Next, was pressed; what runs for this visitor ends, for the story runs by itself."""
+        for tab in (self.image, self.film, self.comparison, self.grid, self.look):
+            if tab:
+                tab.flags.stop(session)
+        return {self.message: ""} | self._story(session, str(event.index))
+
+    def _story(self, session: gr.Request, identity: str) -> dict:
+        """The panel of a story, and its tab with every control set. Raises a ZooError."""
+        story, panel = self.stories.opened(identity)
+        return panel | self._tab(session, story.tab, story.words)
 
     def _tab(self, session: gr.Request, tab: str, words: Mapping[str, str]) -> dict:
-        """What a tab shows for the words of an address. Raises a ZooError that says which word is wrong."""
+        """A tab, open, and what it shows for the words of an address. Raises a ZooError that says which word is wrong."""
+        return {self.tabs: gr.Tabs(selected=WITHIN.get(tab, tab))} | self._controls(session, tab, words)
+
+    def _controls(self, session: gr.Request, tab: str, words: Mapping[str, str]) -> dict:
         if tab in ("image", "video") and words:
             settings = self.film.settings if tab == "video" and self.film else self.image.settings
             return settings.addressed(words)
@@ -96,6 +124,8 @@ class Arrival:
             if set(words) != {"settings"}:
                 raise RequestError("The address of a comparison has one word beside tab: settings, a JSON list of requests.")
             return self.comparison.addressed(words["settings"])
+        if tab == "grid":
+            return {self.comparison.views: gr.Tabs(selected="grid")} | (self.grid.addressed(words) if words else {})
         if tab == "look" and words:
             return self.look.addressed(words)
         if tab == "models" and words.get("model"):

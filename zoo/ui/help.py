@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from zoo.ui.parts import settings
+from zoo.ui.parts import film, opening, settings
 from zoo.ui.tabs import add_model, image, models, video
 from zoo.ui.tabs.compare import components, grid, votes
 from zoo.ui.tabs.look import components as look
 
 HELP: dict[str, str] = {
     **{f"{prefix}{word}": sentence for prefix in ("", "video-") for word, sentence in settings.HELP.items()},
+    **film.HELP,
+    **opening.HELP,
     **image.HELP,
     **video.HELP,
     **components.HELP,

@@ -21,7 +21,8 @@ def diffusers_peer(task: Task) -> Peer | str:
     card = task.card
     if card.family == "unet":
         return f"{card.id} is diffusers' own UNet2DModel here, so there is nothing to compare it with."
-    if card.family == "dit" and card.arch.get("mlp_ratio", 4.0) == 4.0:  # which is all that diffusers' DiT knows
+    official = card.arch.get("conditioning", "adaln-zero") == "adaln-zero"
+    if card.family == "dit" and official and card.arch.get("mlp_ratio", 4.0) == 4.0:  # which is all that diffusers' DiT knows
         return _dit(task)
     if card.family == "latte-t2v":
         return _latte(task)

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.engine.bench.diffusers_peers import diffusers_peer
 from zoo.engine.bench.peers import Peer, official_peer
 from zoo.engine.bench.subject import Subject
-from zoo.sampling import Schedule, sample, seeded
+from zoo.sampling import FlowSchedule, Schedule, sample, seeded
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 """Largest difference of a peer's output from ours, as a share of its largest magnitude, up to which it is the same computation."""
@@ -30,7 +30,8 @@ def networks(subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
         context = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(subject.device)
     x = seeded(request.seeds, request.shape(card), subject.device)(-1)
     schedule = Schedule.from_card(card.schedule)
-    t = float(round(schedule.model_time(0.5)))
+    flow = isinstance(schedule, FlowSchedule)
+    t = schedule.model_time(0.5) if flow else float(round(schedule.model_time(0.5)))
     times = torch.full((1,), t, device=subject.device)
     module = hub.load(card).module
     predict = hub.predict(card, request, module, context)
@@ -38,7 +39,8 @@ def networks(subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
     def loop(channels: int | None = card.guidance.channels, spacing: str = "even") -> Tensor:
         same = dataclasses.replace(card, guidance=dataclasses.replace(card.guidance, channels=channels))
         guided = predict if channels == card.guidance.channels else hub.predict(same, request, module, context)
-        *_, last = sample(guided, x, schedule, "ddim", request.steps, spacing=spacing)
+        options = {"prediction": card.prediction or None} if flow else {"spacing": spacing}
+        *_, last = sample(guided, x, schedule, "euler" if flow else "ddim", request.steps, **options)
         return last.x
 
     def step() -> Tensor:

@@ -69,7 +69,8 @@ def official_peer(task: Task) -> Peer | str:
     official, card = restatement(), task.card
     if official is None:
         return "The authors' computation is restated in tests/official.py, which is not here: run this from a checkout of the repository."
-    if card.family not in official.FAMILIES or task.context is not None:
+    unpublished = card.arch.get("conditioning", "adaln-zero") != "adaln-zero" or card.arch.get("variant", 1) != 1
+    if card.family not in official.FAMILIES or task.context is not None or unpublished:
         return f"The authors' computation of {card.id} is not restated in tests/official.py, so it is not compared."
     network = official.build(card.family, card.arch, task.state)
     x = task.x

@@ -50,7 +50,9 @@ def whole_picture(subject: Subject) -> dict[str, Any]:
     x = seeded(request.seeds, request.shape(card), subject.device)(-1)
     schedule, predict = Schedule.from_card(card.schedule), hub.predict(card, request, hub.load(card).module, None)
     autoencoder = hub.load(hub.card(request.vae)).module if card.latent else None
-    options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing)
+    options = solver_options(schedule, request.solver, request.steps, request.eta, card.sampling.spacing, card.sampling.last_step_size) | {
+        "prediction": card.prediction or None
+    }
     firsts: list[float] = []
 
     def bare() -> None:

@@ -36,7 +36,7 @@ window.addEventListener("focus", (event) => {
 }, true);
 document.addEventListener("click", (event) => {  // on a phone what was started comes into view
   const started = event.target.closest("button.go");
-  if (started && narrow()) { started.closest(".tab").scrollIntoView({ behavior: "smooth" }); }
+  if (started && narrow() && !story.pressing) { started.closest(".tab").scrollIntoView({ behavior: "smooth" }); }
 });
 document.addEventListener("click", (event) => {  // so that typing searches at once, instead of adding to the name that stands there
   if (event.target.matches("input[role=combobox]")) { event.target.select(); }
@@ -69,8 +69,8 @@ new MutationObserver((changes) => {
 // Help: one line a control, on hover, focus by keyboard, or a tap on its name; screen readers have it as the description.
 const help = { line: null, of: null, soon: null };
 const hideHelp = () => { clearTimeout(help.soon); if (help.line) { help.line.hidden = true; help.of = null; } };
-const showHelp = (block) => {
-  const text = HELP[block.id];
+const showHelp = (block, more = "") => {
+  const text = said(HELP[helpName(block)]);
   if (!help.line) {
     help.line = document.createElement("div");
     help.line.id = "help-line";
@@ -78,15 +78,17 @@ const showHelp = (block) => {
     document.body.append(help.line);
   }
   Object.assign(help, { of: block });
-  help.line.textContent = text;
+  help.line.textContent = text + more;
   help.line.hidden = false;
   const { left, right, top, bottom } = block.getBoundingClientRect(), box = help.line.getBoundingClientRect();
   const beside = !narrow() && block.closest(".controls"), above = top - box.height - 6;  // it covers no other control
   help.line.style.left = `${beside ? right + 8 : Math.max(8, Math.min(left, window.innerWidth - box.width - 8))}px`;
   help.line.style.top = `${beside ? Math.max(4, top) : above > 4 ? above : bottom + 6}px`;
 };
+const helpName = (block) => block.dataset.help ?? block.id;  // of what stands on the page more than once, the name is no id
 const helped = (element) => {
-  for (let block = element?.closest?.("[id]"); block; block = block.parentElement?.closest("[id]")) { if (HELP[block.id]) { return block; } }
+  const next = (from) => from?.closest?.("[id], [data-help]");
+  for (let block = next(element); block; block = next(block.parentElement)) { if (HELP[helpName(block)]) { return block; } }
   return null;
 };
 document.addEventListener("pointerover", (event) => {
@@ -97,7 +99,7 @@ document.addEventListener("pointerover", (event) => {
 });
 document.addEventListener("focusin", (event) => {
   const block = helped(event.target);
-  if (block && event.target.matches(":focus-visible") && !event.target.matches("[role=combobox]")) { showHelp(block); }
+  if (block && event.target.matches(":focus-visible") && !event.target.matches("[role=combobox]")) { showHelp(block, LEARN.of[block.id] ? ` ${said("F1 tells more.")}` : ""); }
 });
 document.addEventListener("focusout", hideHelp);
 document.addEventListener("scroll", hideHelp, true);
@@ -114,13 +116,15 @@ const describe = () => {
     parts.forEach((part) => part.setAttribute("aria-description", text));
     if (parts.length) { block.dataset.helped = ""; }
   }
+  document.querySelectorAll("[data-help]:not([aria-description])").forEach((part) => part.setAttribute("aria-description", HELP[part.dataset.help]));
 };
 
 // The address says what is chosen: `tab` and the words of the API. A link that is opened sets all this (on the server, when the page loads).
-const address = { words: {}, tab: null, touched: false };
+// While a story is told, the address is that story's, until somebody touches a control himself (stories.js).
+const address = { words: {}, tab: null, touched: false, story: new URLSearchParams(location.search).get("story") };
 ["pointerdown", "keydown", "drop"].forEach((kind) => window.addEventListener(kind, () => { address.touched = true; }, true));
 const TABS = { Image: "image", Video: "video", Compare: "compare", "Look inside": "look", Models: "models" };
-const tabs = () => [...document.querySelectorAll("[role=tab]")].filter((tab) => tab.textContent.trim() in TABS);
+const tabs = () => [...document.querySelectorAll("[role=tab]")].filter((tab) => inEnglish(tab).trim() in TABS);
 const link = (tab, words) => {
   const query = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name]) => name.startsWith("__")));
   query.set("tab", tab);
@@ -131,22 +135,23 @@ const link = (tab, words) => {
 };
 const chose = (tab, words) => {  // called by gradio whenever a control of a tab changes
   address.words[tab] = words;
-  if (tab === address.tab && address.touched) { history.replaceState(null, "", link(tab, words)); }
+  if (tab === address.tab && address.touched && !address.story) { history.replaceState(null, "", link(tab, words)); }
 };
 const follow = () => {
   const open = tabs().find((tab) => tab.getAttribute("aria-selected") === "true");
-  const tab = open && TABS[open.textContent.trim()];
+  const tab = open && TABS[inEnglish(open).trim()];
   if (!tab || tab === address.tab) { return; }
   const first = address.tab === null, named = new URLSearchParams(location.search).get("tab");
   address.tab = tab;
-  if (!first && named !== tab) { history.pushState(null, "", link(tab, address.words[tab])); }  // the first one is what the server will change
+  if (!first && named !== tab && !address.story) { history.pushState(null, "", link(tab, address.words[tab])); }  // the first one is what the server will change
 };
 window.addEventListener("popstate", () => {
+  if (returnToStory()) { return; }
   const wanted = new URLSearchParams(location.search).get("tab") ?? "image";
-  const button = tabs().find((tab) => TABS[tab.textContent.trim()] === wanted);
+  const button = tabs().find((tab) => TABS[inEnglish(tab).trim()] === wanted);
   if (button && wanted !== address.tab) { address.tab = wanted; button.click(); }
 });
-const nameOf = (id) => document.querySelector(`#${id} input`)?.value ?? "";
+const nameOf = (id) => classNameIn(document.querySelector(`#${id} input`));
 const choseLook = ([model, label, prompt, seed, steps]) => {
   const generator = document.querySelector("#look-steps")?.offsetParent;
   chose("look", generator ? { model, label: label === null ? "" : nameOf("look-label"), prompt, seed, steps } : { model });
@@ -166,17 +171,18 @@ const copyLink = async (tab, receipt) => {
   const { request, seed, label } = receipt;
   const words = { model: request.model, [request.prompt ? "prompt" : "label"]: request.prompt || (request.labels.length ? label : ""), seed, count: tab === "image" ? 1 : "",
     steps: request.steps, solver: request.solver, guidance: request.guidance, eta: request.eta || "", vae: request.vae ?? "",
+    interval_low: request.interval?.[0] ?? "", interval_high: request.interval?.[1] ?? "",
     negative_prompt: request.negative_prompt, ...(tab === "video" ? { frames: request.frames, fps: request.fps } : {}) };
   await copy(new URL(link(tab, words), location.href).href, `#${tab === "video" ? "video-" : ""}link`);
 };
 const copy = async (text, from) => {
-  const button = document.querySelector(from), name = button.textContent;
+  const button = document.querySelector(from), name = inEnglish(button);
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Link copied";
     setTimeout(() => { button.textContent = name; }, 2000);
   } catch {  // no secure context, or not allowed: it can be copied by hand
-    window.prompt("Copy this link:", text);
+    window.prompt(said("Copy this link:"), text);
   }
 };
 const lists = () => {  // Chromium lets Tab stop at a list that scrolls, which then is gone, and the focus with it
@@ -209,7 +215,8 @@ const show = (at) => {
   bar.querySelector("input").max = longest - 1;
   bar.querySelector("input").value = film.at;
   bar.querySelector("output").value = `${film.at + 1} of ${longest}`;
-  bar.querySelector("button").textContent = film.playing ? "Pause" : "Play";
+  const button = bar.querySelector("button"), word = film.playing ? "Pause" : "Play";
+  if (inEnglish(button) !== word) { button.textContent = word; }
 };
 const roll = () => {
   const bar = document.querySelector("#lockstep"), some = clips();

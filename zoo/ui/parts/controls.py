@@ -39,9 +39,8 @@ def first_generator(hub: Hub, video: bool = False) -> Card:
     cards = makers(hub, video)
     for card in [card for card in cards if hub.local(card)] or cards * video:
         return card
-    what = "videos" if video else "pictures"
     able = ", ".join(card.id for card in hub.cards.values() if card.generates and card.video == video and hub.local(card))
-    raise RequestError(f"None of the models on offer makes {what} here: add one of {able} to --models.")
+    raise RequestError(f"None of the models on offer makes {'videos' if video else 'pictures'} here: add one of {able} to --models.")
 
 
 def make_request(
@@ -57,6 +56,7 @@ def make_request(
     frames: Any = None,
     fps: Any = 8,
     negative_prompt: str = "",
+    interval: tuple[Any, Any] | None = None,
 ) -> Request:
     """A checked request from the values of the controls; label is the prompt of a model that reads text; an empty seed draws one.
     Raises RequestError."""
@@ -68,6 +68,7 @@ def make_request(
         steps = whole("Steps", steps, 1, 1000)
     seeds = tuple(range(first, first + number))
     words = {"eta": eta or 0.0, "vae": vae, "prompt": label if card.text else "", "negative_prompt": negative_prompt or ""} | video
+    words |= {} if interval is None else {"interval": tuple(interval)}
     return Request(card.id, labels, seeds, steps, solver or None, guidance, **words).resolved(card)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from zoo.engine.request import solvers_of
 from zoo.errors import RequestError
 from zoo.ui.parts import controls, markup
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 SLOW, WORTH = 60.0, 0.7
 """Seconds from which a faster way is offered, and the share of them that it may take at most."""
-FAST = ("dpm-solver++", 25)
-"""Solver and steps of a model whose card has no preset `fast`."""
+FAST, FAST_FLOW = ("dpm-solver++", 25), ("heun", 25)
+"""Solver and steps of a model whose card has no preset `fast`; of one that follows a flow."""
 MEASURING, UNKNOWN = "measuring how fast this machine is ...", "what a run costs is known after the first one"
 NOTHING = ("", gr.update(visible=False), gr.update(active=False))
 """What stands where nothing can run yet: no words, no button, and a timer at rest."""
@@ -60,7 +61,9 @@ def answer(hub: Hub, requests: Sequence[Request], more: str = "") -> tuple[str, 
 def fast(card: Card) -> tuple[str, int]:
     """Solver and steps of the preset `fast` of a model, or the usual ones."""
     preset = card.presets.get("fast")
-    return (preset.solver, preset.steps) if preset else FAST
+    if preset:
+        return preset.solver, preset.steps
+    return FAST if FAST[0] in solvers_of(card) else FAST_FLOW
 
 
 def faster(hub: Hub, requests: Sequence[Request]) -> list[Request] | None:

@@ -17,10 +17,15 @@ from zoo.inside.tokenization import Stage
 from zoo.media import figures
 from zoo.media.figures import Figure
 from zoo.media.pictures import data_url
+from zoo.ui.server import page_files
 
 if TYPE_CHECKING:
     from zoo.catalog.card import Card
+    from zoo.compare.nearest import Drawing
     from zoo.engine.request import Progress, Request, Result
+
+ACROSS = 20
+"""Drawings in a row of the sprite `drawings.webp`."""
 
 
 def note(text: str, kind: str = "plain") -> str:
@@ -159,3 +164,18 @@ def bars(rows: Sequence[tuple[str, float, int]]) -> str:
         for name, share, _ in rows
     )
     return f'<ol class="bars">{cells}</ol>' if rows else ""
+
+
+def nearest(drawings: Sequence[Drawing]) -> str:
+    """The drawing of the training data that each sample is nearest to: its picture where that ships, its name, set and licence."""
+    cells = []
+    for one in drawings:
+        words = html.escape(f"{one.name} · {one.design} · {one.licence} · {100 * one.likeness:.0f} % alike")
+        place = "" if one.cell is None else f' style="--column:{one.cell % ACROSS};--row:{one.cell // ACROSS}"'
+        picture = f'<i role="img" aria-label="{words}"{place}></i>' if place else ""
+        cells.append(f'<li title="{words}">{picture}<span>{html.escape(one.name)}</span><small>{html.escape(one.design)}</small></li>')
+    if not cells:
+        return ""
+    title = f"Nearest drawing{'s' if len(cells) > 1 else ''} of the training data: a model this small remembers them."
+    sprite = f"--sprite:url({page_files.address('drawings.webp')})"
+    return f'<figure class="nearest" style="{sprite}"><figcaption>{title}</figcaption><ul>{"".join(cells)}</ul></figure>'

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.engine.request import MAX_PROMPT, SOLVERS, Request, short
+from zoo.engine.request import MAX_PROMPT, Request, short, solvers_of
 from zoo.errors import RequestError, ZooError
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, cost, markup
+from zoo.ui.parts.class_list import class_list
 from zoo.ui.parts.model_dropdown import model_dropdown
 
 if TYPE_CHECKING:
@@ -33,12 +34,19 @@ HELP = {
     "steps": "Sampling steps, each one evaluation of the network: dpm-solver++ needs about 20, ddim 50; DiT's paper uses ddpm with 250.",
     "solver": "How the sampler steps from noise to the picture: ddpm is the papers' sampler, dpm-solver++ the fastest.",
     "guidance": "Classifier-free guidance w: eps = uncond + w (cond - uncond); 1 is off and halves the work.",
+    "interval-low": "Guidance is on from this share of noise, sigma / (alpha + sigma): 0 is the clean picture.",
+    "interval-high": "Guidance is on up to this share of noise: below 1 the first steps run without it, which keeps samples diverse.",
     "preset": "Solver, steps and guidance of a published protocol, or of the model's card.",
     "eta": "DDIM eta: 0 is deterministic, 1 adds as much fresh noise at each step as DDPM.",
     "faster": "Writes fewer steps, and a solver that needs no more, into the controls: the model's preset `fast`, or the usual ones.",
     "vae": "The autoencoder that decodes latents to pixels: another one of the same shape changes fine detail.",
 }
 """One sentence a control, by the end of its element id."""
+
+
+NUMBERS = ("count", "steps", "guidance", "eta", "frames", "fps")
+INTERVAL = ("interval_low", "interval_high")
+"""Words of an address that are numbers; the noise shares between which guidance is on."""
 
 
 class Settings:
@@ -73,11 +81,15 @@ class Settings:
         self.guidance = gr.Slider(1, 10, **values["guidance"], step=0.1, label="Guidance w", elem_id=f"{prefix}guidance", buttons=[])
 
     def build_more(self) -> None:
-        """Put the rarer controls here: presets, eta, autoencoder, and what the words mean."""
+        """Put the rarer controls here: presets, eta, the interval of guidance, autoencoder, and what the words mean."""
         prefix = "video-" if self.video else ""
         values = self._of(controls.first_generator(self.hub, self.video), None)
         self.preset = gr.Dropdown(**values["preset"], label="Preset", elem_id=f"{prefix}preset")
         self.eta = gr.Slider(0, 1, **values["eta"], step=0.05, label="DDIM eta", elem_id=f"{prefix}eta", buttons=[])
+        with gr.Row():
+            low, high = values["interval_low"], values["interval_high"]
+            self.interval_low = gr.Slider(0, 1, **low, step=0.005, label="Guided from noise", elem_id=f"{prefix}interval-low", buttons=[])
+            self.interval_high = gr.Slider(0, 1, **high, step=0.005, label="Guided to noise", elem_id=f"{prefix}interval-high", buttons=[])
         # a value that a change of model has just taken away may still arrive: the request says so, not gradio
         self.vae = gr.Dropdown(**values["vae"], label="Autoencoder", elem_id=f"{prefix}vae", allow_custom_value=True)
 
@@ -86,7 +98,7 @@ class Settings:
         """The components whose values `request` takes."""
         return [
             self.model, self.label, self.prompt, self.negative, self.count, self.seed, self.steps, self.solver, self.guidance, self.eta,
-            self.vae, self.frames, self.fps,
+            self.vae, self.frames, self.fps, self.interval_low, self.interval_high,
         ]  # fmt: skip
 
     @property
@@ -94,12 +106,16 @@ class Settings:
         """The components that `choose` and `updates_for` set."""
         return [*self.inputs, self.preset, self.selection]
 
-    def request(self, model, label, prompt, negative, count, seed, steps, solver, guidance, eta, vae, frames, fps) -> tuple[Card, Request]:
+    def request(
+        self, model, label, prompt, negative, count, seed, steps, solver, guidance, eta, vae, frames, fps, low, high
+    ) -> tuple[Card, Request]:
         """The card and the checked request of these values. Raises RequestError."""
         card = self.hub.card(model)
         words = {"eta": eta if takes_eta(solver) else 0, "vae": vae or None, "negative_prompt": negative if card.text else ""} | (
             {"frames": frames, "fps": fps} if self.video else {}
         )
+        if card.guidable and (low, high) != (card.guidance.interval or (0, 1)):
+            words["interval"] = (low, high)
         return card, controls.make_request(card, prompt if card.text else label, count, seed, steps, solver, guidance, **words)
 
     def choose(self, model: str, preset: str | None = None) -> dict:
@@ -141,10 +157,12 @@ class Settings:
             self.eta: gr.update(value=request.eta, visible=takes_eta(request.solver)),
             self.frames: request.frames, self.fps: request.fps,
             self.steps: request.steps,
-            self.solver: gr.update(choices=list(dict.fromkeys([*SOLVERS, request.solver])), value=request.solver),
+            self.solver: gr.update(choices=list(dict.fromkeys([*solvers_of(card), request.solver])), value=request.solver),
         }  # fmt: skip
+        low, high = request.interval or (0, 1)
+        updates |= {self.interval_low: gr.update(value=low), self.interval_high: gr.update(value=high)} if card.guidable else {}
         if request.labels:
-            updates[self.label] = gr.update(choices=labels(card), value=request.labels[place], visible=True)
+            updates[self.label] = gr.update(**class_list(card), value=request.labels[place])
         if request.vae:
             updates[self.vae] = gr.update(choices=autoencoders(self.hub, card), value=request.vae)
         prompts = {self.prompt: request.prompt, self.negative: request.negative_prompt} if card.text else {}
@@ -166,6 +184,8 @@ class Settings:
             "vae",
             "frames",
             "fps",
+            "interval_low",
+            "interval_high",
         )
         if unknown := sorted(words.keys() - set(names)):
             raise RequestError(f"This address has the unknown word {short(unknown[0])}: it may have tab, {', '.join(names)}.")
@@ -174,11 +194,14 @@ class Settings:
             raise RequestError(
                 f"{card.id} makes no {'videos' if self.video else 'pictures'}: leave tab out of the address, or choose its own."
             )
-        numbers = {name: _number(name, words[name]) for name in ("count", "steps", "guidance", "eta", "frames", "fps") if name in words}
+        numbers = {name: _number(name, words[name]) for name in (*NUMBERS, *INTERVAL) if name in words}
         subject = words.get("prompt", "a prompt") if card.text else words.get("label", 0)
         subject_values = (card, subject, numbers.get("count", 1 if self.video else 4), words.get("seed", ""))
         more = {name: numbers[name] for name in ("eta", "frames", "fps") if name in numbers}
         more |= {"vae": words.get("vae"), "negative_prompt": words.get("negative_prompt", "") if card.text else ""}
+        if numbers.keys() & set(INTERVAL):
+            own = dict(zip(INTERVAL, card.guidance.interval or (0.0, 1.0), strict=True))
+            more["interval"] = tuple((own | numbers)[name] for name in INTERVAL)
         request = controls.make_request(*subject_values, numbers.get("steps"), words.get("solver"), numbers.get("guidance"), **more)
         return self.updates_for(request, 0) | {
             self.seed: words.get("seed", ""),
@@ -225,15 +248,18 @@ class Settings:
         guidance = getattr(defaults, "guidance", None) or card.guidance.default
         vae = getattr(defaults, "vae", None) or (card.latent.vae if card.latent else None)
         others = autoencoders(self.hub, card)
+        low, high = getattr(defaults, "interval", None) or card.guidance.interval or (0, 1)
         return {
-            "label": {"choices": labels(card), "value": 0 if card.label_names else None, "visible": bool(card.label_names)},
+            "label": class_list(card) | {"value": 0 if card.label_names else None},
             "prompt": {"visible": bool(card.text)},
             "negative": {"visible": bool(card.text)},
             "steps": {"value": defaults.steps},
-            "solver": {"choices": list(SOLVERS), "value": defaults.solver},
+            "solver": {"choices": list(solvers_of(card)), "value": defaults.solver},
             "guidance": {"value": guidance, "visible": card.guidable},
             "frames": {"value": card.arch.get("num_frames", 1)},
             "eta": {"value": 0, "visible": takes_eta(defaults.solver)},
+            "interval_low": {"value": low, "visible": card.guidable},
+            "interval_high": {"value": high, "visible": card.guidable},
             "preset": {"choices": [OWN, *card.presets], "value": preset or OWN, "visible": True},
             "vae": {"choices": others, "value": vae, "visible": len(others) > 1},
         }
@@ -250,8 +276,3 @@ def _number(name: str, text: str) -> float:
 def autoencoders(hub: Hub, card: Card) -> list[str]:
     """Ids of the autoencoders that decode the latents of a model."""
     return [other.id for other in hub.reachable.values() if hub.decodes(other, card)] if card.latent else []
-
-
-def labels(card: Card) -> list[tuple[str, int]]:
-    """(name, index) of every class."""
-    return [(name, index) for index, name in enumerate(card.label_names)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gradio import processing_utils
 from starlette.middleware import Middleware
 
-from zoo.ui.server import mcp_api, openai_api
+from zoo.ui.server import mcp_api, openai_api, page_files
 from zoo.ui.server.bodies import Bodies, Uploads
 from zoo.ui.server.branch import Branch
 from zoo.ui.server.closed import OwnFiles, close
@@ -49,6 +49,7 @@ def doors(hub: Hub, serving: Serving, looker: Looker) -> list[Middleware]:
         *([Middleware(Prefix, path)] if path else []),
         Middleware(OwnFiles),
         Middleware(StreamEnds),
+        Middleware(Branch, path=page_files.PATH, branch=page_files.PageFiles()),
         *([Middleware(LoginDoor, guard=guard)] if guard else []),
         Middleware(Bodies, uploads=Uploads.here()),
         Middleware(Probes, health=Health.of(hub), metrics=Metrics.of(hub), readable=serving.metrics),

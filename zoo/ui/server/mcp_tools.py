@@ -31,7 +31,10 @@ SEEN = 8
 KINDS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif", "video/mp4": ".mp4"}
 SEED = "The first seed, a whole number from 0 to 4294967295; the same seed gives the same picture. Left out: drawn at random."
 STEPS = "Network evaluations, 1 to 1000: more cost more time. Left out: the model's own, usually best."
-SOLVER = "ddpm, ddim, dpm-solver++, euler, heun, unipc or diffusers:<SchedulerClass>. Left out: the model's own."
+SOLVER = (
+    "ddpm, ddim, dpm-solver++, euler, heun, unipc or diffusers:<SchedulerClass>; of a model that follows a flow euler, heun, dopri5 or "
+    "euler-maruyama. Left out: the model's own."
+)
 GUIDANCE = "Strength of the class or text, 0 to 50; 1 switches it off. Left out: the model's own."
 
 
@@ -62,7 +65,7 @@ class GenerateVideo(BaseModel):
     """
 
     model: str = Field(description="The id of a video model of list_models.", examples=["tiny-latte"])
-    label: str | int = Field("", description="A class, by name or number, where the model has classes.", examples=["jumps"])
+    label: str | int = Field("", description="A class, by name or number, where the model has classes.", examples=["rocket flies up"])
     prompt: str = Field("", description="What to show, for a text-to-video model.", examples=["Sunset over the sea."])
     frames: int | None = Field(None, ge=1, le=64, description="How many frames. Left out: as many as the model was trained on.")
     fps: int = Field(8, ge=1, le=60, description="Frames a second.")

@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from zoo.ui import language
+from zoo.ui.server import page_files
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +22,8 @@ PATHS = ("/", "/config", "/config/")
 """What describes the page: to a browser, and to a program."""
 NAMES = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
 """Headers that say under which address the page was asked for, which stands in it."""
+FIRST = (Path(language.__file__).with_name("first.js")).read_text(encoding="utf-8")
+"""A script that must run before gradio, which adds those of ours to its page only once it has started."""
 BASE = b'<base href="./" />'
 """To which the page's links are relative: wrong where a proxy offers it under a path, and it was asked for without the slash behind it."""
 AWAY = re.compile(rb'<script\s+src="https?://[^>]*></script>|<link\s+rel="preconnect"[^>]*>')
@@ -66,7 +72,9 @@ class PageCache:
         if answer and answer[0].get("status") == 200:
             if scope["path"] == "/":
                 root = scope.get("root_path", "")
-                answer = _ours(answer, f'<base href="{root}/" />'.encode() if root else BASE)
+                first = FIRST.replace("TABLE", page_files.address(f"{language.CHINESE}.json"))
+                base = f'<base href="{root}/" />'.encode() if root else BASE
+                answer = _ours(answer, base + f"<script>{first}</script>".encode())
             self._answers[key] = answer
             while len(self._answers) > MOST:
                 self._answers.popitem(last=False)
@@ -74,7 +82,7 @@ class PageCache:
 
 
 def _ours(answer: list[Message], base: bytes) -> list[Message]:
-    """A page whose links are relative to the path under which it is offered, and that asks no other machine."""
+    """A page whose links are relative to the path under which it is offered, and that asks no other machine. base: and what follows it."""
     body = AWAY.sub(b"", b"".join(message.get("body", b"") for message in answer[1:]).replace(BASE, base, 1))
     headers = [(name, value) for name, value in answer[0]["headers"] if name != b"content-length"]
     headers.append((b"content-length", str(len(body)).encode()))

@@ -175,7 +175,8 @@ class AddModel(runs.RunButtons):
         """What was recognised, and the questions with their usual answers."""
         found, base, choices, name = recognised.found, recognised.base, recognised.choices, recognised.weights.name
         generates = found.task in GENERATORS
-        same = [card.id for card in self.hub.cards.values() if card.family == found.family]
+        alike = ("dit", "sit") if "family" in found.unknown else (found.family,)
+        same = [card.id for card in self.hub.cards.values() if card.family in alike]
         classes = found.words["num_classes"]
         updates = {
             self.file: str(file), self.known: Known(found, name, base.id), self.facts: _facts(found, name),
@@ -255,8 +256,10 @@ def _facts(found: Architecture, name: str) -> str:
     """What was read off the weights, in one line."""
     words = found.words
     side = f", {words['input_size']} to a side" if "input_size" in words else ""
+    patch = [f"patch {words['patch_size']}"] if "patch_size" in words else []
+    family = "dit, or a sit, whose keys are the same" if "family" in found.unknown else found.family
     facts = [
-        found.family, TASKS[found.task], f"{words['in_channels']} channels{side}", f"patch {words['patch_size']}",
+        family, TASKS[found.task], f"{words['in_channels']} channels{side}", *patch,
         f"width {words['hidden_size']:,}", f"depth {str(words['depth']).strip('[]')}", f"{words['num_classes'] or 'no'} classes",
         *([f"weights: {name}{', averaged over the training' if is_averaged(name) else ''}"] if name else []),
     ]  # fmt: skip

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.engine.request import random_seed
-from zoo.ui.parts import markup, runs
+from zoo.engine.request import Request, random_seed
+from zoo.errors import MediaError
+from zoo.ui.parts import film, markup, runs
 from zoo.ui.parts.moving_slider import moving_slider
 from zoo.ui.parts.runs import LATEST, PRIVATE
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.engine.hub import Hub
     from zoo.engine.request import Result
     from zoo.ui.parts.download import Offer
+    from zoo.ui.parts.examples import Examples
     from zoo.ui.parts.history import History
     from zoo.ui.parts.settings import Settings
 
@@ -34,6 +37,8 @@ class GenerationTab(runs.RunButtons):
     offer: Offer
     history: History
     visitor: gr.BrowserState
+    examples: Examples
+    preview: gr.HTML
     again: gr.Button
     link: gr.Button
     drop: gr.UploadButton
@@ -46,8 +51,9 @@ class GenerationTab(runs.RunButtons):
     flags: runs.StopFlags
     generate: Callable[..., Any]
     frame_of: Callable[..., dict]
+    in_frame: Callable[[str | None], dict]
     restore: Callable[..., dict]
-    recall: Callable[..., dict]
+    shown_again: Callable[[Path], tuple[Path, dict, dict]]
 
     def _wire_run(self, name: str, result: gr.State, current: Any, results: Sequence[Any]) -> Dependency:
         """The events from the settings to a result and back; name: of the tab in an address; result: what stood in the frame before a
@@ -55,6 +61,7 @@ class GenerationTab(runs.RunButtons):
         settings = self.settings
         setting_outputs = [*settings.outputs, self.verdict]
         self._wire_steps(results)
+        self.examples.wire(settings.outputs, self.verdict)
         outputs = [
             *results,
             self.steps_row,
@@ -82,8 +89,39 @@ class GenerationTab(runs.RunButtons):
         self.drop.upload(self.restore, self.drop, self.back, **PRIVATE)
         self.again.click(self.restore, current, self.back, **PRIVATE)
         self.link.click(None, self.receipt, None, js=f"(receipt) => copyLink('{name}', receipt)")
-        self.history.strip.select(self.recall, self.visitor, [*results, self.steps_row, self.facts, self.progress], **PRIVATE)
+        self._wire_history([*results, self.steps_row, self.facts, self.progress])
         return run
+
+    def _wire_history(self, outputs: Sequence[Any]) -> None:
+        """What the gallery can do with one result: show it with its settings, or look inside."""
+        history = self.history
+        history.on(history.use, self.recall, self.visitor, [*outputs, *self.back])
+        shown = history.on(history.inside, self.recall_alone, self.visitor, [*outputs, history.answer])
+        shown.then(None, history.answer, None, js=f"(name) => name && document.querySelector('#{history.prefix}inside').click()", **PRIVATE)
+
+    @runs.answers
+    def recall(self, visitor: str, name: str) -> dict:
+        """Show a result of the history again, and put its settings on the controls."""
+        path, updates = self._recalled(visitor, name)
+        return updates | self.restore(str(path))
+
+    def recall_alone(self, visitor: str, name: str) -> dict:
+        """Show a result of the history again, for what looks inside; the browser is told its name where that came to something."""
+        return {self.history.answer: ""} | self._show_again(visitor, name)
+
+    @runs.answers
+    def _show_again(self, visitor: str, name: str) -> dict:
+        return self._recalled(visitor, name)[1] | {self.history.answer: name}
+
+    def _recalled(self, visitor: str, name: str) -> tuple[Path, dict]:
+        """The file of a visitor's result that holds its exact pixels, and what shows it. Raises MediaError where it is gone."""
+        if not (path := self.history.named(visitor, name)):
+            raise MediaError("This result is gone: reload the page.")
+        exact, updates, receipt = self.shown_again(path)
+        request = Request.from_dict(receipt["request"])
+        title = self.hub.card(request.model).title
+        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
+        return exact, updates | self.steps_of(None) | {self.facts: words, self.progress: ""}
 
     def _build_steps(self, prefix: str) -> None:
         """Put the controls here that show any step of a run once it is over."""
@@ -91,10 +129,15 @@ class GenerationTab(runs.RunButtons):
         with gr.Row(visible=False, elem_id=f"{prefix}steps-of-run", elem_classes=["first", "steps-of-run"]) as self.steps_row:
             self.step = moving_slider(1, 2, 1, label="Step", elem_id=f"{prefix}step", min_width=160, scale=3)
             self.shown = gr.Radio(SHOWN, value=SHOWN[0], label="Show", elem_id=f"{prefix}shown", min_width=200, scale=2)
+            self.play = gr.Button("Play all steps", size="sm", elem_id=f"{prefix}play-steps", min_width=120, scale=0)
 
     def _wire_steps(self, outputs: Sequence[Any]) -> None:
         inputs = [self.run_id, self.step, self.shown]
-        gr.on([part.input for part in (self.step, self.shown)], self.show_step, inputs, [*outputs, self.progress], **LATEST)
+        outputs = [*outputs, self.progress]
+        gr.on([part.input for part in (self.step, self.shown)], self.show_step, inputs, outputs, **LATEST)
+        told = self.play.click(lambda: self.say("Decoding all steps of this run."), None, self.progress, queue=False, **PRIVATE)
+        told.then(self.play_steps, self.run_id, outputs, **PRIVATE)
+        self.preview.click(lambda: self.in_frame(None) | self.say(""), None, outputs, queue=False, **PRIVATE)
 
     def steps_of(self, result: Result | None) -> dict:
         """The controls of the steps as a run leaves them; None: hidden."""
@@ -113,6 +156,11 @@ class GenerationTab(runs.RunButtons):
         number, images = self.hub.step_images(run, int(step), shown == SHOWN[1])
         words = "" if number == step else f"Of so long a run not every step is kept: this is step {number}."
         return self.frame_of(images, number) | self.say(words)
+
+    @runs.computes
+    def play_steps(self, run_id: tuple[str, int]) -> dict:
+        """All steps of the run that is over as one film in the frame."""
+        return self.in_frame(film.of_steps(self.hub.steps_film(run_id[0]))) | self.say("")
 
     def _wire_cost(self, run: Dependency, events: Sequence[Any], inputs: Sequence[Any], price: Callable[..., Any]) -> None:
         """Say what a run will cost whenever something that decides it changes, until it is known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
+from zoo.compare.nearest import nearest
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures
-from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts import controls, film, markup, runs
 from zoo.ui.parts.download import Offer
+from zoo.ui.parts.examples import Examples
 from zoo.ui.parts.history import History
+from zoo.ui.parts.opening import opening
 from zoo.ui.parts.runs import HIDDEN, PRIVATE
 from zoo.ui.parts.settings import Settings
 from zoo.ui.tabs.generation import GenerationTab
 
 if TYPE_CHECKING:
+    from zoo.catalog.card import Card
     from zoo.engine.hub import Hub
 
 HELP = {
@@ -33,11 +37,12 @@ HELP = {
     "beside": "Run this setting beside another model, on the same class and noise.",
     "link": "Copy an address that opens this page with the settings of this picture.",
     "step": "Shows any step of this run, decoded now; the last one is the result.",
+    "play-steps": "Decodes every kept step of this run and plays them: the noisy sample beside the clean prediction.",
+    "examples": "Each sets the model, class, seed, steps, solver and guidance that made it.",
     "shown": "The network's prediction of x_0 at this step, or the sample x_t itself with its noise.",
 }
 KNOWN = "(name) => name || Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')"
 """The name of this browser, or a new one: given by the browser itself, so that a run begun before the server has answered has it too."""
-EMPTY = '<div class="frame empty"><p>No picture yet. Press Generate, or drop a PNG made here.</p></div>'
 
 
 class ImageTab(GenerationTab):
@@ -66,12 +71,13 @@ class ImageTab(GenerationTab):
             self.halt = gr.Button("Stop", variant="stop", elem_id="stop", elem_classes="halt", visible=HIDDEN)
             self.settings.offer = self.offer = Offer(self.hub, self.go, "image-")
         self.settings.build_cost()
+        self.examples = Examples(self.hub, self.settings)
         with gr.Accordion("More", open=False):
             self.settings.build_more()
         self.drop = gr.UploadButton("Restore the settings of a PNG", size="sm", elem_id="drop")
 
     def _build_result(self) -> None:
-        self.preview = gr.HTML(EMPTY, elem_id="preview", elem_classes="first")
+        self.preview = gr.HTML(opening(), js_on_load=film.CLOSING, elem_id="preview", elem_classes="first")
         self.gallery = gr.Gallery(
             format="png", show_label=False, visible=HIDDEN, elem_id="gallery", elem_classes="first", object_fit="contain",
             interactive=False, buttons=["download", "fullscreen"],
@@ -80,6 +86,7 @@ class ImageTab(GenerationTab):
         self.offer.build_text([self.settings.model, self.settings.vae], {self.settings.model: lambda: controls.model_choices(self.hub)})
         self._build_steps("")
         self.facts = gr.HTML(elem_id="facts", elem_classes="first")
+        self.nearest = gr.HTML(elem_id="nearest", elem_classes="first")
         self.verdict = gr.HTML(elem_id="verdict", elem_classes="first")
         with gr.Row(elem_classes="actions"):
             self.download = gr.DownloadButton("Download PNG", size="sm", interactive=False, elem_id="download")
@@ -92,7 +99,7 @@ class ImageTab(GenerationTab):
         self.history = History(self.hub, self.visitor)
 
     def _wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt]
+        results = [self.preview, self.gallery, self.files, self.download, self.again, self.link, self.receipt, self.nearest]
         run = self._wire_run("image", self.files, self.download, results)
         self.gallery.select(self.select, self.files, [self.download, self.receipt], **PRIVATE)
         known = page.load(None, self.visitor, self.visitor, js=KNOWN, **PRIVATE)
@@ -114,7 +121,8 @@ class ImageTab(GenerationTab):
             return markup.facts(request, card.title, name, request.seeds, ending)
 
         yield self.busy() | self.steps_of(None) | {
-            self.last_seed: request.seeds[0], self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting")
+            self.last_seed: request.seeds[0], self.facts: summary("running"), self.verdict: "", self.progress: markup.note("starting"),
+            self.nearest: "",
         }  # fmt: skip
         earlier = _earlier(origin, request)
         try:
@@ -122,12 +130,12 @@ class ImageTab(GenerationTab):
                 if isinstance(item, Progress):
                     forming = {}
                     if item.stage == "sampling" and (item.preview is not None or item.step == 1):
-                        frame = markup.frame(item.preview, number, item.preview_step, item.total)
-                        forming = {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=HIDDEN)}
+                        forming = self.in_frame(markup.frame(item.preview, number, item.preview_step, item.total))
                     yield forming | {self.progress: markup.progress_line(item, card)}
                 else:
                     repeat = self._repeat(item, earlier)
-                    yield self.idle() | self._show(list(item.files)) | self.steps_of(item) | self.history.update(visitor) | {
+                    shown = self._show(list(item.files), card, item.images) | self.steps_of(item) | self.history.update(visitor)
+                    yield self.idle() | shown | {
                         self.progress: "", self.facts: summary(markup.ending(item)), self.verdict: _verdict(repeat, earlier, item),
                     }  # fmt: skip
                     return
@@ -138,15 +146,18 @@ class ImageTab(GenerationTab):
 
     def frame_of(self, images: np.ndarray | None, step: int) -> dict:
         """The pictures of a step in the place of the result, or the result itself."""
-        if images is None:
+        return self.in_frame(None if images is None else markup.frame(images, len(images), step))
+
+    def in_frame(self, content: str | None) -> dict:
+        """HTML in the place of the result, or the result itself."""
+        if content is None:
             return {self.preview: gr.update(visible=HIDDEN), self.gallery: gr.update(visible=True)}
-        frame = markup.frame(images, len(images), step)
-        return {self.preview: gr.update(value=frame, visible=True), self.gallery: gr.update(visible=HIDDEN)}
+        return {self.preview: gr.update(value=content, visible=True), self.gallery: gr.update(visible=HIDDEN)}
 
     def _before(self, files: list[str]) -> dict:
         """What stood in the frame before a run that came to nothing."""
         return {
-            self.preview: gr.update(value=EMPTY, visible=HIDDEN if files else True),
+            self.preview: gr.update(value=opening(), visible=HIDDEN if files else True),
             self.gallery: gr.update(visible=bool(files) or HIDDEN),
             self.facts: "",
         }
@@ -190,30 +201,23 @@ class ImageTab(GenerationTab):
         path = Path(files[event.index])
         return gr.update(value=str(path), interactive=True), pictures.read_png(path)[1]
 
-    @runs.answers
-    def recall(self, visitor: str, event: gr.SelectData) -> dict:
-        """Show a picture of the history again."""
-        files = self.history.files(visitor)
-        if event.index >= len(files):
-            return self.say("This picture is gone: reload the page.", "error")
-        receipt = pictures.read_png(files[event.index])[1]
-        request = Request.from_dict(receipt["request"])
-        title = self.hub.card(request.model).title
-        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
-        return self._show([files[event.index]]) | self.steps_of(None) | {self.facts: words, self.progress: ""}
+    def shown_again(self, path: Path) -> tuple[Path, dict, dict]:
+        """The picture, what shows it, and its receipt. Raises MediaError."""
+        image, receipt = pictures.read_png(path)
+        return path, self._show([path], self.hub.card(receipt["request"]["model"]), [image]), receipt
 
     def price(self, model, count, steps, solver, guidance, vae) -> tuple[str, Any, Any, Any]:
         """Say beforehand what a run will cost, or what must be downloaded for it."""
         return self.settings.price(model, count, None, steps, solver, guidance, vae)
 
-    def _show(self, files: list[Path]) -> dict:
+    def _show(self, files: list[Path], card: Card, images: Sequence[np.ndarray]) -> dict:
         names = [str(path) for path in files]
         return {
             self.preview: gr.update(visible=HIDDEN), self.files: names,
             self.gallery: gr.update(value=names, visible=True, columns=markup.columns(len(names)), selected_index=None),
             self.download: gr.update(value=names[0], interactive=True), self.again: gr.update(interactive=True),
             self.link: gr.update(interactive=True),
-            self.receipt: pictures.read_png(names[0])[1],
+            self.receipt: pictures.read_png(names[0])[1], self.nearest: markup.nearest(nearest(self.hub, card, images)),
         }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import gradio as gr
 from PIL import Image
 
 from zoo.catalog.card import CARDS, SEEING, TASKS, Card, total_size
+from zoo.catalog.twins import CHINESE, prose_in
 from zoo.engine.published_numbers import verified
 from zoo.errors import ZooError
 from zoo.inside.inspector import DIFFUSION
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from zoo.ui.tabs.video import VideoTab
 
 EVERYTHING, LOCAL, ORDER = "all", "local", "order"
+COMMANDS = ("**Import.**", "**导入。**")
+"""How a paragraph of a card begins that says which command to type."""
 HELP = {
     "filter": "Show only the models of one task, or those whose weights are on this machine.",
     "models": "Each model with the size of its weights; choose one to read its card.",
@@ -282,6 +285,14 @@ def _picture(path: str) -> str:
 
 
 def _prose(card: Card) -> str:
-    """The card's text without its pictures, which stand above, and without commands, for which a page has buttons."""
-    paragraphs = [part for part in card.prose.split("\n\n") if not part.startswith("**Import.**")]
+    """The card's text; where it has a Chinese twin both, of which the page shows the one in its language (browser/twins.css)."""
+    english, chinese = _shown(card.prose), _shown(prose_in(card, CHINESE))
+    if chinese == english:
+        return english
+    return f'<div class="twin">\n<div lang="en">\n\n{english}\n\n</div>\n<div lang="{CHINESE}">\n\n{chinese}\n\n</div>\n</div>'
+
+
+def _shown(prose: str) -> str:
+    """A text without its pictures, which stand above, and without commands, for which a page has buttons."""
+    paragraphs = [part for part in prose.split("\n\n") if not part.startswith(COMMANDS)]
     return "\n\n".join("\n".join(line for line in part.splitlines() if not line.startswith("![")) for part in paragraphs)

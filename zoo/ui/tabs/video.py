@@ -13,9 +13,11 @@ import numpy as np
 from zoo.engine.request import Progress, Request, Result
 from zoo.errors import RequestError, ZooError
 from zoo.media import pictures, video
-from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts import controls, film, markup, runs
 from zoo.ui.parts.download import Offer
+from zoo.ui.parts.examples import Examples
 from zoo.ui.parts.history import History
+from zoo.ui.parts.opening import opening_clips
 from zoo.ui.parts.runs import HIDDEN, PRIVATE
 from zoo.ui.parts.settings import Settings
 from zoo.ui.tabs.generation import GenerationTab
@@ -28,6 +30,8 @@ HELP = {
     "video-stop": "End the run within one step; the clean prediction of that step is kept.",
     "video-drop": "Read the receipt inside an MP4, GIF or WebP made here, and set every control as it was.",
     "video-step": "Shows any step of this run, decoded now; the last one is the result.",
+    "video-play-steps": "Decodes every kept step of this run and plays them: the noisy sample beside the clean prediction.",
+    "example-clips": "Each sets the model, class, seed, steps, solver and guidance that made it.",
     "video-shown": "The network's prediction of x_0 at this step, or the sample x_t itself with its noise.",
     "video-again": "Set every control to what made this video; generating again says whether the pixels are identical.",
     "video-inside": "Open this generation on the Look inside tab: attention within and between frames, at any step.",
@@ -39,7 +43,6 @@ HELP = {
     "row": "Which row of pixels the space-time slice shows, from the top (0) to the bottom (1).",
     "strip": "All frames; the slider shows one of them large.",
 }
-EMPTY = '<div class="frame empty"><p>No video yet. Press Generate, or restore an MP4, GIF or WebP made here.</p></div>'
 
 
 class VideoTab(GenerationTab):
@@ -57,6 +60,7 @@ class VideoTab(GenerationTab):
                     self.halt = gr.Button("Stop", variant="stop", elem_id="video-stop", elem_classes="halt", visible=HIDDEN)
                     self.settings.offer = self.offer = Offer(hub, self.go, "video-")
                 self.settings.build_cost()
+                self.examples = Examples(hub, self.settings, video=True)
                 with gr.Accordion("More", open=False):
                     self.settings.build_more()
                 self.drop = gr.UploadButton("Restore the settings of a video", size="sm", elem_id="video-drop")
@@ -65,7 +69,7 @@ class VideoTab(GenerationTab):
         self._wire()
 
     def _build_result(self) -> None:
-        self.preview = gr.HTML(EMPTY, elem_id="video-preview", elem_classes="first")
+        self.preview = gr.HTML(opening_clips(), js_on_load=film.CLOSING, elem_id="video-preview", elem_classes="first")
         self.player = gr.Video(
             show_label=False,
             visible=HIDDEN,
@@ -131,7 +135,7 @@ class VideoTab(GenerationTab):
                     if item.stage == "sampling" and (item.preview is not None or item.step == 1):
                         empty = item.preview is None
                         frame = markup.frame(None, 1) if empty else _playing(item.preview[0], request.fps, item.preview_step)
-                        forming = {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=HIDDEN)}
+                        forming = self.in_frame(frame)
                     yield forming | {self.progress: markup.progress_line(item, card)}
                 else:
                     video_parts = self._show(item.images[0], item.files[0], item.receipts[0]) | self.steps_of(item)
@@ -146,15 +150,18 @@ class VideoTab(GenerationTab):
 
     def frame_of(self, images: np.ndarray | None, step: int) -> dict:
         """The video of a step in the place of the result, playing, or the result itself."""
-        if images is None:
+        return self.in_frame(None if images is None else _playing(images[0], 8, step))
+
+    def in_frame(self, content: str | None) -> dict:
+        """HTML in the place of the result, or the result itself."""
+        if content is None:
             return {self.preview: gr.update(visible=HIDDEN), self.player: gr.update(visible=True)}
-        frame = _playing(images[0], 8, step)
-        return {self.preview: gr.update(value=frame, visible=True), self.player: gr.update(visible=HIDDEN)}
+        return {self.preview: gr.update(value=content, visible=True), self.player: gr.update(visible=HIDDEN)}
 
     def _before(self, file: str) -> dict:
         """What stood in the frame before a run that came to nothing."""
         return {
-            self.preview: gr.update(value=EMPTY, visible=HIDDEN if file else True),
+            self.preview: gr.update(value=opening_clips(), visible=HIDDEN if file else True),
             self.player: gr.update(visible=bool(file) or HIDDEN),
             self.facts: "",
         }
@@ -178,18 +185,11 @@ class VideoTab(GenerationTab):
         origin = {"request": request, "frames": frames, "receipt": receipt}
         return self.settings.updates_for(request, 0) | {self.verdict: markup.note(words, "good"), self.origin: origin}
 
-    @runs.answers
-    def recall(self, visitor: str, event: gr.SelectData) -> dict:
-        """Show a video of the history again."""
-        files = self.history.files(visitor)
-        if event.index >= len(files):
-            return self.say("This video is gone: reload the page.", "error")
-        path = files[event.index]
-        frames, receipt = video.read(path.with_suffix(".webp"))
-        request = Request.from_dict(receipt["request"])
-        title = self.hub.card(request.model).title
-        words = markup.facts(request, title, receipt["label"], [receipt["seed"]], f"made {markup.when(receipt['made'])}")
-        return self._show(frames, path, receipt) | self.steps_of(None) | {self.facts: words, self.progress: ""}
+    def shown_again(self, path: Path) -> tuple[Path, dict, dict]:
+        """The file that holds a video's exact pixels, what shows it, and its receipt. Raises MediaError."""
+        exact = path.with_suffix(".webp")
+        frames, receipt = video.read(exact)
+        return exact, self._show(frames, path, receipt), receipt
 
     def _show(self, frames: np.ndarray, path: Path, receipt: dict) -> dict:
         files = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import URL
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from zoo.ui import language
 from zoo.ui.server.prefix import own_path
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ HEADERS = {
 LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """A path of this server with its query: nothing that a browser takes for another host."""
 NEEDED = "Log in to open this page."
+NAME, PASSWORD, ENTER, BY_HUB = "User name", "Password", "Log in", "Log in with Hugging Face"
+TITLE = f"{ENTER} · Patchwork"
+WORDS = (NAME, PASSWORD, ENTER, BY_HUB, TITLE)
+"""What stands on the page, beside the sentence that says why it is shown."""
 
 
 def root(scope: Scope) -> str:
@@ -73,21 +78,27 @@ def login_page(
 ) -> Response:
     """The page itself, which leads on to the address `to`; name: that stands in it already."""
     base, plain = root(request.scope), words == NEEDED
-    message = f"<p>{words}</p>" if plain else f'<p class="bad" role="alert" id="wrong">{html.escape(words)}</p>'
+    spoken = language.asked_for(request.headers.get("accept-language", ""))
+    said = {text: html.escape(language.said(text, spoken)) for text in (words, *WORDS)}
+    message = f"<p>{said[words]}</p>" if plain else f'<p class="bad" role="alert" id="wrong">{said[words]}</p>'
     form = ""
     if guard.accounts:
         wrong = "" if plain else ' aria-describedby="wrong"'
         first, second = ("", " autofocus") if name else (" autofocus", "")
         form += (
             f'<form method="post" action="{html.escape(base)}/login"><input type="hidden" name="next" value="{html.escape(to)}">'
-            f'<label>Name<input name="username" value="{html.escape(name)}" autocomplete="username" autocapitalize="none"'
+            f'<label>{said[NAME]}<input name="username" value="{html.escape(name)}" autocomplete="username" autocapitalize="none"'
             f' spellcheck="false" maxlength="64" required{wrong}{first}></label>'
-            f'<label>Password<input name="password" type="password" autocomplete="current-password" required{wrong}{second}></label>'
-            "<button>Log in</button></form>"
+            f'<label>{said[PASSWORD]}<input name="password" type="password" autocomplete="current-password"'
+            f" required{wrong}{second}></label>"
+            f"<button>{said[ENTER]}</button></form>"
         )
     if guard.huggingface:
         there = URL(f"{base}/login/huggingface").include_query_params(_target_url=to)
-        form += f'<a class="go" href="{html.escape(str(there))}">Log in with Hugging Face</a>'
+        form += f'<a class="go" href="{html.escape(str(there))}">{said[BY_HUB]}</a>'
     theme = re.search(r"(?:^|&)__theme=(dark|light)(?:&|$)", URL(to).query)
-    content = PAGE.substitute(theme=f' data-theme="{theme[1]}"' if theme else "", message=message, form=form, script=FRAMED)
-    return HTMLResponse(content, status, HEADERS | dict(more or {}))
+    title = said[f"{ENTER} · Patchwork"]
+    content = PAGE.substitute(
+        language=spoken, title=title, theme=f' data-theme="{theme[1]}"' if theme else "", message=message, form=form, script=FRAMED
+    )
+    return HTMLResponse(content, status, HEADERS | {"vary": "accept-language"} | dict(more or {}))

@@ -48,9 +48,9 @@ class Comparison:
     def noise_at(self, share: float) -> float:
         """The share of noise at a place from the noisiest step of all columns (0) to the least noisy (1), evenly in the log of signal to
         noise, as solvers step."""
-        levels = [0.5 * math.log(1 / noise**2 - 1) for one in self.columns for noise in one.levels if 0 < noise < 1]
+        levels = [math.log(1 / noise - 1) for one in self.columns for noise in one.levels]
         low, high = min(levels), max(levels)
-        return 1 / math.sqrt(1 + math.exp(2 * (low + (high - low) * share)))
+        return 1 / (1 + math.exp(low + (high - low) * share))
 
     def at_noise(self, hub: Hub, place: int, noise: float) -> str:
         """A column at the step whose noise was nearest. Raises RequestError where its steps are no longer kept."""

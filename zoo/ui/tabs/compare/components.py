@@ -8,13 +8,14 @@ import gradio as gr
 
 from zoo.catalog.card import Card
 from zoo.compare import compare
-from zoo.engine.request import MAX_IMAGES, SOLVERS
+from zoo.engine.request import MAX_IMAGES, solvers_of
 from zoo.sampling import takes_eta
 from zoo.ui.parts import controls, markup, runs
+from zoo.ui.parts.class_list import class_list
 from zoo.ui.parts.download import Offer
 from zoo.ui.parts.model_dropdown import model_dropdown
 from zoo.ui.parts.moving_slider import MOVING, moving_slider
-from zoo.ui.parts.settings import autoencoders, labels
+from zoo.ui.parts.settings import autoencoders
 from zoo.ui.tabs.compare.columns_html import PICKING
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ class CompareComponents(runs.RunButtons):
         first = controls.first_generator(self.hub)
         rivals = [card for card in controls.makers(self.hub, False) if self.hub.local(card)] or [first]
         self.label = gr.Dropdown(
-            classes(first), value=0 if first.label_names else None, label="Class for all columns (type to search)", elem_id="compare-label",
-            visible=bool(first.label_names),
+            **classes(first), value=0 if first.label_names else None, label="Class for all columns (type to search)",
+            elem_id="compare-label",
         )  # fmt: skip
         self.prompt = gr.Textbox(label="Prompt for all columns", visible=bool(first.text), elem_id="compare-prompt")
         with gr.Row(elem_classes="pairs"):
@@ -99,7 +100,7 @@ class CompareComponents(runs.RunButtons):
         self.settings, self.chosen = [], []
         for k, name in enumerate(compare.names(COLUMNS)):
             card = rivals[k % len(rivals)]
-            solver = card.sampling.solver if k < len(rivals) else "ddim"  # a different setting, where models run out
+            solver = card.sampling.solver if k < len(rivals) else _other_solver(card)  # a different setting, where models run out
             self._build_setting(name, card, solver, f"setting-{k + 1}")
         self.blind = gr.Checkbox(False, label="Blind test: hide names and shuffle columns until you choose", elem_id="compare-blind")
         self.cost = gr.HTML(elem_id="compare-cost")
@@ -118,7 +119,9 @@ class CompareComponents(runs.RunButtons):
                 guidance = gr.Number(
                     card.guidance.default, label="Guidance", elem_id=f"compare-guidance-{name}", min_width=70, visible=card.guidable
                 )
-            solvers = gr.Dropdown(list(SOLVERS), value=solver, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True)
+            solvers = gr.Dropdown(
+                list(solvers_of(card)), value=solver, label="Solver", elem_id=f"compare-solver-{name}", allow_custom_value=True
+            )
             with gr.Row(elem_classes="pairs"):
                 eta = gr.Number(0, label=ETA, elem_id=f"compare-eta-{name}", min_width=70, visible=takes_eta(solver))
             others, own = autoencoders(self.hub, card), card.latent and card.latent.vae
@@ -174,11 +177,18 @@ def more_samples(count: int) -> str:
     return f"Add {count} more sample{'s' if count > 1 else ''}"
 
 
+def _other_solver(card: Card) -> str:
+    """A solver that a model can be compared with itself by."""
+    names = [name for name in solvers_of(card) if name != card.sampling.solver]
+    return "ddim" if "ddim" in names else names[0]
+
+
 def choices(hub: Hub) -> list[tuple[str, str]]:
     """Every generator, those of pictures first."""
     return controls.model_choices(hub) + controls.model_choices(hub, True)
 
 
-def classes(card: Card) -> list[tuple[str, Any]]:
-    """(name, index) of every class, and all of them in turn."""
-    return [*labels(card), ("every class in turn", compare.EACH)] if card.label_names else []
+def classes(card: Card) -> dict[str, Any]:
+    """Arguments of the list of classes, with all of them in turn as its last choice."""
+    words = class_list(card)
+    return words | {"choices": [*words["choices"], ("every class in turn", compare.EACH)] if card.label_names else []}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -11,20 +11,23 @@ import gradio as gr
 from zoo.catalog.card import Card
 from zoo.compare import grid
 from zoo.compare.grid import AXES, Grid
-from zoo.engine.request import Progress, Result, first_seed
+from zoo.engine.request import Progress, Result, find_label, first_seed, short, solvers_of
 from zoo.errors import RequestError
 from zoo.media import figures
 from zoo.ui.parts import controls, cost, markup, runs
+from zoo.ui.parts.class_list import class_list
 from zoo.ui.parts.download import Offer, sizes
 from zoo.ui.parts.model_dropdown import model_dropdown
 from zoo.ui.parts.runs import PRIVATE
 from zoo.ui.tabs.compare.columns_html import PICKING, grid_table
-from zoo.ui.tabs.compare.components import STATE_SECONDS, choices, classes
+from zoo.ui.tabs.compare.components import STATE_SECONDS, choices
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
 
 NOTHING = "nothing"
+WORDS = ("model", "label", "prompt", "seed", "steps", "guidance", "solver", "x", "xs", "y", "ys")
+"""Of an address of the grid."""
 EXAMPLES = {"solver": "dpm-solver++, ddim", "steps": "5,10,25", "guidance": "1-4:1", "eta": "0-1:0.5", "seed": "0-3"}
 EMPTY = '<div class="frame empty"><p>No grid yet. Choose what to vary and press Run.</p></div>'
 DEFAULT = "default"
@@ -70,8 +73,8 @@ class GridTab(runs.RunButtons):
     def _build_controls(self) -> None:
         card = controls.first_generator(self.hub)
         self.model = model_dropdown(choices(self.hub), value=card.id, label="Model", elem_id="grid-model")
-        names = [name for name, _ in classes(card)[:-1]]
-        self.label = gr.Dropdown(names, value=names[0] if names else None, label="Class", elem_id="grid-label", visible=bool(names))
+        names = card.label_names
+        self.label = gr.Dropdown(**class_list(card, names), value=names[0] if names else None, label="Class", elem_id="grid-label")
         self.prompt = gr.Textbox(label="Prompt", visible=bool(card.text), elem_id="grid-prompt")
         with gr.Row():
             self.seed = gr.Textbox("0", label="Seed", placeholder="random", max_lines=1, elem_id="grid-seed", min_width=80)
@@ -125,6 +128,7 @@ class GridTab(runs.RunButtons):
         gr.on([timer.tick, tab.select, *(part.change for part in inputs)], self.price, inputs, prices, queue=False, **PRIVATE)
         self.faster.click(self.hasten, self.model, [self.steps, self.solver], queue=False, **PRIVATE)
         self.save.click(self.keep, self.grid, [self.files, self.note], **PRIVATE)
+        self.address_outputs = [*inputs, *self.chosen.values()]
         self.table.click(self.select, self.grid, [self.facts, self.actions, self.path, self.note], **PRIVATE)
 
     def busy(self) -> dict:
@@ -143,10 +147,10 @@ class GridTab(runs.RunButtons):
         if model == before:
             return {self.chosen["model"]: before}
         card = self.hub.card(model)
-        names = list(card.label_names)
+        names = card.label_names
         label = label if label in names else names[0] if names else None
         return {
-            self.label: gr.update(choices=names, value=label, visible=bool(names)), self.prompt: gr.update(visible=bool(card.text)),
+            self.label: gr.update(**class_list(card, names), value=label), self.prompt: gr.update(visible=bool(card.text)),
             self.chosen["model"]: model,
         }  # fmt: skip
 
@@ -161,15 +165,41 @@ class GridTab(runs.RunButtons):
         return {self.chosen["y"]: axis} | ({} if axis == before else {self.ys: self._example(axis, model)})
 
     def _example(self, axis: str, model: str) -> str:
+        card = self.hub.card(model)
+        if axis == "solver" and card.schedule["kind"] == "flow":
+            return ", ".join(solvers_of(card)[:2])
         if axis in (NOTHING, *EXAMPLES):
             return EXAMPLES.get(axis, "")
-        card = self.hub.card(model)
         if axis == "class":
             return "; ".join(card.label_names[:3])
         if axis == "autoencoder":
             return card.latent.vae if card.latent else ""
         same = [one for one in self.hub.offers if one.generates and one.labels == card.labels and one.video == card.video]
         return ", ".join([one.id for one in same if self.hub.local(one)][:3])
+
+    def addressed(self, words: Mapping[str, str]) -> dict:
+        """What the view shows for the words of an address: model, label, prompt, seed, steps, guidance, solver, the axis x with its values
+        xs, and y with ys. Raises a ZooError that says which word is wrong."""
+        if unknown := sorted(words.keys() - set(WORDS)):
+            raise RequestError(f"The address of a grid has the unknown word {short(unknown[0])}: it may have tab, {', '.join(WORDS)}.")
+        card = self.hub.card(words.get("model", controls.first_generator(self.hub).id))
+        if not card.generates:
+            raise RequestError(f"{card.id} makes no pictures or videos: choose a model that generates.")
+        names = list(card.label_names)
+        label = names[find_label(card, words.get("label", "0"))] if names else None
+        x, y = words.get("x", "steps"), words.get("y", NOTHING)
+        for axis, among in ((x, AXES), (y, (NOTHING, *AXES))):
+            if axis not in among:
+                raise RequestError(f"A grid cannot vary {short(axis)}: choose one of {', '.join(among)}.")
+        rest = [words.get(word, "") for word in ("steps", "guidance", "solver")]
+        values = [x, words.get("xs") or self._example(x, card.id), y, words.get("ys") or self._example(y, card.id)]
+        self.plan(card.id, label, words.get("prompt", "a prompt"), words.get("seed", "0"), *rest, *values)
+        return {
+            self.model: card.id, self.label: gr.update(choices=names, value=label, visible=bool(names)),
+            self.prompt: gr.update(value=words.get("prompt", ""), visible=bool(card.text)), self.seed: words.get("seed", "0"),
+            **dict(zip((self.steps, self.guidance, self.solver, self.x, self.xs, self.y, self.ys), rest + values, strict=True)),
+            **{self.chosen[word]: value for word, value in (("model", card.id), ("x", x), ("y", y))},
+        }  # fmt: skip
 
     def plan(self, model, label, prompt, seed, steps, guidance, solver, x, xs, y, ys) -> Grid:
         """The grid of these values. Raises RequestError."""

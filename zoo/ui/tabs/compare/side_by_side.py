@@ -12,7 +12,7 @@ import gradio as gr
 from zoo.catalog.card import Card
 from zoo.compare import compare, report
 from zoo.compare.setting import Setting
-from zoo.engine.request import MAX_IMAGES, Progress, Request, Result, first_seed
+from zoo.engine.request import MAX_IMAGES, Progress, Request, Result, first_seed, solvers_of
 from zoo.errors import RequestError, ZooError
 from zoo.media import receipts
 from zoo.sampling import takes_eta
@@ -101,10 +101,8 @@ class CompareTab(CompareComponents):
 
     def _offer(self, card: Card, label: Any = None) -> dict:
         """The classes of the first column's model, or its prompt; what was taken over from another tab is gone."""
-        options = classes(card)
-        first = options[0][1] if options else None
         return {
-            self.label: gr.update(choices=options, value=first if label is None else label, visible=bool(options)),
+            self.label: gr.update(**classes(card), value=(0 if card.label_names else None) if label is None else label),
             self.prompt: gr.update(visible=bool(card.text)), self.other_settings: {},
             self.other_settings_note: gr.update(value="", visible=False),
         }  # fmt: skip
@@ -114,7 +112,8 @@ class CompareTab(CompareComponents):
         model, steps, solver, guidance, eta, vae = self.settings[k]
         others = autoencoders(self.hub, card)
         return {
-            model: card.id, self.chosen[k]: card.id, steps: request.steps, solver: request.solver,
+            model: card.id, self.chosen[k]: card.id, steps: request.steps,
+            solver: gr.update(choices=list(dict.fromkeys([*solvers_of(card), request.solver])), value=request.solver),
             guidance: gr.update(value=request.guidance, visible=card.guidable),
             eta: gr.update(value=request.eta, visible=takes_eta(request.solver)),
             vae: gr.update(choices=others, value=request.vae, visible=len(others) > 1),
@@ -137,11 +136,15 @@ class CompareTab(CompareComponents):
         words_of_both = take_over.difference(card, rival, refused)
         more = {"frames": request.frames, "fps": request.fps} if card.video else {}
         more |= {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
-        words = ", ".join(f"{word.replace('_', ' ')} {value}" for word, value in more.items())
+        words = [f"{word.replace('_', ' ')} {value}" for word, value in more.items()]
+        if request.interval not in (None, card.guidance.interval):
+            more["interval"] = request.interval
+            words.append("guidance at noise from {:g} to {:g}".format(*request.interval))
+        taken = markup.note(f"For all columns, from that result: {', '.join(words)}")
         return self._offer(card, request.labels[0] if request.labels else None) | {
             self.prompt: gr.update(value=request.prompt, visible=bool(card.text)), self.count: 1, self.seed: str(request.seeds[0]),
             self.number: 2, self.other_settings: more, self.views: gr.Tabs(selected="side-by-side"),
-            self.other_settings_note: gr.update(value=markup.note(f"For all columns, from that result: {words}"), visible=bool(more)),
+            self.other_settings_note: gr.update(value=taken, visible=bool(more)),
         } | self._shown(0, card, request) | self._shown(1, rival, other) | self.say(words_of_both, "good")  # fmt: skip
 
     def addressed(self, text: str) -> dict:
@@ -176,7 +179,8 @@ class CompareTab(CompareComponents):
             words |= {"steps": None if steps is None else controls.whole("Steps", steps, 1, 1000)}
             words |= {"guidance": guidance} if card.guidable else {}
             words |= {"eta": eta or 0} if takes_eta(solver or card.sampling.solver) else {}
-            words |= {word: value for word, value in other_settings.items() if (card.video if word in ("frames", "fps") else card.text)}
+            takes = {"frames": card.video, "fps": card.video, "negative_prompt": card.text, "interval": card.guidable}
+            words |= {word: value for word, value in other_settings.items() if takes[word]}
             words |= {"prompt": prompt or ""} if card.text else {}
             if k == 0 and card.label_names:
                 words["label"] = label

@@ -103,9 +103,9 @@ class LookComponents(runs.RunButtons):
         self.predictions = gr.HTML(elem_id="look-predictions")
         self.second = gr.HTML(elem_id="look-second")
         self.strip = gr.HTML(elem_id="look-strip")
-        with gr.Accordion("All layers and heads", open=True) as self.sheet_part:
+        with gr.Accordion("All layers and heads", open=True, elem_id="look-sheet-part") as self.sheet_part:
             self.sheet = gr.HTML(elem_id="look-sheet")
-        with gr.Accordion("From picture to tokens", open=True) as self.tokens_part:
+        with gr.Accordion("From picture to tokens", open=True, elem_id="look-tokens-part") as self.tokens_part:
             with gr.Column(elem_id="look-stages"):
                 self.tokens = gr.HTML(elem_id="look-tokens")
                 self.position = gr.HTML(elem_id="look-position")
@@ -114,10 +114,10 @@ class LookComponents(runs.RunButtons):
             self.cost = gr.HTML(elem_id="look-cost")
         with gr.Accordion("Layer by layer", open=True) as self.plots_part:
             self.plots = gr.HTML(elem_id="look-plots")
-        with gr.Accordion("Over the steps", open=True, visible=False) as self.steps_part:
+        with gr.Accordion("Over the steps", open=True, elem_id="look-steps-part", visible=False) as self.steps_part:
             self.through = gr.Button("Show this view at up to 8 steps", size="sm", elem_id="look-through")
             self.forming = gr.HTML(elem_id="look-forming")
-        with gr.Accordion("Long skip connections", open=True, visible=False) as self.skips_part:
+        with gr.Accordion("Long skip connections", open=True, elem_id="look-skips-part", visible=False) as self.skips_part:
             with gr.Row():
                 self.skip = moving_slider(0, 2, 0, label="Skip connection, 0 is the innermost", elem_id="look-skip")
                 self.factor = gr.Slider(0, 2, 0, step=0.1, label="Scale of this skip", elem_id="look-factor", buttons=[])

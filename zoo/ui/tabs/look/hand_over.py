@@ -13,7 +13,7 @@ from zoo.errors import RequestError, ZooError
 from zoo.media import photographs
 from zoo.ui.parts import controls, markup, runs
 from zoo.ui.tabs.look.tab import LookTab
-from zoo.ui.tabs.look.views import examples, model_choices
+from zoo.ui.tabs.look.views import PATCH, examples, model_choices
 
 if TYPE_CHECKING:
     from zoo.engine.hub import Hub
@@ -32,9 +32,12 @@ class ReachableLookTab(LookTab):
             yield from self._choose(model)
 
     def addressed(self, words: Mapping[str, str]) -> dict:
-        """What the tab shows for the words of an address, those of the API: model, label, prompt, seed, steps. Raises a ZooError."""
+        """What the tab shows for the words of an address, those of the API: model, label, prompt, seed, steps; of what looks at a picture
+        layer, and patch, as row,column counted from 0. Raises a ZooError."""
         card = self.hub.card(words.get("model") or model_choices(self.looker)[0][1])
         updates = self._controls(card) | self._first(card)
+        if updates[self.subject] and ("patch" in words or "layer" in words):
+            updates = self._pointed(updates, words)
         if card.generates:
             if card.label_names and "label" in words:
                 updates[self.label] = self._label(card, find_label(card, words["label"]))
@@ -44,6 +47,22 @@ class ReachableLookTab(LookTab):
                     "Steps", int(words["steps"]) if words["steps"].isdecimal() else words["steps"], 1, 1000
                 )
         return updates
+
+    def _pointed(self, updates: dict, words: Mapping[str, str]) -> dict:
+        """An example that was opened, seen from the patch, and in the layer, that an address names. Raises RequestError."""
+        subject = updates[self.subject]
+        recording = self.views.recording(subject, None, 1)
+        _, view = self._ranges(recording.card, recording.layers, recording)
+        if "layer" in words:
+            view = view._replace(layer=_index("layer", words["layer"], len(recording.layers)))
+        _, rows, columns = recording.layers[view.layer].grid
+        if "patch" in words:
+            row, _, column = words["patch"].partition(",")
+            place = (_index("patch row", row, rows) + 0.5) / rows, (_index("patch column", column, columns) + 0.5) / columns
+            view = view._replace(query=PATCH, place=place)
+        view = view._replace(subject=subject)
+        controls_of_view = {self.layer: gr.update(value=view.layer), self.query: gr.update(value=view.query)}
+        return runs.joined(updates, controls_of_view) | self._drawn(view) | {self.place: view.place}
 
     def dropped(self, path: str) -> dict:
         """Look into a picture or clip that was dropped on the page, with the first classifier that takes such; an error is said here."""
@@ -116,6 +135,11 @@ class ReachableLookTab(LookTab):
         if not path:
             raise RequestError("There is no picture to look into yet: generate one on the other tab, or choose a model and a class here.")
         return self.looker.request_of(path)
+
+
+def _index(what: str, text: str, count: int) -> int:
+    """A number of an address that counts from 0. Raises RequestError."""
+    return controls.whole(what, int(text) if text.isdecimal() and len(text) < 9 else text, 0, count - 1)
 
 
 def _other_settings(card: Card, request: Request) -> str:

@@ -15,8 +15,8 @@ from zoo.inside.attention_figures import CHOSEN, COMBINATIONS, MEAN, ONE, RELEVA
 from zoo.inside.forward_record import ONTO, Layer, Recording, extra_of, layers_of
 from zoo.inside.inspector import holds_all
 from zoo.ui.parts import controls, cost, markup, runs
+from zoo.ui.parts.class_list import class_list
 from zoo.ui.parts.runs import LATEST, PRIVATE
-from zoo.ui.parts.settings import labels
 from zoo.ui.tabs.look.components import EMPTY, FOLDS, NOTHING, LookComponents
 from zoo.ui.tabs.look.views import PATCH, SIDE, View, Views, examples, known, model_choices, price, widest
 
@@ -93,7 +93,7 @@ class LookTab(LookComponents):
             self.bring: gr.update(visible=seeing, label="Upload a clip" if "num_frames" in card.arch else "Upload a picture"),
             self.example: gr.update(visible=seeing, choices=ready, value=ready[0][1] if seeing else None),
             self.label: gr.update(
-                visible=bool(card.label_names) and not seeing, choices=labels(card), value=0 if card.label_names else None
+                **class_list(card) | {"visible": bool(card.label_names) and not seeing}, value=0 if card.label_names else None
             ),
             self.prompt: gr.update(visible=bool(card.text)), self.numbers: gr.update(visible=not seeing),
             self.steps: card.sampling.steps if card.sampling else 1, self.seed: "0",
@@ -265,7 +265,7 @@ class LookTab(LookComponents):
     @staticmethod
     def _label(card: Card, label: int) -> dict:
         """The list of classes with one chosen."""
-        return gr.update(visible=True, choices=labels(card), value=label)
+        return gr.update(**class_list(card), value=label)
 
     def _opened(self, subject: dict, old: View | None = None) -> dict:
         """Everything of a new subject; the view stays as it was where the model has such."""

@@ -228,7 +228,7 @@ def _caption(recording: Recording, view: View, values: Tensor, rest: Tensor, cli
     layer, top = recording.layers[view.layer], float(values.max())
     heads = f"head {view.head} of {layer.heads}" if view.combination == ONE else view.combination
     heads += f" {', '.join(map(str, view.heads))}" if view.combination == CHOSEN else ""
-    others = list(zip(recording.extra, rest.tolist(), strict=False))[:3]
+    others = list(zip(layer.beside or recording.extra, rest.tolist(), strict=False))[:3]
     tokens = "".join(f"; {100 * share:.0f} % on the {name} token" for name, share in others)
     unit = {RELEVANCE: "relevance", ROLLOUT: "share of attention, rolled out"}.get(view.combination, "share of attention")
     subject = f"query: row {clicked[1]}, column {clicked[2]}" if view.of_patch else f"query: {_token(view.query)}"
@@ -295,12 +295,12 @@ def _strip(recording: Recording, view: View, values: Tensor) -> str:
 
 def examples(card: Card) -> list[tuple[str, str]]:
     """Pictures, or a clip, that are at hand offline: (name, path), the fitting one first."""
-    clip = ("clip: a star jumps", str(DATA / "example-clip.webp"))
+    clip = ("clip: a rocket flies up", str(DATA / "example-clip.webp"))
     if "num_frames" in card.arch:
         return [clip]
     from matplotlib.cbook import get_sample_data
 
-    drawings = [(f"drawing of a {name}", str(DATA / f"example-{name}.png")) for name in ("star", "heart")]
+    drawings = [(f"drawing of a {name}", str(DATA / f"example-{name}.png")) for name in ("fox", "rocket", "star", "heart")]
     photograph = ("photograph of Grace Hopper", str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
     return [*drawings, photograph] if card.arch["input_size"] <= 64 else [photograph, *drawings]
 
